@@ -1,0 +1,199 @@
+//! `dockside pod down`: what a kubelet does when a Pod was deleted. Good to repeat, and good for a Pod that is only half there.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::join_all;
+
+use super::Target;
+use super::client::Client;
+use super::files;
+use super::files::Places;
+use super::manifest;
+use super::report::Report;
+use super::report::short;
+use super::report::told;
+use super::translate::GRACE;
+use super::translate::POD_UID;
+use crate::proto::Container;
+use crate::proto::ContainerState;
+use crate::proto::PodSandbox;
+
+/// Kubernetes' default, in seconds, for containers that do not say.
+const DEFAULT_GRACE: i64 = 30;
+
+/// Everything `down` works with.
+pub(super) struct Down<'a> {
+    pub(super) client: &'a Client,
+    pub(super) report: &'a Report,
+    pub(super) places: &'a Places,
+}
+
+/// Something did not work. What, is in the report.
+struct Failed;
+
+impl Down<'_> {
+    /// Takes one Pod down: processes, containers, sandboxes, files. The answer is whether nothing is left.
+    pub(super) async fn take_down(&self, target: &Target) -> bool {
+        let pod = format!("{}/{}", target.namespace, target.name);
+        self.report.line(format_args!("pod {pod}"));
+        match self.run(target, &pod).await {
+            Ok(true) => {
+                self.report.line(format_args!("pod {pod} is gone"));
+                true
+            }
+            Ok(false) => {
+                self.report.line(format_args!("pod {pod} was gone already"));
+                true
+            }
+            Err(Failed) => {
+                self.report.line(format_args!("pod {pod} is not gone; `down` again continues"));
+                false
+            }
+        }
+    }
+
+    async fn run(&self, target: &Target, pod: &str) -> Result<bool, Failed> {
+        let of = Some((target.namespace.as_str(), target.name.as_str()));
+        let object = format!("pod {pod}");
+        let list = self.client.list_pod_sandbox(of);
+        let sandboxes = self.call("ListPodSandbox", &object, list, |list| found(list.len())).await?;
+        let list = self.client.list_containers(of);
+        let containers = self.call("ListContainers", &object, list, |list| found(list.len())).await?;
+
+        // A container that does not stop is killed with its sandbox, so this failure is not the end.
+        let _ = self.stop(&containers, target.grace).await;
+        all(join_all(sandboxes.iter().map(|sandbox| self.stop_sandbox(sandbox))).await)?;
+        all(join_all(containers.iter().map(|container| self.remove(container))).await)?;
+        all(join_all(sandboxes.iter().map(|sandbox| self.remove_sandbox(sandbox))).await)?;
+        let had_files = self.remove_files(target, &sandboxes, &containers)?;
+        Ok(had_files || !sandboxes.is_empty() || !containers.is_empty())
+    }
+
+    /// A call as a step of the report, with what went wrong below it.
+    async fn call<T>(
+        &self,
+        call: &str,
+        object: &str,
+        work: impl Future<Output = Result<T, tonic::Status>>,
+        answer: impl FnOnce(&T) -> String,
+    ) -> Result<T, Failed> {
+        self.report.step(call, object, work, answer).await.map_err(|status| {
+            self.report.note(format_args!("{call} of {object}: {}", told(&status)));
+            Failed
+        })
+    }
+
+    /// Stops what may run, all at once: the grace period is the Pod's, not one after another.
+    async fn stop(&self, containers: &[Container], grace: Option<i64>) -> Result<(), Failed> {
+        let may_run = |container: &&Container| {
+            matches!(container.state(), ContainerState::ContainerRunning | ContainerState::ContainerUnknown)
+        };
+        let stops = containers.iter().filter(may_run).map(|container| async move {
+            let grace = grace.or_else(|| annotated_grace(container)).unwrap_or(DEFAULT_GRACE);
+            let object = name(container);
+            let stop = self.client.stop_container(&container.id, grace);
+            self.call("StopContainer", &object, stop, |()| format!("{object}, grace {grace} s")).await
+        });
+        all(join_all(stops).await)
+    }
+
+    async fn stop_sandbox(&self, sandbox: &PodSandbox) -> Result<(), Failed> {
+        let object = format!("sandbox {}…", short(&sandbox.id));
+        self.call("StopPodSandbox", &object, self.client.stop_pod_sandbox(&sandbox.id), |()| object.clone()).await
+    }
+
+    async fn remove(&self, container: &Container) -> Result<(), Failed> {
+        let object = name(container);
+        self.call("RemoveContainer", &object, self.client.remove_container(&container.id), |()| object.clone()).await
+    }
+
+    async fn remove_sandbox(&self, sandbox: &PodSandbox) -> Result<(), Failed> {
+        let object = format!("sandbox {}…", short(&sandbox.id));
+        self.call("RemovePodSandbox", &object, self.client.remove_pod_sandbox(&sandbox.id), |()| object.clone()).await
+    }
+
+    fn remove_files(
+        &self,
+        target: &Target,
+        sandboxes: &[PodSandbox],
+        containers: &[Container],
+    ) -> Result<bool, Failed> {
+        let mut any = false;
+        for uid in uids(target, sandboxes, containers) {
+            match files::remove(self.places, &target.namespace, &target.name, &uid) {
+                Ok(removed) => any |= removed,
+                Err(error) => {
+                    self.report.note(error);
+                    return Err(Failed);
+                }
+            }
+        }
+        Ok(any)
+    }
+}
+
+/// All UIDs under which the Pod may have files. They become part of paths that are removed, so what a server sent is checked.
+fn uids(target: &Target, sandboxes: &[PodSandbox], containers: &[Container]) -> BTreeSet<String> {
+    let of_sandboxes = sandboxes.iter().filter_map(|sandbox| Some(sandbox.metadata.as_ref()?.uid.clone()));
+    let of_containers = containers.iter().filter_map(|container| container.labels.get(POD_UID).cloned());
+    let own = target.uid.clone().unwrap_or_else(|| manifest::uid(&target.namespace, &target.name));
+    of_sandboxes.chain(of_containers).chain([own]).filter(|uid| manifest::is_uid(uid)).collect()
+}
+
+fn annotated_grace(container: &Container) -> Option<i64> {
+    container.annotations.get(GRACE)?.parse().ok().filter(|grace| *grace >= 0)
+}
+
+fn name(container: &Container) -> String {
+    let name = container.metadata.as_ref().map_or("", |metadata| metadata.name.as_str());
+    format!("container {name}, {}…", short(&container.id))
+}
+
+fn found(count: usize) -> String {
+    if count == 0 { "none".into() } else { count.to_string() }
+}
+
+fn all(results: Vec<Result<(), Failed>>) -> Result<(), Failed> {
+    results.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::PodSandboxMetadata;
+
+    fn target(uid: Option<&str>) -> Target {
+        Target { namespace: "default".into(), name: "web".into(), uid: uid.map(str::to_owned), grace: None }
+    }
+
+    fn sandbox(uid: &str) -> PodSandbox {
+        PodSandbox { metadata: Some(PodSandboxMetadata { uid: uid.into(), ..Default::default() }), ..Default::default() }
+    }
+
+    #[test]
+    fn files_are_removed_under_every_uid_the_pod_had() {
+        let container = Container { labels: [(POD_UID.to_owned(), "c".to_owned())].into(), ..Default::default() };
+        let uids = uids(&target(Some("own")), &[sandbox("a"), sandbox("b"), sandbox("a")], &[container]);
+        assert_eq!(uids, ["a", "b", "c", "own"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_pod_by_name_is_looked_for_under_its_made_up_uid() {
+        assert_eq!(uids(&target(None), &[], &[]), [manifest::uid("default", "web")].into());
+    }
+
+    #[test]
+    fn a_uid_that_is_a_path_is_never_removed() {
+        let uids = uids(&target(Some("own")), &[sandbox(".."), sandbox("a/b"), sandbox("")], &[]);
+        assert_eq!(uids, ["own".to_owned()].into());
+    }
+
+    #[test]
+    fn the_grace_period_is_the_annotated_one() {
+        let with = |value: &str| Container { annotations: [(GRACE.to_owned(), value.to_owned())].into(), ..Default::default() };
+        assert_eq!(annotated_grace(&with("5")), Some(5));
+        assert_eq!(annotated_grace(&with("-5")), None);
+        assert_eq!(annotated_grace(&with("soon")), None);
+        assert_eq!(annotated_grace(&Container::default()), None);
+    }
+}

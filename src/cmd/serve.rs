@@ -1,0 +1,143 @@
+//! `dockside serve`: puts the rooms together, serves until SIGTERM or SIGINT, and stops in order.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::fcntl::Flock;
+use nix::fcntl::FlockArg;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cni;
+use crate::cni::Cni;
+use crate::cni::PodCidrs;
+use crate::config::Config;
+use crate::container::Containers;
+use crate::cri;
+use crate::cri::Service;
+use crate::cri::Settings;
+use crate::cri::Socket;
+use crate::docker;
+use crate::docker::Engine;
+use crate::image::Images;
+use crate::pod::Pods;
+use crate::state;
+use crate::state::Store;
+use crate::telemetry;
+use crate::watch::Watch;
+
+/// Why Dockside could not start, or stopped serving.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Bind(#[from] cri::BindError),
+    #[error(transparent)]
+    State(#[from] state::Error),
+    #[error(transparent)]
+    Docker(#[from] docker::Error),
+    #[error("could not use the state directory {}: another Dockside does", .0.display())]
+    StateInUse(PathBuf),
+    #[error("could not {doing}: {source}")]
+    Io { doing: &'static str, source: io::Error },
+    #[error("could not serve: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Serves the CRI with this configuration until the process is told to stop.
+///
+/// # Errors
+/// When the socket, the state directory or a signal handler cannot be had.
+pub async fn run(config: Config) -> Result<(), Error> {
+    telemetry::init(config.log_level, config.log_format);
+    for sentence in &config.ignored {
+        tracing::warn!("{sentence}");
+    }
+    let socket = Socket::bind(&config.listen)?;
+    let shutdown = stop_signal()?;
+    let (store, half_sandboxes, half_containers) = Store::open(&config.state_dir)?;
+    let _alone = lock(&config.state_dir)?;
+    let store = Arc::new(store);
+    let engine = Engine::new(&config.docker_endpoint, config.runtime_request_timeout)?;
+    let cni = Arc::new(network(&config, &store));
+    let stall_limit = config.image_pull_progress_deadline.unwrap_or(Duration::ZERO);
+    let images = Arc::new(Images::new(engine.clone(), config.sandbox_image.clone(), stall_limit));
+    let containers = Arc::new(Containers::new(engine.clone(), Arc::clone(&store), Arc::clone(&images), half_containers));
+    let pods = Arc::new(Pods::new(
+        engine.clone(),
+        Arc::clone(&store),
+        Arc::clone(&cni),
+        Arc::clone(&images),
+        Arc::clone(&containers),
+        half_sandboxes,
+    ));
+    let watch = Arc::new(Watch::new(
+        engine.clone(),
+        Arc::clone(&store),
+        Arc::clone(&images),
+        Arc::clone(&containers),
+        Arc::clone(&pods),
+    ));
+    let watching = tokio::spawn(Arc::clone(&watch).run(shutdown.clone()));
+    let following_conf = tokio::spawn(Arc::clone(&cni).watch(shutdown.clone()));
+    let settings = Settings {
+        sandbox_image: images.pause_reference().to_owned(),
+        state_dir: config.state_dir.clone(),
+        cni_conf_dir: config.cni_conf_dir.clone(),
+        cni_bin_dirs: config.cni_bin_dirs.clone(),
+    };
+    let service = Service { engine, store, cni, images, containers, pods, settings, jobs: TaskTracker::new() };
+    tokio::select! {
+        () = watch.first_attempt() => {}
+        () = shutdown.cancelled() => {}
+    }
+    tracing::info!(socket = %config.listen.display(), version = env!("CARGO_PKG_VERSION"), "serving");
+    let served = cri::serve(service, socket, shutdown.clone()).await;
+    shutdown.cancel();
+    let _ = watching.await;
+    let _ = following_conf.await;
+    tracing::info!("stopped");
+    Ok(served?)
+}
+
+/// The pod network. What a kubelet said of the node's pod CIDR is newer than the configuration.
+fn network(config: &Config, store: &Store) -> Cni {
+    let remembered: Option<PodCidrs> = store.pod_cidr().and_then(|cidr| cidr.parse().ok());
+    let settings = cni::Config {
+        conf_dir: config.cni_conf_dir.clone(),
+        bin_dirs: config.cni_bin_dirs.clone(),
+        cache_dir: config.cni_cache_dir.clone(),
+        ..cni::Config::default()
+    };
+    Cni::new(settings, remembered.or_else(|| config.pod_cidr.clone()))
+}
+
+/// Two processes that write the same records would lose each other's.
+fn lock(state_dir: &Path) -> Result<Flock<File>, Error> {
+    let path = state_dir.join("lock");
+    let file = File::create(&path).map_err(|source| Error::Io { doing: "make the lock of the state directory", source })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::StateInUse(state_dir.to_owned()))
+}
+
+/// A token that is cancelled by the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<CancellationToken, Error> {
+    let failed = |source| Error::Io { doing: "handle signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        cancel.cancel();
+    });
+    Ok(token)
+}

@@ -1,0 +1,100 @@
+//! Writes `docs/configuration.md` from the table, and checks that it is up to date.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use super::settings::SETTINGS;
+use super::settings::Setting;
+
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+const UPDATE: &str = "UPDATE_DOCS=1 cargo test config::docs";
+
+const INTRODUCTION: &str = "\
+# Configuration of `dockside serve`
+
+Each setting has one name. It is the name of a flag, as in `--log-level debug` or `--log-level=debug`, and of a key in the TOML file that
+`--config FILE` names. A flag wins over the file, and the file over the default. There is no other place to look: no file is read unless it is
+named, and nothing comes from the environment, except that an empty `docker-endpoint` means what `DOCKER_HOST` says.
+
+A key that does not exist, or a value that cannot be used, ends the start with a message that names the file, the line and the key, or the flag.
+";
+
+const FORMS: &str = "\
+## How values are written
+
+- **URL**: `unix://` and an absolute path. Dockside and Docker share processes, namespaces and files of one machine, so there is no `tcp://`.
+- **DIR**: an absolute path. **DIRS**: several, with commas between them; in the file also an array of strings.
+- **CIDRS**: an address range such as `10.244.1.0/24`, or an IPv4 and an IPv6 range with a comma between them; in the file also an array of strings.
+- **DURATION**: a number with a unit, as in `30s`, `500ms` or `1.5h`, or several of them, as in `1m30s`. A bare `0` is a duration too.
+- **LEVEL**: `error`, `warn`, `info`, `debug` or `trace`; also `fatal` and `panic`, which mean `error`.
+";
+
+const COMPAT: &str = "\
+## cri-dockerd's names
+
+A node that runs cri-dockerd can start Dockside with the same flags. Where cri-dockerd has another name for a setting, it is accepted as a flag
+and as a key; giving a setting by both names is an error.
+";
+
+const WITHOUT_EFFECT: &str = "\
+These flags of cri-dockerd set nothing in Dockside. A value that made no difference to pods is accepted, with a warning where it asked for
+something; a value that would be missed is refused.
+";
+
+/// The whole document.
+fn markdown() -> String {
+    let mut text =
+        format!("<!-- Made from src/config/settings.rs by `{UPDATE}`. -->\n\n{INTRODUCTION}\n## Settings\n\n");
+    table(&mut text, |setting| !setting.is_compat());
+    let _ = write!(text, "\n{FORMS}\n## A file with all defaults\n\n```toml\n{}```\n\n{COMPAT}\n", sample());
+    renamed(&mut text);
+    let _ = writeln!(text, "{WITHOUT_EFFECT}");
+    table(&mut text, Setting::is_compat);
+    text
+}
+
+fn table(text: &mut String, wanted: impl Fn(&Setting) -> bool) {
+    text.push_str("| Name | Value | Default | What it does |\n| --- | --- | --- | --- |\n");
+    for setting in SETTINGS.iter().filter(|setting| wanted(setting)) {
+        let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
+        let _ = writeln!(text, "| `{}` | {} | {default} | {} |", setting.name, setting.form, setting.help);
+    }
+}
+
+fn renamed(text: &mut String) {
+    text.push_str("| cri-dockerd | Dockside |\n| --- | --- |\n");
+    for setting in SETTINGS {
+        for alias in setting.aliases {
+            let _ = writeln!(text, "| `{alias}` | `{}` |", setting.name);
+        }
+    }
+    text.push('\n');
+}
+
+/// A file that says what holds anyway. A setting without a default stands as a comment.
+pub(super) fn sample() -> String {
+    let mut text = String::new();
+    for setting in SETTINGS.iter().filter(|setting| !setting.is_compat()) {
+        let _ = match setting.default {
+            "" => writeln!(text, "# {} = \"\"", setting.name),
+            default => writeln!(text, "{} = \"{default}\"", setting.name),
+        };
+    }
+    text
+}
+
+#[test]
+fn the_documentation_agrees_with_the_table() {
+    let expected = markdown();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(PATH, expected).unwrap();
+        return;
+    }
+    let written = fs::read_to_string(PATH).unwrap_or_default();
+    let first = written.lines().zip(expected.lines()).position(|(old, new)| old != new);
+    assert!(
+        written == expected,
+        "{PATH} is out of date (first difference: line {:?}); run: {UPDATE}",
+        first.map(|n| n + 1)
+    );
+}

@@ -1,0 +1,146 @@
+//! Values as they are given, and how each kind is read. Errors are the part of the message after the colon.
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::LogFormat;
+use super::LogLevel;
+
+/// The longest path a unix socket can have, in bytes: `sun_path` has 108 with the final zero (unix(7)).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The kubelet takes a runtime at a socket of this name for CRI-O, and reads its statistics another way.
+const CRIO_SOCKET: &str = "run/crio/crio.sock";
+
+/// What a flag or a key was given.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    /// From a flag, or a string, number or boolean of the file.
+    Text(String),
+    /// An array of strings of the file.
+    List(Vec<String>),
+}
+
+impl Value {
+    /// The one value it is.
+    pub(super) fn text(&self) -> Result<&str, String> {
+        match self {
+            Value::Text(text) => Ok(text),
+            Value::List(_) => Err("one value is needed, not a list".into()),
+        }
+    }
+
+    /// The values in it: of an array, or between commas.
+    pub(super) fn list(&self) -> Box<dyn Iterator<Item = &str> + '_> {
+        match self {
+            Value::Text(text) if text.is_empty() => Box::new(std::iter::empty()),
+            Value::Text(text) => Box::new(text.split(',').map(str::trim)),
+            Value::List(items) => Box::new(items.iter().map(String::as_str)),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Value::Text(text) => text.is_empty(),
+            Value::List(items) => items.is_empty(),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Text(text) => f.write_str(text),
+            Value::List(items) => f.write_str(&items.join(",")),
+        }
+    }
+}
+
+/// Reads a duration such as `1m30s`, `500ms`, `1.5h` or `0`: what Go programs accept, so cri-dockerd's values are good here too.
+///
+/// # Errors
+/// A sentence that says how a duration is written.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    // Go reads a bare zero, and no other bare number.
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    let signed: Option<jiff::SignedDuration> = text.parse().ok();
+    signed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "a duration is written as in 30s, 1m30s or 500ms".into())
+}
+
+/// Reads a directory.
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
+    if !Path::new(text).is_absolute() {
+        return Err("an absolute path is needed".into());
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Reads the address of a unix socket, such as `unix:///run/dockside/dockside.sock`, and returns its path.
+///
+/// # Errors
+/// A sentence that says what is wrong with the address.
+pub fn socket(text: &str) -> Result<PathBuf, String> {
+    let Some(path) = text.strip_prefix("unix://") else {
+        return Err(match text.split_once("://") {
+            Some(("tcp" | "http" | "https", _)) => {
+                "Dockside and Docker share processes, namespaces and files of one machine, so only unix:// is possible"
+            }
+            Some(_) => "only unix:// is possible",
+            None => "the address of a socket is written as in unix:///var/run/docker.sock",
+        }
+        .into());
+    };
+    let path =
+        absolute(path).map_err(|_| "after unix:// there has to be an absolute path, as in unix:///run/x.sock")?;
+    if path.file_name().is_none() || text.ends_with('/') {
+        return Err("this is a directory, not a socket".into());
+    }
+    if path.as_os_str().len() > SOCKET_PATH_MAX {
+        return Err(format!("the path of a socket cannot be longer than {SOCKET_PATH_MAX} bytes"));
+    }
+    Ok(path)
+}
+
+/// Reads the address of the socket to listen on.
+pub(super) fn listen(text: &str) -> Result<PathBuf, String> {
+    if text.starts_with("fd://") {
+        return Err("Dockside makes its socket itself; name it as in unix:///run/cri-dockerd.sock, \
+                    and disable the socket unit"
+            .into());
+    }
+    if text.starts_with("tcp://") {
+        return Err("anyone who reaches the CRI is root on this machine, so only unix:// is possible".into());
+    }
+    let path = socket(text)?;
+    if path.ends_with(CRIO_SOCKET) {
+        return Err(format!("a kubelet would take Dockside for CRI-O at a socket called {CRIO_SOCKET}"));
+    }
+    Ok(path)
+}
+
+/// Reads a level, also by the names that cri-dockerd's logger has beyond ours.
+pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
+    Ok(match text.to_ascii_lowercase().as_str() {
+        "error" | "fatal" | "panic" => LogLevel::Error,
+        "warn" | "warning" => LogLevel::Warn,
+        "info" => LogLevel::Info,
+        "debug" => LogLevel::Debug,
+        "trace" => LogLevel::Trace,
+        _ => return Err("it is one of error, warn, info, debug, trace".into()),
+    })
+}
+
+/// Reads a log format.
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("it is text or json".into()),
+    }
+}

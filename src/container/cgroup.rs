@@ -1,0 +1,130 @@
+//! Where a container's cgroup is, and the cgroup v2 settings that Docker's API has no field for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::docker::CgroupDriver;
+use crate::docker::Facts;
+use crate::error::Error;
+
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+
+/// Docker's `CgroupParent` for the parent a kubelet gives. With systemd the kubelet sends the whole path of slices
+/// while Docker wants the last one's name.
+pub fn parent(object: &str, parent: &str, facts: &Facts) -> Result<Option<String>, Error> {
+    const FIELD: &str = "linux.cgroup_parent";
+    if parent.is_empty() {
+        return Ok(None);
+    }
+    if parent.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(object, FIELD, format!("{parent:?} must not contain \"..\"")));
+    }
+    match facts.cgroup_driver {
+        CgroupDriver::Cgroupfs => Ok(Some(parent.to_owned())),
+        CgroupDriver::Systemd => {
+            let slice = parent.rsplit('/').find(|part| !part.is_empty()).unwrap_or_default();
+            if !slice.ends_with(".slice") {
+                let reason = format!("{parent:?} must end in a systemd slice, as Docker's cgroup driver is systemd");
+                return Err(Error::invalid(object, FIELD, reason));
+            }
+            Ok(Some(slice.to_owned()))
+        }
+    }
+}
+
+/// Checks the names of cgroup v2 settings.
+pub(super) fn check_unified(object: &str, unified: &BTreeMap<String, String>, facts: &Facts) -> Result<(), Error> {
+    const FIELD: &str = "linux.resources.unified";
+    if unified.is_empty() {
+        return Ok(());
+    }
+    if facts.cgroup_version < 2 {
+        return Err(Error::unsupported(object, FIELD, "this host has cgroup v1, which knows no unified settings"));
+    }
+    let wrong = unified.keys().find(|key| key.contains('/') || !key.contains('.') || key.starts_with("cgroup."));
+    match wrong {
+        Some(key) => Err(Error::invalid(object, FIELD, format!("{key:?} is not a setting of a cgroup v2 controller"))),
+        None => Ok(()),
+    }
+}
+
+/// Writes cgroup v2 settings into the cgroup of a container that was just started.
+///
+/// # Errors
+/// The setting that could not be written; those before it are in force.
+pub(super) async fn write_unified(
+    facts: &Facts,
+    parent: &str,
+    id: &str,
+    unified: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    let directory = directory(facts.cgroup_driver, parent, id);
+    for (key, value) in unified {
+        let path = directory.join(key);
+        tokio::fs::write(&path, value).await.map_err(|source| Error::Io { doing: "write the cgroup setting", path, source })?;
+    }
+    Ok(())
+}
+
+/// The cgroup v2 directory of a container, by the rules of Docker's drivers.
+fn directory(driver: CgroupDriver, parent: &str, id: &str) -> PathBuf {
+    let root = Path::new(CGROUP_ROOT);
+    match driver {
+        CgroupDriver::Cgroupfs => {
+            let parent = if parent.is_empty() { "docker" } else { parent.trim_matches('/') };
+            root.join(parent).join(id)
+        }
+        CgroupDriver::Systemd => {
+            let slice = parent.rsplit('/').find(|part| !part.is_empty()).unwrap_or("system.slice");
+            root.join(slice_path(slice)).join(format!("docker-{id}.scope"))
+        }
+    }
+}
+
+/// systemd nests `a-b.slice` in `a.slice` (systemd.slice(5)).
+fn slice_path(slice: &str) -> PathBuf {
+    let name = slice.trim_end_matches(".slice");
+    let mut path = PathBuf::new();
+    let mut so_far = String::new();
+    for part in name.split('-') {
+        if !so_far.is_empty() {
+            so_far.push('-');
+        }
+        so_far += part;
+        path.push(format!("{so_far}.slice"));
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::testing::facts;
+
+    #[test]
+    fn systemd_gets_the_name_of_the_slice_and_cgroupfs_the_path() {
+        let path = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice";
+        let systemd = Facts { cgroup_driver: CgroupDriver::Systemd, ..facts(41) };
+        assert_eq!(parent("pod", path, &systemd).unwrap().unwrap(), "kubepods-burstable-pod1.slice");
+        assert_eq!(parent("pod", "/kubepods/pod1", &facts(41)).unwrap().unwrap(), "/kubepods/pod1");
+        assert!(parent("pod", "/kubepods/pod1", &systemd).is_err());
+        assert!(parent("pod", "/../x", &facts(41)).is_err());
+    }
+
+    #[test]
+    fn a_scope_lies_in_its_nested_slices() {
+        let found = directory(CgroupDriver::Systemd, "/kubepods.slice/kubepods-pod1.slice", "abc");
+        assert_eq!(found, Path::new("/sys/fs/cgroup/kubepods.slice/kubepods-pod1.slice/docker-abc.scope"));
+    }
+
+    #[test]
+    fn unified_settings_need_cgroup_v2_and_cannot_leave_the_directory() {
+        let v2 = Facts { cgroup_version: 2, ..facts(41) };
+        let key = |key: &str| BTreeMap::from([(key.to_owned(), "1".to_owned())]);
+        assert!(check_unified("c", &key("memory.oom.group"), &v2).is_ok());
+        assert!(check_unified("c", &key("memory.oom.group"), &facts(41)).is_err());
+        assert!(check_unified("c", &key("../memory.max"), &v2).is_err());
+        assert!(check_unified("c", &key("cgroup.procs"), &v2).is_err());
+    }
+}

@@ -1,0 +1,262 @@
+//! Mounts and devices.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::docker::Facts;
+use crate::docker::model::DeviceMapping;
+use crate::docker::model::DeviceRequest;
+use crate::docker::model::HostConfig;
+use crate::docker::model::Mount as DockerMount;
+use crate::docker::model::MountBindOptions;
+use crate::docker::model::MountBindOptionsPropagationEnum;
+use crate::docker::model::MountType;
+use crate::error::Error;
+use crate::proto::ContainerConfig;
+use crate::proto::Mount;
+use crate::proto::MountPropagation;
+
+use super::describe;
+
+/// Docker 25 made read-only bind mounts recursive, and this API can say which is meant.
+const API_RECURSIVE_READ_ONLY: u16 = 44;
+/// The first API with devices of the container device interface.
+const API_CDI: u16 = 44;
+
+/// Puts mounts and devices into Docker's terms.
+///
+/// # Errors
+/// The field that is wrong, or that this Docker cannot honour.
+pub(super) fn apply(config: &ContainerConfig, host: &mut HostConfig, facts: &Facts) -> Result<(), Error> {
+    let object = describe(config);
+    let mut mounts = Vec::new();
+    let mut binds = Vec::new();
+    for mount in &config.mounts {
+        check(&object, mount, facts)?;
+        let source = source(&object, mount)?;
+        if mount.selinux_relabel && facts.selinux {
+            binds.push(relabelled(&object, mount, &source)?);
+        } else {
+            mounts.push(bind(mount, &source, facts));
+        }
+    }
+    host.mounts = (!mounts.is_empty()).then_some(mounts);
+    host.binds = (!binds.is_empty()).then_some(binds);
+    host.devices = devices(config)?;
+    host.device_requests = cdi_devices(&object, config, facts)?;
+    Ok(())
+}
+
+fn check(object: &str, mount: &Mount, facts: &Facts) -> Result<(), Error> {
+    let invalid = |field, reason: &str| Err(Error::invalid(object, field, format!("{}: {reason}", mount.container_path)));
+    let unsupported = |field, reason: &str| Err(Error::unsupported(object, field, format!("{}: {reason}", mount.container_path)));
+    if !mount.container_path.starts_with('/') {
+        return invalid("mounts.container_path", "must be an absolute path");
+    }
+    if mount.image.as_ref().is_some_and(|image| !image.image.is_empty()) {
+        return unsupported("mounts.image", "image volumes are not supported yet");
+    }
+    if !mount.host_path.starts_with('/') {
+        return invalid("mounts.host_path", "must be an absolute path");
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return unsupported("mounts.uidMappings", "Docker cannot map the owners of a mount");
+    }
+    if !mount.mount_options.is_empty() {
+        return unsupported("mounts.mount_options", "Docker takes no options for a bind mount");
+    }
+    if !mount.recursive_read_only {
+        return Ok(());
+    }
+    if !mount.readonly {
+        return invalid("mounts.recursive_read_only", "needs readonly");
+    }
+    if mount.propagation() != MountPropagation::PropagationPrivate {
+        return invalid("mounts.recursive_read_only", "needs private propagation");
+    }
+    if !has_recursive_read_only(facts) {
+        return unsupported("mounts.recursive_read_only", "needs Docker 25 and Linux 5.12");
+    }
+    Ok(())
+}
+
+/// Whether this Docker can make a mount and all mounts below it read-only.
+pub fn has_recursive_read_only(facts: &Facts) -> bool {
+    facts.has_api(API_RECURSIVE_READ_ONLY) && kernel_at_least(&facts.kernel, 5, 12)
+}
+
+fn kernel_at_least(release: &str, major: u32, minor: u32) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u32>().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
+}
+
+/// The host path with symbolic links followed. A missing one is made as a directory: volumes of type hostPath
+/// without a type rely on that.
+fn source(object: &str, mount: &Mount) -> Result<PathBuf, Error> {
+    let path = Path::new(&mount.host_path);
+    let failed = |doing: &str, source: std::io::Error| {
+        Error::invalid(object, "mounts.host_path", format!("could not {doing} {}: {source}", path.display()))
+    };
+    if !path.exists() {
+        std::fs::create_dir_all(path).map_err(|source| failed("make", source))?;
+    }
+    path.canonicalize().map_err(|source| failed("resolve", source))
+}
+
+fn bind(mount: &Mount, source: &Path, facts: &Facts) -> DockerMount {
+    let tells_recursion = mount.readonly && facts.has_api(API_RECURSIVE_READ_ONLY);
+    DockerMount {
+        typ: Some(MountType::BIND),
+        source: Some(source.display().to_string()),
+        target: Some(mount.container_path.clone()),
+        read_only: Some(mount.readonly),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(propagation(mount.propagation())),
+            read_only_non_recursive: (tells_recursion && !mount.recursive_read_only).then_some(true),
+            read_only_force_recursive: (tells_recursion && mount.recursive_read_only).then_some(true),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn propagation(wanted: MountPropagation) -> MountBindOptionsPropagationEnum {
+    match wanted {
+        MountPropagation::PropagationPrivate => MountBindOptionsPropagationEnum::RPRIVATE,
+        MountPropagation::PropagationHostToContainer => MountBindOptionsPropagationEnum::RSLAVE,
+        MountPropagation::PropagationBidirectional => MountBindOptionsPropagationEnum::RSHARED,
+    }
+}
+
+/// Only the older form of a bind mount can ask Docker for a new SELinux label.
+fn relabelled(object: &str, mount: &Mount, source: &Path) -> Result<String, Error> {
+    let source = source.display().to_string();
+    if source.contains(':') || mount.container_path.contains(':') {
+        return Err(Error::unsupported(object, "mounts.selinux_relabel", format!("{source}: a path with a colon cannot be relabelled")));
+    }
+    if mount.recursive_read_only {
+        return Err(Error::unsupported(object, "mounts.selinux_relabel", format!("{source}: cannot go with recursive_read_only")));
+    }
+    let mode = if mount.readonly { "ro" } else { "rw" };
+    Ok(format!("{source}:{}:{mode},z,{}", mount.container_path, propagation(mount.propagation())))
+}
+
+fn devices(config: &ContainerConfig) -> Result<Option<Vec<DeviceMapping>>, Error> {
+    let object = describe(config);
+    let mut all = Vec::new();
+    for device in &config.devices {
+        if device.permissions.is_empty() || !device.permissions.chars().all(|c| "rwm".contains(c)) {
+            let reason = format!("{}: {:?} must be made of r, w and m", device.host_path, device.permissions);
+            return Err(Error::invalid(&object, "devices.permissions", reason));
+        }
+        if !Path::new(&device.host_path).exists() {
+            return Err(Error::invalid(&object, "devices.host_path", format!("{} does not exist", device.host_path)));
+        }
+        let inside = if device.container_path.is_empty() { &device.host_path } else { &device.container_path };
+        all.push(DeviceMapping {
+            path_on_host: Some(device.host_path.clone()),
+            path_in_container: Some(inside.clone()),
+            cgroup_permissions: Some(device.permissions.clone()),
+        });
+    }
+    Ok((!all.is_empty()).then_some(all))
+}
+
+fn cdi_devices(object: &str, config: &ContainerConfig, facts: &Facts) -> Result<Option<Vec<DeviceRequest>>, Error> {
+    if config.cdi_devices.is_empty() {
+        return Ok(None);
+    }
+    if !facts.has_api(API_CDI) {
+        let reason = format!("{}: needs Docker 25; this is {}", config.cdi_devices[0].name, facts.version);
+        return Err(Error::unsupported(object, "CDI_devices", reason));
+    }
+    Ok(Some(vec![DeviceRequest {
+        driver: Some("cdi".to_owned()),
+        device_ids: Some(config.cdi_devices.iter().map(|device| device.name.clone()).collect()),
+        ..Default::default()
+    }]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::testing::facts;
+    use crate::proto::CdiDevice;
+    use crate::proto::Device;
+
+    fn mounted(mount: Mount, facts: &Facts) -> Result<HostConfig, Error> {
+        let config = ContainerConfig { mounts: vec![mount], ..Default::default() };
+        let mut host = HostConfig::default();
+        apply(&config, &mut host, facts).map(|()| host)
+    }
+
+    fn mount(path: &Path) -> Mount {
+        Mount { host_path: path.display().to_string(), container_path: "/data".into(), ..Default::default() }
+    }
+
+    fn options(host: HostConfig) -> MountBindOptions {
+        host.mounts.unwrap().remove(0).bind_options.unwrap()
+    }
+
+    #[test]
+    fn a_missing_host_path_is_made_and_a_symbolic_link_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().canonicalize().unwrap().join("target");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        std::fs::create_dir(&target).unwrap();
+        let host = mounted(mount(&link), &facts(41)).unwrap();
+        assert_eq!(host.mounts.unwrap()[0].source.as_deref(), target.to_str());
+        mounted(mount(&dir.path().join("new/dir")), &facts(41)).unwrap();
+        assert!(dir.path().join("new/dir").is_dir());
+    }
+
+    #[test]
+    fn docker_29_is_told_that_read_only_does_not_reach_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let read_only = Mount { readonly: true, ..mount(dir.path()) };
+        assert_eq!(options(mounted(read_only.clone(), &facts(52)).unwrap()).read_only_non_recursive, Some(true));
+        assert_eq!(options(mounted(read_only, &facts(41)).unwrap()).read_only_non_recursive, None);
+    }
+
+    #[test]
+    fn recursive_read_only_needs_an_engine_that_can_and_a_mount_that_allows_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let recursive = Mount { readonly: true, recursive_read_only: true, ..mount(dir.path()) };
+        assert_eq!(options(mounted(recursive.clone(), &facts(52)).unwrap()).read_only_force_recursive, Some(true));
+        assert!(mounted(recursive.clone(), &facts(41)).is_err());
+        let shared = Mount { propagation: MountPropagation::PropagationBidirectional.into(), ..recursive.clone() };
+        assert!(mounted(shared, &facts(52)).is_err());
+        assert!(mounted(Mount { readonly: false, ..recursive }, &facts(52)).is_err());
+    }
+
+    #[test]
+    fn what_docker_cannot_mount_is_refused_by_its_field() {
+        let dir = tempfile::tempdir().unwrap();
+        let noexec = Mount { mount_options: vec!["noexec".into()], ..mount(dir.path()) };
+        assert!(mounted(noexec, &facts(52)).unwrap_err().to_string().contains("mounts.mount_options"));
+        let relative = Mount { host_path: "data".into(), ..mount(dir.path()) };
+        assert!(mounted(relative, &facts(52)).unwrap_err().to_string().contains("mounts.host_path"));
+    }
+
+    #[test]
+    fn devices_are_passed_on_and_checked() {
+        let device = |permissions: &str| ContainerConfig {
+            devices: vec![Device { host_path: "/dev/null".into(), permissions: permissions.into(), ..Default::default() }],
+            ..Default::default()
+        };
+        let passed = devices(&device("rw")).unwrap().unwrap();
+        assert_eq!(passed[0].path_in_container.as_deref(), Some("/dev/null"));
+        assert!(devices(&device("rwx")).is_err());
+        let cdi = ContainerConfig { cdi_devices: vec![CdiDevice { name: "vendor.example/a=b".into() }], ..Default::default() };
+        assert!(cdi_devices("c", &cdi, &facts(41)).is_err());
+        assert_eq!(cdi_devices("c", &cdi, &facts(52)).unwrap().unwrap()[0].driver.as_deref(), Some("cdi"));
+    }
+
+    #[test]
+    fn kernel_releases_compare_by_number() {
+        assert!(kernel_at_least("6.1.0-13-amd64", 5, 12));
+        assert!(kernel_at_least("5.12", 5, 12));
+        assert!(!kernel_at_least("5.4.0", 5, 12));
+    }
+}

@@ -1,0 +1,139 @@
+//! Processor, memory and the rest, between the CRI's terms and Docker's.
+
+use crate::docker::Facts;
+use crate::docker::model::ContainerUpdateBody;
+use crate::docker::model::HostConfig;
+use crate::error::Error;
+use crate::proto::LinuxContainerResources;
+
+use super::cgroup;
+
+/// The kernel's bounds of `oom_score_adj` (proc(5)).
+const OOM_SCORE: std::ops::RangeInclusive<i64> = -1000..=1000;
+
+/// Checks values that Docker would take and misread.
+pub(super) fn check(object: &str, resources: &LinuxContainerResources, facts: &Facts) -> Result<(), Error> {
+    if !OOM_SCORE.contains(&resources.oom_score_adj) {
+        let reason = format!("{} is not between -1000 and 1000", resources.oom_score_adj);
+        return Err(Error::invalid(object, "linux.resources.oom_score_adj", reason));
+    }
+    for (field, value) in [
+        ("linux.resources.memory_limit_in_bytes", resources.memory_limit_in_bytes),
+        ("linux.resources.cpu_shares", resources.cpu_shares),
+        ("linux.resources.cpu_period", resources.cpu_period),
+    ] {
+        if value < 0 {
+            return Err(Error::invalid(object, field, format!("{value} is negative")));
+        }
+    }
+    cgroup::check_unified(object, &resources.unified, facts)
+}
+
+/// Puts the resources of a new container into Docker's terms. Hugepage limits have none there: the kubelet sets
+/// them on the pod's cgroup, which bounds the container too.
+pub(super) fn apply(resources: &LinuxContainerResources, host: &mut HostConfig, facts: &Facts) {
+    host.cpu_period = positive(resources.cpu_period);
+    host.cpu_quota = nonzero(resources.cpu_quota);
+    host.cpu_shares = positive(resources.cpu_shares);
+    host.cpuset_cpus = text(&resources.cpuset_cpus);
+    host.cpuset_mems = text(&resources.cpuset_mems);
+    host.memory = positive(resources.memory_limit_in_bytes);
+    host.memory_swap = memory_and_swap(resources);
+    host.oom_score_adj = Some(facts.clamp_oom_score(resources.oom_score_adj));
+}
+
+/// The change of a container that exists.
+pub(super) fn update(resources: &LinuxContainerResources) -> ContainerUpdateBody {
+    ContainerUpdateBody {
+        cpu_period: positive(resources.cpu_period),
+        cpu_quota: nonzero(resources.cpu_quota),
+        cpu_shares: positive(resources.cpu_shares),
+        cpuset_cpus: text(&resources.cpuset_cpus),
+        cpuset_mems: text(&resources.cpuset_mems),
+        memory: positive(resources.memory_limit_in_bytes),
+        memory_swap: memory_and_swap(resources),
+        ..Default::default()
+    }
+}
+
+/// `known` with every value that `change` gives: an update leaves alone what it does not name.
+pub(super) fn merge(known: &LinuxContainerResources, change: &LinuxContainerResources) -> LinuxContainerResources {
+    let number = |new: i64, old: i64| if new == 0 { old } else { new };
+    let list = |new: &String, old: &String| if new.is_empty() { old.clone() } else { new.clone() };
+    let mut unified = known.unified.clone();
+    unified.extend(change.unified.clone());
+    LinuxContainerResources {
+        cpu_period: number(change.cpu_period, known.cpu_period),
+        cpu_quota: number(change.cpu_quota, known.cpu_quota),
+        cpu_shares: number(change.cpu_shares, known.cpu_shares),
+        memory_limit_in_bytes: number(change.memory_limit_in_bytes, known.memory_limit_in_bytes),
+        oom_score_adj: number(change.oom_score_adj, known.oom_score_adj),
+        cpuset_cpus: list(&change.cpuset_cpus, &known.cpuset_cpus),
+        cpuset_mems: list(&change.cpuset_mems, &known.cpuset_mems),
+        hugepage_limits: if change.hugepage_limits.is_empty() { known.hugepage_limits.clone() } else { change.hugepage_limits.clone() },
+        unified,
+        memory_swap_limit_in_bytes: number(change.memory_swap_limit_in_bytes, known.memory_swap_limit_in_bytes),
+    }
+}
+
+/// Left to itself, Docker lets a container swap as much again as its memory limit; a kubelet that names no swap
+/// wants none.
+fn memory_and_swap(resources: &LinuxContainerResources) -> Option<i64> {
+    match (resources.memory_swap_limit_in_bytes, resources.memory_limit_in_bytes) {
+        (0, 0) => None,
+        (0, memory) => Some(memory),
+        (both, _) => Some(both),
+    }
+}
+
+fn positive(value: i64) -> Option<i64> {
+    (value > 0).then_some(value)
+}
+
+/// A negative quota means no limit and has to be passed on.
+fn nonzero(value: i64) -> Option<i64> {
+    (value != 0).then_some(value)
+}
+
+fn text(value: &str) -> Option<String> {
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::testing::facts;
+
+    #[test]
+    fn a_memory_limit_without_a_word_on_swap_allows_none() {
+        let resources = LinuxContainerResources { memory_limit_in_bytes: 64 << 20, ..Default::default() };
+        let mut host = HostConfig::default();
+        apply(&resources, &mut host, &facts(41));
+        assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
+        assert_eq!(host.cpu_quota, None);
+    }
+
+    #[test]
+    fn a_score_below_what_the_host_allows_is_raised_to_it() {
+        let resources = LinuxContainerResources { oom_score_adj: -997, ..Default::default() };
+        let mut host = HostConfig::default();
+        apply(&resources, &mut host, &Facts { oom_score_floor: Some(0), ..facts(41) });
+        assert_eq!(host.oom_score_adj, Some(0));
+        apply(&resources, &mut host, &facts(41));
+        assert_eq!(host.oom_score_adj, Some(-997));
+    }
+
+    #[test]
+    fn an_update_keeps_what_it_does_not_name() {
+        let known = LinuxContainerResources { cpu_shares: 512, memory_limit_in_bytes: 10, ..Default::default() };
+        let change = LinuxContainerResources { memory_limit_in_bytes: 20, ..Default::default() };
+        let merged = merge(&known, &change);
+        assert_eq!((merged.cpu_shares, merged.memory_limit_in_bytes), (512, 20));
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_their_field() {
+        let resources = LinuxContainerResources { oom_score_adj: 1001, ..Default::default() };
+        assert!(check("c", &resources, &facts(41)).unwrap_err().to_string().contains("oom_score_adj"));
+    }
+}

@@ -1,0 +1,221 @@
+//! Who a process is and what it may do: the parts of Docker's `SecurityOpt` and `User`, for containers and for
+//! pause containers. Nothing here is ever dropped silently: what this Docker cannot do is refused by its name.
+
+use std::path::Path;
+
+use crate::docker::Facts;
+use crate::error::Error;
+use crate::proto::LinuxContainerSecurityContext;
+use crate::proto::LinuxSandboxSecurityContext;
+use crate::proto::SeLinuxOption;
+use crate::proto::SecurityProfile;
+use crate::proto::security_profile::ProfileType;
+
+/// The kernel's names of the loaded AppArmor profiles, `name (mode)` on each line.
+const APPARMOR_PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
+/// The older spelling of a profile's place.
+const LOCALHOST_PREFIX: &str = "localhost/";
+/// The highest user and group id that Docker takes.
+const HIGHEST_ID: i64 = i32::MAX as i64;
+
+/// A user or group id that Docker will not misread: one beyond its range must not wrap around to root.
+pub fn id(object: &str, field: &'static str, value: i64) -> Result<i64, Error> {
+    if (0..=HIGHEST_ID).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Error::invalid(object, field, format!("{value} is not between 0 and {HIGHEST_ID}")))
+    }
+}
+
+/// Docker's `GroupAdd` for supplemental groups.
+pub fn groups(object: &str, groups: &[i64]) -> Result<Option<Vec<String>>, Error> {
+    const FIELD: &str = "linux.security_context.supplemental_groups";
+    let all: Vec<String> =
+        groups.iter().map(|gid| Ok(id(object, FIELD, *gid)?.to_string())).collect::<Result<_, Error>>()?;
+    Ok((!all.is_empty()).then_some(all))
+}
+
+/// Docker's `SecurityOpt` for a container.
+pub(super) fn container_options(
+    object: &str,
+    security: &LinuxContainerSecurityContext,
+    facts: &Facts,
+) -> Result<Vec<String>, Error> {
+    let mut options = Vec::new();
+    if security.no_new_privs {
+        options.push("no-new-privileges".to_owned());
+    }
+    // A privileged container has no profiles (CRI: `privileged`).
+    if security.privileged {
+        options.push("seccomp=unconfined".to_owned());
+    } else {
+        #[allow(deprecated)]
+        let old_seccomp = security.seccomp_profile_path.as_str();
+        #[allow(deprecated)]
+        let old_apparmor = security.apparmor_profile.as_str();
+        let unset = old_profile(old_seccomp).unwrap_or(SecurityProfile {
+            profile_type: ProfileType::Unconfined.into(),
+            ..Default::default()
+        });
+        options.extend(seccomp(object, security.seccomp.as_ref().unwrap_or(&unset))?);
+        let apparmor_profile = security.apparmor.clone().or_else(|| old_profile(old_apparmor));
+        options.extend(apparmor(object, apparmor_profile.as_ref(), facts)?);
+    }
+    options.extend(selinux(object, security.selinux_options.as_ref(), facts)?);
+    Ok(options)
+}
+
+/// Docker's `SecurityOpt` for a pause container. Where the pod asks for nothing, Docker's own seccomp profile
+/// stays on: a process that only sleeps needs no more.
+pub fn sandbox_options(
+    object: &str,
+    security: &LinuxSandboxSecurityContext,
+    facts: &Facts,
+) -> Result<Vec<String>, Error> {
+    let mut options = vec!["no-new-privileges".to_owned()];
+    if let Some(profile) = &security.seccomp {
+        options.extend(seccomp(object, profile)?);
+    }
+    options.extend(selinux(object, security.selinux_options.as_ref(), facts)?);
+    Ok(options)
+}
+
+/// The profile that an old string field names: empty is none, then `runtime/default`, `unconfined`, or a file or
+/// name after `localhost/`.
+fn old_profile(text: &str) -> Option<SecurityProfile> {
+    let (kind, reference) = match text {
+        "" => return None,
+        "runtime/default" | "docker/default" => (ProfileType::RuntimeDefault, ""),
+        "unconfined" => (ProfileType::Unconfined, ""),
+        other => (ProfileType::Localhost, other),
+    };
+    Some(SecurityProfile { profile_type: kind.into(), localhost_ref: reference.to_owned() })
+}
+
+fn seccomp(object: &str, profile: &SecurityProfile) -> Result<Option<String>, Error> {
+    const FIELD: &str = "linux.security_context.seccomp";
+    match profile.profile_type() {
+        ProfileType::RuntimeDefault => Ok(None),
+        ProfileType::Unconfined => Ok(Some("seccomp=unconfined".to_owned())),
+        ProfileType::Localhost => {
+            let path = profile.localhost_ref.strip_prefix(LOCALHOST_PREFIX).unwrap_or(&profile.localhost_ref);
+            if !Path::new(path).is_absolute() {
+                return Err(Error::invalid(object, FIELD, format!("localhost_ref {path:?} must be an absolute path")));
+            }
+            // Docker's API takes the profile itself, not a path: the daemon may not see our files.
+            let text = std::fs::read(path)
+                .map_err(|source| Error::invalid(object, FIELD, format!("could not read {path}: {source}")))?;
+            let json: serde_json::Value = serde_json::from_slice(&text)
+                .map_err(|source| Error::invalid(object, FIELD, format!("{path} is not JSON: {source}")))?;
+            Ok(Some(format!("seccomp={json}")))
+        }
+    }
+}
+
+fn apparmor(object: &str, profile: Option<&SecurityProfile>, facts: &Facts) -> Result<Option<String>, Error> {
+    const FIELD: &str = "linux.security_context.apparmor";
+    let Some(profile) = profile else { return Ok(None) };
+    match profile.profile_type() {
+        ProfileType::RuntimeDefault => Ok(None),
+        ProfileType::Unconfined => Ok(facts.apparmor.then(|| "apparmor=unconfined".to_owned())),
+        ProfileType::Localhost => {
+            let name = profile.localhost_ref.strip_prefix(LOCALHOST_PREFIX).unwrap_or(&profile.localhost_ref);
+            if !facts.apparmor {
+                return Err(Error::unsupported(object, FIELD, format!("profile {name:?}: Docker has no AppArmor on this host")));
+            }
+            let loaded = std::fs::read_to_string(APPARMOR_PROFILES).unwrap_or_default();
+            if !loaded.lines().any(|line| line.rsplit_once(" (").is_some_and(|(loaded, _)| loaded == name)) {
+                return Err(Error::invalid(object, FIELD, format!("profile {name:?} is not loaded")));
+            }
+            Ok(Some(format!("apparmor={name}")))
+        }
+    }
+}
+
+fn selinux(object: &str, options: Option<&SeLinuxOption>, facts: &Facts) -> Result<Vec<String>, Error> {
+    let Some(options) = options else { return Ok(Vec::new()) };
+    let parts = [("user", &options.user), ("role", &options.role), ("type", &options.r#type), ("level", &options.level)];
+    let asked: Vec<String> =
+        parts.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("label={k}:{v}")).collect();
+    if !asked.is_empty() && !facts.selinux {
+        return Err(Error::unsupported(
+            object,
+            "linux.security_context.selinux_options",
+            "Docker has SELinux off on this host",
+        ));
+    }
+    Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::testing::facts;
+
+    fn profile(kind: ProfileType, reference: &str) -> Option<SecurityProfile> {
+        Some(SecurityProfile { profile_type: kind.into(), localhost_ref: reference.into() })
+    }
+
+    fn options(security: &LinuxContainerSecurityContext) -> Vec<String> {
+        container_options("c", security, &facts(41)).unwrap()
+    }
+
+    #[test]
+    fn no_profile_at_all_means_unconfined_for_a_container() {
+        assert_eq!(options(&Default::default()), ["seccomp=unconfined"]);
+    }
+
+    #[test]
+    fn the_runtimes_default_is_dockers_own_profile() {
+        let security = LinuxContainerSecurityContext { seccomp: profile(ProfileType::RuntimeDefault, ""), ..Default::default() };
+        assert!(options(&security).is_empty());
+    }
+
+    #[test]
+    fn a_local_seccomp_profile_travels_whole_even_without_system_calls() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{ "defaultAction": "SCMP_ACT_LOG" }"#).unwrap();
+        let path = file.path().to_str().unwrap();
+        let security = LinuxContainerSecurityContext { seccomp: profile(ProfileType::Localhost, path), ..Default::default() };
+        assert_eq!(options(&security), [r#"seccomp={"defaultAction":"SCMP_ACT_LOG"}"#]);
+    }
+
+    #[test]
+    fn a_profile_that_is_missing_or_relative_is_refused_by_its_field() {
+        for path in ["/does/not/exist", "relative.json"] {
+            let security = LinuxContainerSecurityContext { seccomp: profile(ProfileType::Localhost, path), ..Default::default() };
+            let error = container_options("c", &security, &facts(41)).unwrap_err().to_string();
+            assert!(error.contains("linux.security_context.seccomp"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_privileged_container_ignores_its_profile() {
+        let security = LinuxContainerSecurityContext {
+            privileged: true,
+            seccomp: profile(ProfileType::Localhost, "/does/not/exist"),
+            ..Default::default()
+        };
+        assert_eq!(options(&security), ["seccomp=unconfined"]);
+    }
+
+    #[test]
+    fn what_the_host_cannot_enforce_is_refused_not_dropped() {
+        let apparmor = LinuxContainerSecurityContext { apparmor: profile(ProfileType::Localhost, "mine"), ..Default::default() };
+        assert!(container_options("c", &apparmor, &facts(41)).is_err());
+        let selinux = LinuxContainerSecurityContext {
+            selinux_options: Some(SeLinuxOption { level: "s0:c1,c2".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        assert!(container_options("c", &selinux, &facts(41)).is_err());
+        let on = Facts { selinux: true, ..facts(41) };
+        assert!(container_options("c", &selinux, &on).unwrap().contains(&"label=level:s0:c1,c2".to_owned()));
+    }
+
+    #[test]
+    fn an_id_cannot_wrap_around_to_root() {
+        assert!(id("c", "f", 1 << 32).is_err());
+        assert!(id("c", "f", -1).is_err());
+        assert_eq!(id("c", "f", 1000).unwrap(), 1000);
+    }
+}

@@ -1,0 +1,348 @@
+//! From a container's configuration to the container that Docker is asked for.
+
+use crate::docker::Facts;
+use crate::docker::model::ContainerCreateBody;
+use crate::docker::model::HealthConfig;
+use crate::docker::model::HostConfig;
+use crate::docker::model::RestartPolicy;
+use crate::docker::model::RestartPolicyNameEnum;
+use crate::error::Error;
+use crate::naming;
+use crate::pod;
+use crate::proto::ContainerConfig;
+use crate::proto::ContainerMetadata;
+use crate::proto::LinuxContainerSecurityContext;
+use crate::proto::NamespaceMode;
+use crate::proto::Signal;
+use crate::proto::SupplementalGroupsPolicy;
+use crate::state::SandboxRecord;
+
+use super::cgroup;
+use super::describe;
+use super::mounts;
+use super::resources;
+use super::security;
+
+/// Checks what can be checked without Docker, and returns the container's identity.
+pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Error> {
+    let Some(meta) = &config.metadata else {
+        return Err(Error::invalid("container", "config.metadata", "is missing"));
+    };
+    let object = describe(config);
+    if !naming::is_valid_part(&meta.name) {
+        let reason = format!("{:?} must be letters, digits, '-', '_' and '.', and not empty", meta.name);
+        return Err(Error::invalid("container", "metadata.name", reason));
+    }
+    if config.image.as_ref().is_none_or(|image| image.image.is_empty()) {
+        return Err(Error::invalid(&object, "image.image", "is missing"));
+    }
+    if config.log_path.starts_with('/') || config.log_path.split('/').any(|part| part == "..") {
+        let reason = format!("{:?} must be a path inside the pod's log_directory", config.log_path);
+        return Err(Error::invalid(&object, "log_path", reason));
+    }
+    Ok(meta)
+}
+
+/// What a container is made from, besides its own configuration.
+pub(super) struct Surroundings<'a> {
+    pub sandbox: &'a SandboxRecord,
+    pub facts: &'a Facts,
+    pub log_path: &'a str,
+    /// The Docker id of the container whose process namespace to join, for mode TARGET.
+    pub pid_target: Option<String>,
+}
+
+/// The container of a configuration that passed [`check`].
+///
+/// # Errors
+/// The field that is wrong, or that this Docker cannot honour.
+pub(super) fn container(config: &ContainerConfig, around: &Surroundings<'_>) -> Result<ContainerCreateBody, Error> {
+    let object = describe(config);
+    let security = security_context(config);
+    check_security(&object, &security, around)?;
+    Ok(ContainerCreateBody {
+        image: config.image.as_ref().map(|image| image.image.clone()),
+        entrypoint: (!config.command.is_empty()).then(|| config.command.clone()),
+        cmd: (!config.args.is_empty()).then(|| config.args.clone()),
+        working_dir: (!config.working_dir.is_empty()).then(|| config.working_dir.clone()),
+        env: Some(environment(&object, config)?),
+        user: user(&object, &security)?,
+        open_stdin: Some(config.stdin),
+        stdin_once: Some(config.stdin_once),
+        tty: Some(config.tty),
+        stop_signal: stop_signal(config.stop_signal()),
+        labels: Some(naming::container_labels(
+            &config.labels,
+            &config.annotations,
+            &around.sandbox.id,
+            around.log_path,
+        )),
+        // The kubelet probes; an image's own check would only cost.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
+        host_config: Some(host_config(&object, config, &security, around)?),
+        ..Default::default()
+    })
+}
+
+fn host_config(
+    object: &str,
+    config: &ContainerConfig,
+    security: &LinuxContainerSecurityContext,
+    around: &Surroundings<'_>,
+) -> Result<HostConfig, Error> {
+    let sandbox = around.sandbox;
+    let linux = sandbox.config.linux.clone().unwrap_or_default();
+    let join = format!("container:{}", sandbox.id);
+    let modes = security.namespace_options.clone().unwrap_or_default();
+    let capabilities = security.capabilities.clone().unwrap_or_default();
+    let mut host = HostConfig {
+        network_mode: Some(join.clone()),
+        ipc_mode: Some(if modes.ipc() == NamespaceMode::Node { "host".to_owned() } else { join.clone() }),
+        uts_mode: pod::is_host_network(&sandbox.config).then(|| "host".to_owned()),
+        pid_mode: match modes.pid() {
+            NamespaceMode::Pod => Some(join),
+            NamespaceMode::Node => Some("host".to_owned()),
+            NamespaceMode::Target => around.pid_target.as_ref().map(|id| format!("container:{id}")),
+            NamespaceMode::Container => None,
+        },
+        cgroup_parent: cgroup::parent(object, &linux.cgroup_parent, around.facts)?,
+        privileged: Some(security.privileged),
+        cap_add: capability_names(&capabilities.add_capabilities),
+        cap_drop: capability_names(&capabilities.drop_capabilities),
+        readonly_rootfs: Some(security.readonly_rootfs),
+        // Both lists are complete: empty means that nothing is masked, not that Docker shall choose.
+        masked_paths: Some(security.masked_paths.clone()),
+        readonly_paths: Some(security.readonly_paths.clone()),
+        group_add: security::groups(object, &security.supplemental_groups)?,
+        security_opt: Some(security::container_options(object, security, around.facts)?),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
+        runtime: (!sandbox.runtime_handler.is_empty()).then(|| sandbox.runtime_handler.clone()),
+        ..Default::default()
+    };
+    if let Some(wanted) = config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
+        resources::check(object, wanted, around.facts)?;
+        resources::apply(wanted, &mut host, around.facts);
+    }
+    mounts::apply(config, &mut host, around.facts)?;
+    Ok(host)
+}
+
+/// The container's security context; absent means that every field has its zero value.
+pub(super) fn security_context(config: &ContainerConfig) -> LinuxContainerSecurityContext {
+    config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default()
+}
+
+fn check_security(
+    object: &str,
+    security: &LinuxContainerSecurityContext,
+    around: &Surroundings<'_>,
+) -> Result<(), Error> {
+    let pod_security = around.sandbox.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    if security.privileged && !pod_security.is_some_and(|pod| pod.privileged) {
+        let reason = "the sandbox was made for containers without privileges";
+        return Err(Error::invalid(object, "linux.security_context.privileged", reason));
+    }
+    if security.supplemental_groups_policy() == SupplementalGroupsPolicy::Strict {
+        return Err(Error::unsupported(
+            object,
+            "linux.security_context.supplemental_groups_policy",
+            "Docker always adds the groups that the image names",
+        ));
+    }
+    let capabilities = security.capabilities.clone().unwrap_or_default();
+    if !capabilities.add_ambient_capabilities.is_empty() {
+        return Err(Error::unsupported(
+            object,
+            "linux.security_context.capabilities.add_ambient_capabilities",
+            "Docker sets no ambient capabilities",
+        ));
+    }
+    let modes = security.namespace_options.clone().unwrap_or_default();
+    if modes.userns_options.as_ref().is_some_and(|userns| userns.mode() != NamespaceMode::Node) {
+        return Err(Error::unsupported(
+            object,
+            "linux.security_context.namespace_options.userns_options",
+            "Docker has user namespaces for the whole daemon only, not for one pod",
+        ));
+    }
+    let pod_network = pod::is_host_network(&around.sandbox.config);
+    if (modes.network() == NamespaceMode::Node) != pod_network {
+        let reason = "differs from the sandbox's, whose network every container shares";
+        return Err(Error::invalid(object, "linux.security_context.namespace_options.network", reason));
+    }
+    Ok(())
+}
+
+/// Docker's `User`: by id or name, with a group only together with a user.
+fn user(object: &str, security: &LinuxContainerSecurityContext) -> Result<Option<String>, Error> {
+    const USER: &str = "linux.security_context.run_as_user";
+    const NAME: &str = "linux.security_context.run_as_username";
+    const GROUP: &str = "linux.security_context.run_as_group";
+    let user = match (&security.run_as_user, security.run_as_username.as_str()) {
+        (Some(_), name) if !name.is_empty() => {
+            return Err(Error::invalid(object, NAME, "cannot go with run_as_user"));
+        }
+        (Some(uid), _) => Some(security::id(object, USER, uid.value)?.to_string()),
+        (None, "") => None,
+        (None, name) if name.contains([':', '\n', '\0']) => {
+            return Err(Error::invalid(object, NAME, format!("{name:?} is not a user name")));
+        }
+        (None, name) => Some(name.to_owned()),
+    };
+    match (user, &security.run_as_group) {
+        (None, Some(_)) => Err(Error::invalid(object, GROUP, "needs run_as_user or run_as_username")),
+        (user, None) => Ok(user),
+        (Some(user), Some(gid)) => Ok(Some(format!("{user}:{}", security::id(object, GROUP, gid.value)?))),
+    }
+}
+
+/// `NAME=value` for each variable. Docker's API is JSON, so a value that is no text cannot reach it.
+fn environment(object: &str, config: &ContainerConfig) -> Result<Vec<String>, Error> {
+    config
+        .envs
+        .iter()
+        .map(|env| match std::str::from_utf8(&env.value) {
+            Ok(value) if !env.key.is_empty() && !env.key.contains('=') => Ok(format!("{}={value}", env.key)),
+            Ok(_) => Err(Error::invalid(object, "envs.key", format!("{:?} is not a name", env.key))),
+            Err(_) => {
+                let reason = format!("the value of {} is not UTF-8, and Docker takes nothing else", env.key);
+                Err(Error::unsupported(object, "envs.value", reason))
+            }
+        })
+        .collect()
+}
+
+/// Capabilities come with or without `CAP_` from different clients; Docker takes both.
+fn capability_names(names: &[String]) -> Option<Vec<String>> {
+    (!names.is_empty()).then(|| names.iter().map(|name| name.to_uppercase()).collect())
+}
+
+/// Docker's name for a signal of the CRI; none means the image's, else SIGTERM.
+fn stop_signal(signal: Signal) -> Option<String> {
+    match signal {
+        Signal::RuntimeDefault => None,
+        // `SIGNAL_SIGRTMINPLUS1` is SIGRTMIN+1, and the like.
+        other => {
+            let name = other.as_str_name().trim_start_matches("SIGNAL_");
+            Some(name.replace("PLUS", "+").replace("MINUS", "-"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::testing::facts;
+    use crate::proto::Capability;
+    use crate::proto::ImageSpec;
+    use crate::proto::Int64Value;
+    use crate::proto::KeyValue;
+    use crate::proto::LinuxContainerConfig;
+    use crate::proto::NamespaceOption;
+    use crate::state::Phase;
+
+    fn sandbox() -> SandboxRecord {
+        SandboxRecord {
+            version: 1,
+            key: "k".into(),
+            name: "k8s_POD_web_default_u1_0".into(),
+            id: "pause1".into(),
+            phase: Phase::Live,
+            created_at: 1,
+            runtime_handler: String::new(),
+            netns: None,
+            network: None,
+            config: Default::default(),
+        }
+    }
+
+    fn config(security: LinuxContainerSecurityContext) -> ContainerConfig {
+        ContainerConfig {
+            metadata: Some(ContainerMetadata { name: "nginx".into(), attempt: 0 }),
+            image: Some(ImageSpec { image: "nginx:1.14".into(), ..Default::default() }),
+            linux: Some(LinuxContainerConfig { security_context: Some(security), resources: None }),
+            ..Default::default()
+        }
+    }
+
+    fn build(config: &ContainerConfig) -> Result<ContainerCreateBody, Error> {
+        let (sandbox, facts) = (sandbox(), facts(41));
+        container(config, &Surroundings { sandbox: &sandbox, facts: &facts, log_path: "/l", pid_target: None })
+    }
+
+    fn refused(security: LinuxContainerSecurityContext) -> String {
+        build(&config(security)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_container_shares_the_sandboxs_network_ipc_and_by_default_its_processes() {
+        let host = build(&config(Default::default())).unwrap().host_config.unwrap();
+        for mode in [&host.network_mode, &host.ipc_mode, &host.pid_mode] {
+            assert_eq!(mode.as_deref(), Some("container:pause1"));
+        }
+        let own = NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() };
+        let own = LinuxContainerSecurityContext { namespace_options: Some(own), ..Default::default() };
+        assert_eq!(build(&config(own)).unwrap().host_config.unwrap().pid_mode, None);
+    }
+
+    #[test]
+    fn empty_path_lists_are_sent_as_empty_lists() {
+        let host = build(&config(Default::default())).unwrap().host_config.unwrap();
+        let json = serde_json::to_value(host).unwrap();
+        assert_eq!(json["MaskedPaths"], serde_json::json!([]));
+        assert_eq!(json["ReadonlyPaths"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn users_and_groups_are_joined_and_a_group_alone_is_refused() {
+        let id = |value| Some(Int64Value { value });
+        let both = LinuxContainerSecurityContext { run_as_user: id(1001), run_as_group: id(1002), ..Default::default() };
+        assert_eq!(build(&config(both)).unwrap().user.as_deref(), Some("1001:1002"));
+        let named = LinuxContainerSecurityContext { run_as_username: "nobody".into(), ..Default::default() };
+        assert_eq!(build(&config(named)).unwrap().user.as_deref(), Some("nobody"));
+        let alone = LinuxContainerSecurityContext { run_as_group: id(1), ..Default::default() };
+        assert!(refused(alone).contains("run_as_group"));
+    }
+
+    #[test]
+    fn a_privileged_container_needs_a_sandbox_that_allows_it() {
+        let privileged = LinuxContainerSecurityContext { privileged: true, ..Default::default() };
+        assert!(refused(privileged).contains("linux.security_context.privileged"));
+    }
+
+    #[test]
+    fn what_docker_cannot_do_for_security_is_refused_by_its_name() {
+        let ambient = Capability { add_ambient_capabilities: vec!["NET_BIND_SERVICE".into()], ..Default::default() };
+        let ambient = LinuxContainerSecurityContext { capabilities: Some(ambient), ..Default::default() };
+        assert!(refused(ambient).contains("add_ambient_capabilities"));
+        let strict = SupplementalGroupsPolicy::Strict.into();
+        let strict = LinuxContainerSecurityContext { supplemental_groups_policy: strict, ..Default::default() };
+        assert!(refused(strict).contains("supplemental_groups_policy"));
+    }
+
+    #[test]
+    fn an_environment_value_that_is_no_text_is_refused_by_its_name() {
+        let mut config = config(Default::default());
+        config.envs = vec![KeyValue { key: "BIN".into(), value: vec![0xff] }];
+        assert!(build(&config).unwrap_err().to_string().contains("BIN"));
+        config.envs = vec![KeyValue { key: "A".into(), value: b"b=c".to_vec() }];
+        assert_eq!(build(&config).unwrap().env.unwrap(), ["A=b=c"]);
+    }
+
+    #[test]
+    fn a_log_path_cannot_leave_the_pods_directory() {
+        let mut config = config(Default::default());
+        for path in ["../../etc/passwd", "/etc/passwd", "a/../../b"] {
+            config.log_path = path.into();
+            assert!(check(&config).unwrap_err().to_string().contains("log_path"));
+        }
+    }
+
+    #[test]
+    fn signals_have_the_names_docker_knows() {
+        assert_eq!(stop_signal(Signal::RuntimeDefault), None);
+        assert_eq!(stop_signal(Signal::Sigquit).as_deref(), Some("SIGQUIT"));
+        assert_eq!(stop_signal(Signal::Sigrtminplus1).as_deref(), Some("SIGRTMIN+1"));
+        assert_eq!(stop_signal(Signal::Sigrtmaxminus1).as_deref(), Some("SIGRTMAX-1"));
+    }
+}

@@ -1,0 +1,165 @@
+//! ContainerStatus and ListContainers: from memory, without a word to Docker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::error::Error;
+use crate::proto;
+use crate::proto::ContainerFilter;
+use crate::proto::ContainerState;
+use crate::proto::ContainerStatus;
+use crate::proto::ImageSpec;
+use crate::state::Container;
+use crate::state::ContainerRecord;
+use crate::state::Process;
+
+use super::Containers;
+
+/// Reasons of an end, in the words the kubelet shows.
+const COMPLETED: &str = "Completed";
+const ERROR: &str = "Error";
+const OOM_KILLED: &str = "OOMKilled";
+
+impl Containers {
+    /// One container, with a JSON object of details for a person under the key `info` when `verbose`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn status(&self, id: &str, verbose: bool) -> Result<(ContainerStatus, BTreeMap<String, String>), Error> {
+        let container = self.existing(id)?;
+        let log_path = self.log_path(&container.record);
+        let info = if verbose { BTreeMap::from([("info".to_owned(), info(&container))]) } else { BTreeMap::new() };
+        Ok((status(&container, log_path), info))
+    }
+
+    /// The containers that pass the filter, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Ambiguous`] when an id of the filter is the beginning of several.
+    pub fn list(&self, filter: Option<&ContainerFilter>) -> Result<Vec<proto::Container>, Error> {
+        let Some(filter) = filter else { return Ok(self.store.containers().iter().map(|c| entry(c)).collect()) };
+        let candidates: Vec<Arc<Container>> =
+            if filter.id.is_empty() { self.store.containers() } else { self.find(&filter.id)?.into_iter().collect() };
+        Ok(candidates.iter().filter(|container| passes(container, filter)).map(|c| entry(c)).collect())
+    }
+
+    fn log_path(&self, record: &ContainerRecord) -> String {
+        self.store.sandbox(&record.sandbox_id).map(|sandbox| record.log_path(&sandbox.record)).unwrap_or_default()
+    }
+}
+
+fn passes(container: &Container, filter: &ContainerFilter) -> bool {
+    let record = &container.record;
+    record.sandbox_id.starts_with(&filter.pod_sandbox_id)
+        && filter.state.as_ref().is_none_or(|wanted| wanted.state() == state(container))
+        && filter.label_selector.iter().all(|(key, value)| record.config.labels.get(key) == Some(value))
+}
+
+fn state(container: &Container) -> ContainerState {
+    match container.process {
+        Process::Created => ContainerState::ContainerCreated,
+        Process::Running { .. } => ContainerState::ContainerRunning,
+        Process::Exited { .. } => ContainerState::ContainerExited,
+    }
+}
+
+/// The image as it was asked for; a kubelet asks by id and says in `user_specified_image` what the pod has.
+fn image(record: &ContainerRecord) -> Option<ImageSpec> {
+    record.config.image.clone()
+}
+
+fn entry(container: &Container) -> proto::Container {
+    let record = &container.record;
+    proto::Container {
+        id: record.id.clone(),
+        pod_sandbox_id: record.sandbox_id.clone(),
+        metadata: record.config.metadata.clone(),
+        image: image(record),
+        image_ref: record.image_id.clone(),
+        state: state(container).into(),
+        created_at: record.created_at,
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        image_id: record.image_id.clone(),
+    }
+}
+
+fn status(container: &Container, log_path: String) -> ContainerStatus {
+    let record = &container.record;
+    let exit = container.process.exit();
+    let linux = record.config.linux.clone().unwrap_or_default();
+    let started_at = match exit {
+        // One that never ran has both times, or the kubelet takes it for one that still waits to be started.
+        Some(exit) if container.process.started_at() == 0 => exit.at,
+        _ => container.process.started_at(),
+    };
+    ContainerStatus {
+        id: record.id.clone(),
+        metadata: record.config.metadata.clone(),
+        state: state(container).into(),
+        created_at: record.created_at,
+        started_at,
+        finished_at: exit.map_or(0, |exit| exit.at),
+        exit_code: exit.map_or(0, |exit| exit.code),
+        image: image(record),
+        image_ref: record.image_id.clone(),
+        image_id: record.image_id.clone(),
+        reason: reason(&container.process),
+        message: exit.map(|exit| exit.message.clone()).unwrap_or_default(),
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        mounts: record.config.mounts.clone(),
+        log_path,
+        resources: linux.resources.map(|linux| proto::ContainerResources { linux: Some(linux), ..Default::default() }),
+        user: None,
+        stop_signal: record.config.stop_signal,
+    }
+}
+
+fn reason(process: &Process) -> String {
+    let Some(exit) = process.exit() else { return String::new() };
+    if exit.oom_killed {
+        OOM_KILLED.to_owned()
+    } else if !exit.reason.is_empty() {
+        exit.reason.clone()
+    } else if exit.code == 0 {
+        COMPLETED.to_owned()
+    } else {
+        ERROR.to_owned()
+    }
+}
+
+/// What a person who looks closer wants to know, as JSON.
+fn info(container: &Container) -> String {
+    let record = &container.record;
+    json!({
+        "dockerName": record.name,
+        "sandboxID": record.sandbox_id,
+        "imageID": record.image_id,
+        "phase": record.phase,
+        "config": record.config,
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::Exit;
+
+    fn ended(code: i32, oom_killed: bool, reason: &str) -> Process {
+        let exit = Exit { at: 5, code, oom_killed, reason: reason.into(), message: String::new() };
+        Process::Created.exited(exit)
+    }
+
+    #[test]
+    fn the_reason_of_an_end_is_the_one_the_kubelet_shows() {
+        assert_eq!(reason(&ended(0, false, "")), "Completed");
+        assert_eq!(reason(&ended(1, false, "")), "Error");
+        assert_eq!(reason(&ended(137, true, "")), "OOMKilled");
+        assert_eq!(reason(&ended(127, false, "ContainerCannotRun")), "ContainerCannotRun");
+        assert_eq!(reason(&Process::Created), "");
+    }
+}

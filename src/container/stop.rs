@@ -1,0 +1,36 @@
+//! StopContainer.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::observe;
+
+use super::Containers;
+
+impl Containers {
+    /// Sends the stop signal, and SIGKILL after `grace`; with no grace, SIGKILL at once. A container that does not
+    /// exist, or has ended, counts as stopped.
+    ///
+    /// No lock is held: a second call with a shorter grace must be able to end the first one's wait.
+    ///
+    /// # Errors
+    /// When Docker could not end it.
+    pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
+        let Some(container) = self.find(id)? else { return Ok(()) };
+        let id = container.record.id.as_str();
+        if container.process.exit().is_some() {
+            return Ok(());
+        }
+        let stopped = if grace.is_zero() {
+            self.engine.kill_container(id).await
+        } else {
+            self.engine.stop_container(id, grace).await
+        };
+        match stopped {
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
+        // After this answer, ContainerStatus says EXITED.
+        Ok(observe::refresh(&self.engine, &self.store, id).await?)
+    }
+}

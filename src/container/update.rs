@@ -1,0 +1,35 @@
+//! UpdateContainerResources.
+
+use crate::error::Error;
+use crate::proto::LinuxContainerResources;
+
+use super::Containers;
+use super::describe;
+use super::resources;
+
+impl Containers {
+    /// Changes the resources of a container that was not removed; ContainerStatus tells the new ones.
+    ///
+    /// `oom_score_adj` and hugepage limits of an existing container cannot be changed in Docker; the kubelet sends
+    /// them along unchanged.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] names the field; Docker's words when the kernel refuses a value.
+    pub async fn update(&self, id: &str, change: &LinuxContainerResources) -> Result<(), Error> {
+        let container = self.existing(id)?;
+        let _guard = self.store.lock(&container.record.key).await;
+        let container = self.existing(&container.record.id)?;
+        let facts = self.engine.facts()?;
+        resources::check(&describe(&container.record.config), change, &facts)?;
+        if container.process.exit().is_some() {
+            return Err(Error::Precondition(format!("container {} has exited", container.record.id)));
+        }
+        self.engine.update_container(&container.record.id, resources::update(change)).await?;
+        let mut record = container.record.clone();
+        let linux = record.config.linux.get_or_insert_default();
+        linux.resources = Some(resources::merge(&linux.resources.clone().unwrap_or_default(), change));
+        self.store.write_container(&record).await?;
+        self.store.change_container(&record.id, |container| container.record = record.clone());
+        Ok(())
+    }
+}

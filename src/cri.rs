@@ -1,0 +1,112 @@
+//! The door: the CRI's two services on a unix socket.
+//!
+//! Each RPC is one short method that hands its request to a verb and wraps the answer; no logic lives here.
+
+mod image;
+mod log;
+mod runtime;
+mod socket;
+mod status;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use futures_util::StreamExt;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::transport::Server;
+use tracing::Instrument;
+
+use crate::cni::Cni;
+use crate::container::Containers;
+use crate::docker::Engine;
+use crate::error::Error;
+use crate::image::Images;
+use crate::pod::Pods;
+use crate::proto::image_service_server::ImageServiceServer;
+use crate::proto::runtime_service_server::RuntimeServiceServer;
+use crate::state::Store;
+
+pub use self::socket::BindError;
+pub use self::socket::Socket;
+
+/// A kubelet's list of many pods fits; it is also the most a kubelet takes.
+const MESSAGE_LIMIT: usize = 16 << 20;
+/// How long a stop waits for verbs that are at work. What is not done by then is undone at the next start.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// What both services answer from.
+pub struct Service {
+    pub engine: Engine,
+    pub store: Arc<Store>,
+    pub cni: Arc<Cni>,
+    pub images: Arc<Images>,
+    pub containers: Arc<Containers>,
+    pub pods: Arc<Pods>,
+    pub settings: Settings,
+    /// The verbs at work.
+    pub jobs: TaskTracker,
+}
+
+/// The part of the configuration that `Status` shows to a person.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Settings {
+    pub sandbox_image: String,
+    pub state_dir: PathBuf,
+    pub cni_conf_dir: PathBuf,
+    pub cni_bin_dirs: Vec<PathBuf>,
+}
+
+impl Service {
+    /// Runs a verb to its end, even when the client goes away in the middle: tonic drops the handler then, and a
+    /// verb that stopped halfway would leave things behind.
+    async fn job<T: Send + 'static>(
+        &self,
+        verb: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Status> {
+        match self.jobs.spawn(verb.in_current_span()).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(error) => {
+                tracing::error!(%error, "a verb did not come to its end");
+                Err(Status::internal(format!("the request ended unexpectedly: {error}")))
+            }
+        }
+    }
+}
+
+/// Serves both services on `socket` until `shutdown`, then lets the verbs at work come to their end.
+///
+/// # Errors
+/// When the connection cannot be served.
+pub async fn serve(
+    service: Service,
+    socket: Socket,
+    shutdown: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    let service = Arc::new(service);
+    let runtime = RuntimeServiceServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_LIMIT);
+    let images = ImageServiceServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_LIMIT);
+    let (listener, _removed_at_the_end) = socket.into_listener();
+    // tonic keeps the socket open while it drains; a client that comes then had better go to the next process.
+    let stop = shutdown.clone();
+    let connections = UnixListenerStream::new(listener);
+    let connections = connections.take_until(async move { stop.cancelled().await });
+    let connections = connections.map(|connection| connection.inspect_err(|error| tracing::warn!(%error, "could not accept")));
+    let serving = Server::builder().layer(log::LogLayer).add_service(runtime).add_service(images);
+    let drained = async {
+        shutdown.cancelled().await;
+        service.jobs.close();
+        if tokio::time::timeout(DRAIN_LIMIT, service.jobs.wait()).await.is_err() {
+            tracing::warn!(verbs = service.jobs.len(), "stopping with work unfinished; it is undone at the next start");
+        }
+    };
+    tokio::select! {
+        served = serving.serve_with_incoming(connections) => served,
+        () = drained => Ok(()),
+    }
+}

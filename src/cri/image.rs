@@ -1,0 +1,62 @@
+//! The ImageService.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio_stream::Stream;
+use tonic::Request;
+use tonic::Response;
+use tonic::Status;
+
+use crate::proto::image_service_server::ImageService;
+use crate::proto::*;
+
+use super::Service;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn name(spec: Option<ImageSpec>) -> String {
+    spec.map(|spec| spec.image).unwrap_or_default()
+}
+
+#[tonic::async_trait]
+impl ImageService for Service {
+    type StreamImagesStream = Pin<Box<dyn Stream<Item = Result<StreamImagesResponse, Status>> + Send>>;
+
+    async fn list_images(&self, request: Request<ListImagesRequest>) -> Answer<ListImagesResponse> {
+        let filter = name(request.into_inner().filter.and_then(|filter| filter.image));
+        Ok(Response::new(ListImagesResponse { images: self.images.list(&filter) }))
+    }
+
+    async fn image_status(&self, request: Request<ImageStatusRequest>) -> Answer<ImageStatusResponse> {
+        let request = request.into_inner();
+        let found = self.images.status(&name(request.image), request.verbose).await?;
+        let (image, info) = found.map_or((None, Default::default()), |(image, info)| (Some(image), info));
+        Ok(Response::new(ImageStatusResponse { image, info }))
+    }
+
+    /// Not a job: a client that goes away wants the pull to end.
+    async fn pull_image(&self, request: Request<PullImageRequest>) -> Answer<PullImageResponse> {
+        let request = request.into_inner();
+        let image_ref = self.images.pull(&name(request.image), request.auth.as_ref()).await?;
+        Ok(Response::new(PullImageResponse { image_ref }))
+    }
+
+    async fn remove_image(&self, request: Request<RemoveImageRequest>) -> Answer<RemoveImageResponse> {
+        let (images, name) = (Arc::clone(&self.images), name(request.into_inner().image));
+        self.job(async move { images.remove(&name).await }).await?;
+        Ok(Response::new(RemoveImageResponse {}))
+    }
+
+    async fn image_fs_info(&self, _: Request<ImageFsInfoRequest>) -> Answer<ImageFsInfoResponse> {
+        let filesystem = self.images.filesystem();
+        Ok(Response::new(ImageFsInfoResponse {
+            image_filesystems: vec![filesystem.clone()],
+            container_filesystems: vec![filesystem],
+        }))
+    }
+
+    async fn stream_images(&self, _: Request<StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
+        Err(Status::unimplemented("StreamImages is not implemented yet; ListImages is"))
+    }
+}

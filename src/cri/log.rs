@@ -1,0 +1,97 @@
+//! One line in the log for each RPC: reads at debug level, changes at info, failures at warn.
+
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+use std::time::Instant;
+
+use http::Request;
+use http::Response;
+use tonic::Code;
+use tonic::Status;
+
+/// Wraps a service with [`LogService`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LogLayer;
+
+impl<S> tower::Layer<S> for LogLayer {
+    type Service = LogService<S>;
+
+    fn layer(&self, inner: S) -> LogService<S> {
+        LogService { inner }
+    }
+}
+
+/// Logs method, code and time of each call.
+#[derive(Debug, Clone)]
+pub(super) struct LogService<S> {
+    inner: S,
+}
+
+impl<S, B, R> tower::Service<Request<B>> for LogService<S>
+where
+    S: tower::Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    R: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        let began = Instant::now();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = answer.await;
+            if let Ok(answer) = &answer {
+                tell(path.rsplit('/').next().unwrap_or(&path), answer.headers(), began.elapsed());
+            }
+            answer
+        })
+    }
+}
+
+fn tell(method: &str, headers: &http::HeaderMap, took: Duration) {
+    // A status in the headers is that of a call that failed; a good one comes after the message.
+    let failure = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok);
+    let ms = took.as_secs_f64() * 1000.0;
+    match failure {
+        Some(status) if is_ordinary(status.code()) => {
+            tracing::debug!(method, ms, code = ?status.code(), error = status.message(), "answered");
+        }
+        Some(status) => tracing::warn!(method, ms, code = ?status.code(), error = status.message(), "failed"),
+        None if is_read(method) => tracing::debug!(method, ms, "answered"),
+        None => tracing::info!(method, ms, "done"),
+    }
+}
+
+/// Codes that clients get in the ordinary course of things.
+fn is_ordinary(code: Code) -> bool {
+    matches!(code, Code::NotFound | Code::Unimplemented)
+}
+
+fn is_read(method: &str) -> bool {
+    ["List", "Stream"].iter().any(|prefix| method.starts_with(prefix))
+        || ["Status", "Stats", "Version", "Info", "Config"].iter().any(|suffix| method.ends_with(suffix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kubelet_polls_is_a_read() {
+        for method in ["Version", "Status", "ListPodSandbox", "ContainerStatus", "ImageFsInfo", "ListContainerStats"] {
+            assert!(is_read(method), "{method}");
+        }
+        for method in ["RunPodSandbox", "StopContainer", "PullImage"] {
+            assert!(!is_read(method), "{method}");
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The RuntimeService.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_stream::Stream;
+use tonic::Request;
+use tonic::Response;
+use tonic::Status;
+
+use crate::error::Error;
+use crate::proto::runtime_service_server::RuntimeService;
+use crate::proto::*;
+
+use super::Service;
+use super::status;
+
+type Answer<T> = Result<Response<T>, Status>;
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+const STREAMING: &str = "exec, attach and port-forward are not implemented yet";
+const STATS: &str = "stats and metrics are not implemented yet";
+const STREAMED_LISTS: &str = "streamed lists are not implemented yet; the List calls are";
+const CHECKPOINT: &str = "checkpoint and restore are not implemented";
+
+fn required<T>(value: Option<T>, object: &str, field: &'static str) -> Result<T, Error> {
+    value.ok_or_else(|| Error::invalid(object, field, "is missing"))
+}
+
+fn later<T>(what: &str) -> Answer<T> {
+    Err(Status::unimplemented(what))
+}
+
+#[tonic::async_trait]
+impl RuntimeService for Service {
+    type StreamPodSandboxesStream = Messages<StreamPodSandboxesResponse>;
+    type StreamContainersStream = Messages<StreamContainersResponse>;
+    type StreamContainerStatsStream = Messages<StreamContainerStatsResponse>;
+    type StreamPodSandboxStatsStream = Messages<StreamPodSandboxStatsResponse>;
+    type StreamPodSandboxMetricsStream = Messages<StreamPodSandboxMetricsResponse>;
+    type GetContainerEventsStream = Messages<ContainerEventResponse>;
+
+    // --- the runtime ---
+
+    async fn version(&self, _: Request<VersionRequest>) -> Answer<VersionResponse> {
+        Ok(Response::new(status::version(self)))
+    }
+
+    async fn status(&self, request: Request<StatusRequest>) -> Answer<StatusResponse> {
+        Ok(Response::new(status::status(self, request.into_inner().verbose)))
+    }
+
+    async fn runtime_config(&self, _: Request<RuntimeConfigRequest>) -> Answer<RuntimeConfigResponse> {
+        Ok(Response::new(status::runtime_config(self)?))
+    }
+
+    async fn update_runtime_config(
+        &self,
+        request: Request<UpdateRuntimeConfigRequest>,
+    ) -> Answer<UpdateRuntimeConfigResponse> {
+        let network = request.into_inner().runtime_config.and_then(|config| config.network_config);
+        let cidr = network.map(|network| network.pod_cidr).unwrap_or_default();
+        if !cidr.is_empty() {
+            self.cni
+                .set_pod_cidr(&cidr)
+                .map_err(|error| Error::invalid("runtime", "runtime_config.network_config.pod_cidr", error))?;
+            self.store.remember_pod_cidr(&cidr).await.map_err(Error::from)?;
+        }
+        Ok(Response::new(UpdateRuntimeConfigResponse {}))
+    }
+
+    // --- sandboxes ---
+
+    async fn run_pod_sandbox(&self, request: Request<RunPodSandboxRequest>) -> Answer<RunPodSandboxResponse> {
+        let request = request.into_inner();
+        let config = required(request.config, "pod sandbox", "config")?;
+        let pods = Arc::clone(&self.pods);
+        let pod_sandbox_id = self.job(async move { pods.run(config, request.runtime_handler).await }).await?;
+        Ok(Response::new(RunPodSandboxResponse { pod_sandbox_id }))
+    }
+
+    async fn stop_pod_sandbox(&self, request: Request<StopPodSandboxRequest>) -> Answer<StopPodSandboxResponse> {
+        let (pods, id) = (Arc::clone(&self.pods), request.into_inner().pod_sandbox_id);
+        self.job(async move { pods.stop(&id).await }).await?;
+        Ok(Response::new(StopPodSandboxResponse {}))
+    }
+
+    async fn remove_pod_sandbox(
+        &self,
+        request: Request<RemovePodSandboxRequest>,
+    ) -> Answer<RemovePodSandboxResponse> {
+        let (pods, id) = (Arc::clone(&self.pods), request.into_inner().pod_sandbox_id);
+        self.job(async move { pods.remove(&id).await }).await?;
+        Ok(Response::new(RemovePodSandboxResponse {}))
+    }
+
+    async fn pod_sandbox_status(
+        &self,
+        request: Request<PodSandboxStatusRequest>,
+    ) -> Answer<PodSandboxStatusResponse> {
+        let request = request.into_inner();
+        let (status, info) = self.pods.status(&request.pod_sandbox_id, request.verbose)?;
+        Ok(Response::new(PodSandboxStatusResponse { status: Some(status), info, ..Default::default() }))
+    }
+
+    async fn list_pod_sandbox(&self, request: Request<ListPodSandboxRequest>) -> Answer<ListPodSandboxResponse> {
+        let items = self.pods.list(request.into_inner().filter.as_ref())?;
+        Ok(Response::new(ListPodSandboxResponse { items }))
+    }
+
+    // --- containers ---
+
+    async fn create_container(&self, request: Request<CreateContainerRequest>) -> Answer<CreateContainerResponse> {
+        let request = request.into_inner();
+        let config = required(request.config, "container", "config")?;
+        let (containers, sandbox) = (Arc::clone(&self.containers), request.pod_sandbox_id);
+        let container_id = self.job(async move { containers.create(&sandbox, config).await }).await?;
+        Ok(Response::new(CreateContainerResponse { container_id }))
+    }
+
+    async fn start_container(&self, request: Request<StartContainerRequest>) -> Answer<StartContainerResponse> {
+        let (containers, id) = (Arc::clone(&self.containers), request.into_inner().container_id);
+        self.job(async move { containers.start(&id).await }).await?;
+        Ok(Response::new(StartContainerResponse {}))
+    }
+
+    async fn stop_container(&self, request: Request<StopContainerRequest>) -> Answer<StopContainerResponse> {
+        let request = request.into_inner();
+        let grace = Duration::from_secs(u64::try_from(request.timeout).unwrap_or(0));
+        let (containers, id) = (Arc::clone(&self.containers), request.container_id);
+        self.job(async move { containers.stop(&id, grace).await }).await?;
+        Ok(Response::new(StopContainerResponse {}))
+    }
+
+    async fn remove_container(&self, request: Request<RemoveContainerRequest>) -> Answer<RemoveContainerResponse> {
+        let (containers, id) = (Arc::clone(&self.containers), request.into_inner().container_id);
+        self.job(async move { containers.remove(&id).await }).await?;
+        Ok(Response::new(RemoveContainerResponse {}))
+    }
+
+    async fn container_status(&self, request: Request<ContainerStatusRequest>) -> Answer<ContainerStatusResponse> {
+        let request = request.into_inner();
+        let (status, info) = self.containers.status(&request.container_id, request.verbose)?;
+        Ok(Response::new(ContainerStatusResponse { status: Some(status), info }))
+    }
+
+    async fn list_containers(&self, request: Request<ListContainersRequest>) -> Answer<ListContainersResponse> {
+        let containers = self.containers.list(request.into_inner().filter.as_ref())?;
+        Ok(Response::new(ListContainersResponse { containers }))
+    }
+
+    async fn update_container_resources(
+        &self,
+        request: Request<UpdateContainerResourcesRequest>,
+    ) -> Answer<UpdateContainerResourcesResponse> {
+        let request = request.into_inner();
+        let object = format!("container {}", request.container_id);
+        let change = required(request.linux, &object, "linux")?;
+        let (containers, id) = (Arc::clone(&self.containers), request.container_id);
+        self.job(async move { containers.update(&id, &change).await }).await?;
+        Ok(Response::new(UpdateContainerResourcesResponse {}))
+    }
+
+    // --- not yet ---
+
+    async fn update_pod_sandbox_resources(
+        &self,
+        _: Request<UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<UpdatePodSandboxResourcesResponse> {
+        later("UpdatePodSandboxResources is not implemented yet; the kubelet sets the pod's cgroup itself")
+    }
+
+    async fn reopen_container_log(&self, _: Request<ReopenContainerLogRequest>) -> Answer<ReopenContainerLogResponse> {
+        later("container logs are not written as CRI files yet; docker logs has them")
+    }
+
+    async fn exec_sync(&self, _: Request<ExecSyncRequest>) -> Answer<ExecSyncResponse> {
+        later(STREAMING)
+    }
+
+    async fn exec(&self, _: Request<ExecRequest>) -> Answer<ExecResponse> {
+        later(STREAMING)
+    }
+
+    async fn attach(&self, _: Request<AttachRequest>) -> Answer<AttachResponse> {
+        later(STREAMING)
+    }
+
+    async fn port_forward(&self, _: Request<PortForwardRequest>) -> Answer<PortForwardResponse> {
+        later(STREAMING)
+    }
+
+    async fn container_stats(&self, _: Request<ContainerStatsRequest>) -> Answer<ContainerStatsResponse> {
+        later(STATS)
+    }
+
+    async fn list_container_stats(&self, _: Request<ListContainerStatsRequest>) -> Answer<ListContainerStatsResponse> {
+        later(STATS)
+    }
+
+    async fn pod_sandbox_stats(&self, _: Request<PodSandboxStatsRequest>) -> Answer<PodSandboxStatsResponse> {
+        later(STATS)
+    }
+
+    async fn list_pod_sandbox_stats(
+        &self,
+        _: Request<ListPodSandboxStatsRequest>,
+    ) -> Answer<ListPodSandboxStatsResponse> {
+        later(STATS)
+    }
+
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<ListMetricDescriptorsRequest>,
+    ) -> Answer<ListMetricDescriptorsResponse> {
+        later(STATS)
+    }
+
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<ListPodSandboxMetricsRequest>,
+    ) -> Answer<ListPodSandboxMetricsResponse> {
+        later(STATS)
+    }
+
+    async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
+        later("container events are not implemented yet; the List calls cost little")
+    }
+
+    async fn stream_pod_sandboxes(
+        &self,
+        _: Request<StreamPodSandboxesRequest>,
+    ) -> Answer<Self::StreamPodSandboxesStream> {
+        later(STREAMED_LISTS)
+    }
+
+    async fn stream_containers(&self, _: Request<StreamContainersRequest>) -> Answer<Self::StreamContainersStream> {
+        later(STREAMED_LISTS)
+    }
+
+    async fn stream_container_stats(
+        &self,
+        _: Request<StreamContainerStatsRequest>,
+    ) -> Answer<Self::StreamContainerStatsStream> {
+        later(STREAMED_LISTS)
+    }
+
+    async fn stream_pod_sandbox_stats(
+        &self,
+        _: Request<StreamPodSandboxStatsRequest>,
+    ) -> Answer<Self::StreamPodSandboxStatsStream> {
+        later(STREAMED_LISTS)
+    }
+
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        _: Request<StreamPodSandboxMetricsRequest>,
+    ) -> Answer<Self::StreamPodSandboxMetricsStream> {
+        later(STREAMED_LISTS)
+    }
+
+    async fn checkpoint_container(
+        &self,
+        _: Request<CheckpointContainerRequest>,
+    ) -> Answer<CheckpointContainerResponse> {
+        later(CHECKPOINT)
+    }
+
+    async fn checkpoint_pod(&self, _: Request<CheckpointPodRequest>) -> Answer<CheckpointPodResponse> {
+        later(CHECKPOINT)
+    }
+
+    async fn restore_pod(&self, _: Request<RestorePodRequest>) -> Answer<RestorePodResponse> {
+        later(CHECKPOINT)
+    }
+}

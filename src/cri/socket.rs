@@ -1,0 +1,115 @@
+//! The unix socket: for root only, taken over from a process that died, never from one that lives.
+
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::path::PathBuf;
+
+use nix::sys::stat::Mode;
+use nix::sys::stat::umask;
+use tokio::net::UnixListener;
+
+/// A listening socket whose file goes away with it.
+#[derive(Debug)]
+pub struct Socket {
+    listener: UnixListener,
+    file: File,
+}
+
+/// Removes the socket's file when dropped.
+#[derive(Debug)]
+pub struct File(PathBuf);
+
+/// Why the socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("could not listen on {}: another process serves it", .0.display())]
+    InUse(PathBuf),
+    #[error("could not listen on {}: it is there and is not a socket", .0.display())]
+    NotASocket(PathBuf),
+    #[error("could not listen on {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl Socket {
+    /// Listens on `path`, making its directory where it is missing.
+    ///
+    /// # Errors
+    /// [`BindError::InUse`] when a process answers there already.
+    pub fn bind(path: &Path) -> Result<Socket, BindError> {
+        let failed = |source| BindError::Io { path: path.to_owned(), source };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(failed)?;
+        }
+        clear(path)?;
+        // Who can connect can become root on this node, so nobody else may, not even for a moment.
+        let former = umask(Mode::from_bits_truncate(0o177));
+        let listener = UnixListener::bind(path);
+        umask(former);
+        Ok(Socket { listener: listener.map_err(failed)?, file: File(path.to_owned()) })
+    }
+
+    pub(super) fn into_listener(self) -> (UnixListener, File) {
+        (self.listener, self.file)
+    }
+}
+
+/// Removes the socket that a process left when it died.
+fn clear(path: &Path) -> Result<(), BindError> {
+    let failed = |source| BindError::Io { path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(BindError::InUse(path.to_owned())),
+        Err(_) => std::fs::remove_file(path).map_err(failed),
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_only_and_goes_with_its_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/dockside.sock");
+        let socket = Socket::bind(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_live_socket_is_refused_and_a_stale_one_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dockside.sock");
+        let first = Socket::bind(&path).unwrap();
+        assert!(matches!(Socket::bind(&path), Err(BindError::InUse(_))));
+        // What SIGKILL leaves: the file without a listener.
+        let (listener, file) = first.into_listener();
+        std::mem::forget(file);
+        drop(listener);
+        Socket::bind(&path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("precious");
+        std::fs::write(&path, "x").unwrap();
+        assert!(matches!(Socket::bind(&path), Err(BindError::NotASocket(_))));
+        assert!(path.exists());
+    }
+}

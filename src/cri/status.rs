@@ -1,0 +1,124 @@
+//! What Dockside says of itself: Version, Status and RuntimeConfig.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::container;
+use crate::docker::CgroupDriver;
+use crate::docker::Facts;
+use crate::docker::LinkState;
+use crate::error::Error;
+use crate::proto::CgroupDriver as CriCgroupDriver;
+use crate::proto::LinuxRuntimeConfiguration;
+use crate::proto::RUNTIME_API_VERSION;
+use crate::proto::RuntimeCondition;
+use crate::proto::RuntimeConfigResponse;
+use crate::proto::RuntimeFeatures;
+use crate::proto::RuntimeHandler;
+use crate::proto::RuntimeHandlerFeatures;
+use crate::proto::RuntimeStatus;
+use crate::proto::StatusResponse;
+use crate::proto::VersionResponse;
+
+use super::Service;
+
+/// The version of the CRI's handshake; a kubelet refuses any other.
+const HANDSHAKE_VERSION: &str = "0.1.0";
+/// The name that kubelets put before container ids, which must not change under running pods.
+const RUNTIME_NAME: &str = "docker";
+/// Told before Docker has said its version; a kubelet refuses an empty one.
+const UNKNOWN_VERSION: &str = "0.0.0";
+
+pub(super) fn version(service: &Service) -> VersionResponse {
+    let facts = service.engine.link().facts();
+    VersionResponse {
+        version: HANDSHAKE_VERSION.to_owned(),
+        runtime_name: RUNTIME_NAME.to_owned(),
+        runtime_version: facts.map_or_else(|| UNKNOWN_VERSION.to_owned(), |facts| facts.version.clone()),
+        runtime_api_version: RUNTIME_API_VERSION.to_owned(),
+    }
+}
+
+pub(super) fn status(service: &Service, verbose: bool) -> StatusResponse {
+    let facts = service.engine.link().facts();
+    StatusResponse {
+        status: Some(RuntimeStatus { conditions: vec![runtime_ready(service), network_ready(service)] }),
+        info: if verbose { info(service, facts.as_deref()) } else { BTreeMap::new() },
+        runtime_handlers: facts.as_deref().map(handlers).unwrap_or_default(),
+        // Docker always adds the groups an image names, has no user namespace per pod, and takes no options for a
+        // bind mount.
+        features: Some(RuntimeFeatures::default()),
+    }
+}
+
+fn runtime_ready(service: &Service) -> RuntimeCondition {
+    let (ready, reason, message) = match service.engine.link().state() {
+        LinkState::Up(_) => (true, String::new(), String::new()),
+        LinkState::Joining(_) => (false, "DockerReturning".to_owned(), "learning the state of containers".to_owned()),
+        LinkState::Down(reason) => (false, "DockerNotAvailable".to_owned(), reason),
+    };
+    RuntimeCondition { r#type: "RuntimeReady".to_owned(), status: ready, reason, message }
+}
+
+fn network_ready(service: &Service) -> RuntimeCondition {
+    let network = service.cni.status();
+    let message = if network.ready { network.warnings.join("; ") } else { network.message };
+    RuntimeCondition { r#type: "NetworkReady".to_owned(), status: network.ready, reason: network.reason, message }
+}
+
+/// Docker's runtimes; the nameless one is the default.
+fn handlers(facts: &Facts) -> Vec<RuntimeHandler> {
+    let features = RuntimeHandlerFeatures {
+        recursive_read_only_mounts: container::has_recursive_read_only(facts),
+        user_namespaces: false,
+    };
+    let names = std::iter::once(String::new()).chain(facts.runtimes.iter().cloned());
+    names.map(|name| RuntimeHandler { name, features: Some(features) }).collect()
+}
+
+/// Details for a person, one JSON object for each key.
+fn info(service: &Service, facts: Option<&Facts>) -> BTreeMap<String, String> {
+    let network = service.cni.status();
+    let docker = facts.map(|facts| {
+        json!({
+            "version": facts.version,
+            "apiVersion": facts.api.to_string(),
+            "rootDir": facts.root_dir,
+            "cgroupVersion": facts.cgroup_version,
+            "runtimes": facts.runtimes,
+            "defaultRuntime": facts.default_runtime,
+            "kernel": facts.kernel,
+            "liveRestore": facts.live_restore,
+            "oomScoreFloor": facts.oom_score_floor,
+        })
+    });
+    let network = json!({
+        "ready": network.ready,
+        "message": network.message,
+        "warnings": network.warnings,
+        "network": network.network.map(|network| format!("{network:?}")),
+        "podCIDR": service.cni.pod_cidr(),
+    });
+    BTreeMap::from([
+        ("config".to_owned(), json!(service.settings).to_string()),
+        ("docker".to_owned(), json!(docker).to_string()),
+        ("network".to_owned(), network.to_string()),
+        ("dockerRequests".to_owned(), json!(service.engine.request_counts()).to_string()),
+        ("version".to_owned(), json!(env!("CARGO_PKG_VERSION")).to_string()),
+    ])
+}
+
+/// Docker's cgroup driver, known from its last answer.
+pub(super) fn runtime_config(service: &Service) -> Result<RuntimeConfigResponse, Error> {
+    let facts: Arc<Facts> = match service.engine.link().facts() {
+        Some(facts) => facts,
+        None => service.engine.facts()?,
+    };
+    let driver = match facts.cgroup_driver {
+        CgroupDriver::Systemd => CriCgroupDriver::Systemd,
+        CgroupDriver::Cgroupfs => CriCgroupDriver::Cgroupfs,
+    };
+    Ok(RuntimeConfigResponse { linux: Some(LinuxRuntimeConfiguration { cgroup_driver: driver.into() }) })
+}

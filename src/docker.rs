@@ -1,0 +1,158 @@
+//! The only room that knows Docker's API.
+//!
+//! Everything else asks an [`Engine`] for one thing at a time and gets a typed [`Error`] that names the
+//! operation and the object. The models of the request bodies are Docker's own, re-exported as [`model`];
+//! what we read back on hot paths has our own lenient types, because a new enum value in a newer daemon
+//! must not make a running pod invisible.
+
+mod container;
+mod error;
+mod image;
+mod link;
+mod system;
+mod transport;
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::container::ContainerDetails;
+pub use self::container::ContainerEntry;
+pub use self::container::ContainerState;
+pub use self::error::Error;
+pub use self::image::Credentials;
+pub use self::image::ImageDetails;
+pub use self::image::ImageEntry;
+pub use self::image::PullProgress;
+pub use self::link::Link;
+pub use self::link::LinkState;
+pub use self::system::ApiVersion;
+pub use self::system::CgroupDriver;
+pub use self::system::Event;
+pub use self::system::Facts;
+pub use self::transport::RequestCounts;
+
+/// Docker's request models, as its API documents them.
+pub use bollard::models as model;
+
+use self::transport::Transport;
+
+/// A connection to one Docker Engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    api: bollard::Docker,
+    transport: Arc<Transport>,
+    link: Arc<Link>,
+    socket: Arc<PathBuf>,
+    timeout: Duration,
+}
+
+impl Engine {
+    /// Prepares a client for the Docker Engine that listens on `socket`; nothing is connected yet.
+    ///
+    /// `timeout` bounds one ordinary request. Pulls, stops and event streams have bounds of their own.
+    ///
+    /// # Errors
+    /// [`Error::Client`] when the HTTP client cannot be built.
+    pub fn new(socket: &Path, timeout: Duration) -> Result<Engine, Error> {
+        let transport = Arc::new(Transport::new(socket));
+        let for_bollard = Arc::clone(&transport);
+        // bollard's own timeout is in whole seconds and covers response headers only, so it is set beyond any
+        // request of ours; `call` has the real one.
+        let api = bollard::Docker::connect_with_custom_transport(
+            move |request| for_bollard.send(request),
+            Some("http://docker"),
+            u64::from(u32::MAX),
+            bollard::API_DEFAULT_VERSION,
+        )
+        .map_err(|source| Error::Client(source.to_string()))?;
+        Ok(Engine { api, transport, link: Arc::new(Link::new()), socket: Arc::new(socket.to_owned()), timeout })
+    }
+
+    /// Whether Docker answers, and what it is.
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// What is known of this Docker, which answers just now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while it does not answer.
+    pub fn facts(&self) -> Result<Arc<Facts>, Error> {
+        match self.link.state() {
+            LinkState::Up(facts) => Ok(facts),
+            LinkState::Joining(_) => {
+                Err(self.unreachable("Docker came back, and the state of its containers is being learnt"))
+            }
+            LinkState::Down(reason) => Err(self.unreachable(&reason)),
+        }
+    }
+
+    fn unreachable(&self, reason: &str) -> Error {
+        Error::unavailable("reach Docker at", &self.socket.display().to_string(), reason)
+    }
+
+    /// The socket this engine is reached at.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// How many requests were sent so far, by kind.
+    pub fn request_counts(&self) -> RequestCounts {
+        self.transport.counts()
+    }
+
+    /// Runs one request within the ordinary deadline; see [`Engine::call_within`].
+    async fn call<T>(
+        &self,
+        doing: &'static str,
+        object: &str,
+        request: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, Error> {
+        self.call_within(self.timeout, doing, object, request).await
+    }
+
+    /// Runs one request: refused at once while Docker is known to be away, given up as soon as it goes away,
+    /// and never waiting longer than `limit`.
+    async fn call_within<T>(
+        &self,
+        limit: Duration,
+        doing: &'static str,
+        object: &str,
+        request: impl Future<Output = Result<T, bollard::errors::Error>>,
+    ) -> Result<T, Error> {
+        if let Some(reason) = self.link.down_reason() {
+            return Err(Error::unavailable(doing, object, reason));
+        }
+        tokio::select! {
+            answer = request => answer.map_err(|source| Error::from_bollard(doing, object, source)),
+            reason = self.link.wait_down() => Err(Error::unavailable(doing, object, reason)),
+            () = tokio::time::sleep(limit) => Err(Error::Timeout { doing, object: object.to_owned(), limit }),
+        }
+    }
+}
+
+/// Engines to write tests against.
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// An engine on cgroup v1 with API 1.`minor` and nothing special.
+    pub(crate) fn facts(minor: u16) -> Facts {
+        Facts {
+            version: "20.10.24".to_owned(),
+            api: ApiVersion::v1(minor),
+            root_dir: "/var/lib/docker".into(),
+            cgroup_driver: CgroupDriver::Cgroupfs,
+            cgroup_version: 1,
+            runtimes: vec!["runc".to_owned()],
+            default_runtime: "runc".to_owned(),
+            kernel: "6.1.0".to_owned(),
+            apparmor: false,
+            selinux: false,
+            live_restore: false,
+            oom_score_floor: None,
+        }
+    }
+}

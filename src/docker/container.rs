@@ -1,0 +1,180 @@
+//! Requests on containers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::query_parameters::CreateContainerOptions;
+use bollard::query_parameters::KillContainerOptions;
+use bollard::query_parameters::RemoveContainerOptions;
+use bollard::query_parameters::StopContainerOptions;
+use serde::Deserialize;
+
+use super::Engine;
+use super::Error;
+use super::model::ContainerCreateBody;
+use super::model::ContainerUpdateBody;
+use super::system::encode;
+
+/// What Docker needs, beyond the grace period, to kill a container and tell of it.
+const STOP_MARGIN: Duration = Duration::from_secs(120);
+
+/// The parts of `GET /containers/{id}/json` that Dockside reads.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerDetails {
+    pub id: String,
+    /// With Docker's leading slash.
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub created: String,
+    /// The id of the image.
+    #[serde(default)]
+    pub image: String,
+    pub state: ContainerState,
+    /// Docker's resolv.conf for the container and all that join its network; empty before the first start.
+    #[serde(default)]
+    pub resolv_conf_path: PathBuf,
+    /// Docker's json-file log; empty before the first start.
+    #[serde(default)]
+    pub log_path: PathBuf,
+}
+
+/// What Docker knows of a container's process.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerState {
+    /// `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`.
+    pub status: String,
+    pub running: bool,
+    pub pid: i32,
+    pub exit_code: i32,
+    #[serde(rename = "OOMKilled")]
+    pub oom_killed: bool,
+    /// Why the last start failed, if it did.
+    pub error: String,
+    /// RFC 3339 with nanoseconds; the year 1 means never.
+    pub started_at: String,
+    pub finished_at: String,
+}
+
+/// One row of `GET /containers/json`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ContainerEntry {
+    pub id: String,
+    /// With Docker's leading slash.
+    #[serde(default)]
+    pub names: Vec<String>,
+    #[serde(default)]
+    pub labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    pub state: String,
+}
+
+impl ContainerEntry {
+    /// The container's name, as it was given.
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("", |name| name.trim_start_matches('/'))
+    }
+}
+
+impl Engine {
+    /// Creates a container and returns its id.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the name is taken, [`Error::NotFound`] when the image is not there.
+    pub async fn create_container(&self, name: &str, body: ContainerCreateBody) -> Result<String, Error> {
+        let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
+        let answer = self.call("create container", name, self.api.create_container(Some(options), body)).await?;
+        for warning in &answer.warnings {
+            tracing::debug!(container = name, %warning, "Docker warns");
+        }
+        Ok(answer.id)
+    }
+
+    /// Starts a container; one that runs already is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] or [`Error::Failed`] with the OCI runtime's words when the process cannot be started.
+    pub async fn start_container(&self, id: &str) -> Result<(), Error> {
+        self.call("start container", id, self.api.start_container(id, None)).await
+    }
+
+    /// Sends the stop signal, and SIGKILL after `grace`; returns once the container has ended.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such container.
+    pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), Error> {
+        let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
+        let options = StopContainerOptions { t: Some(seconds), ..Default::default() };
+        let limit = grace.saturating_add(STOP_MARGIN);
+        self.call_within(limit, "stop container", id, self.api.stop_container(id, Some(options))).await
+    }
+
+    /// Sends SIGKILL and waits for the end; a container that does not run is left as it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such container.
+    pub async fn kill_container(&self, id: &str) -> Result<(), Error> {
+        let options = KillContainerOptions { signal: "KILL".to_owned() };
+        match self.call("kill container", id, self.api.kill_container(id, Some(options))).await {
+            // Docker answers 409 for a container that does not run.
+            Err(Error::Conflict { message, .. }) if message.contains("is not running") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes a container with its anonymous volumes, killing it first if it runs. One that is gone already, or
+    /// is being removed by somebody else, counts as removed.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when Docker cannot remove it.
+    pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
+        let options = RemoveContainerOptions { v: true, force: true, link: false };
+        match self.call("remove container", id, self.api.remove_container(id, Some(options))).await {
+            Err(Error::NotFound { .. }) => Ok(()),
+            Err(Error::Conflict { message, .. }) if message.contains("already in progress") => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Changes the resources of a container.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with Docker's words when a value is refused.
+    pub async fn update_container(&self, id: &str, body: ContainerUpdateBody) -> Result<(), Error> {
+        self.call("update container", id, self.api.update_container(id, body)).await
+    }
+
+    /// Everything about one container, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such container.
+    pub async fn inspect_container(&self, id: &str) -> Result<ContainerDetails, Error> {
+        let path = format!("/containers/{}/json", encode(id));
+        self.call("inspect container", id, self.get_json(&path)).await
+    }
+
+    /// All containers, in every state, that carry `label`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when Docker does not answer.
+    pub async fn list_containers(&self, label: &str) -> Result<Vec<ContainerEntry>, Error> {
+        let filters = serde_json::json!({ "label": [label] }).to_string();
+        let path = format!("/containers/json?all=1&filters={}", encode(&filters));
+        self.call("list containers with label", label, self.get_json(&path)).await
+    }
+
+    /// The names of running containers made from an image.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when Docker does not answer.
+    pub async fn running_containers_of(&self, image: &str) -> Result<Vec<String>, Error> {
+        let filters = serde_json::json!({ "ancestor": [image], "status": ["running", "paused"] }).to_string();
+        let path = format!("/containers/json?filters={}", encode(&filters));
+        let rows: Vec<ContainerEntry> = self.call("list containers of image", image, self.get_json(&path)).await?;
+        Ok(rows.iter().map(|row| row.name().to_owned()).collect())
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether Docker answers, as one value that many tasks read and only `watch` writes.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::Facts;
+
+/// The state of the connection to Docker.
+#[derive(Debug, Clone)]
+pub enum LinkState {
+    /// Docker answers.
+    Up(Arc<Facts>),
+    /// Docker answers, and what happened while it was away is being learnt.
+    Joining(Arc<Facts>),
+    /// Docker does not answer, for this reason.
+    Down(String),
+}
+
+/// See the module's documentation. Starts as "down: not contacted yet".
+#[derive(Debug)]
+pub struct Link {
+    state: watch::Sender<LinkState>,
+    /// What was known when Docker last answered; the kubelet needs the cgroup driver and the root directory
+    /// while Docker restarts, too.
+    last: Mutex<Option<Arc<Facts>>>,
+}
+
+impl Link {
+    pub(super) fn new() -> Link {
+        let (state, _) = watch::channel(LinkState::Down("not contacted yet".to_owned()));
+        Link { state, last: Mutex::new(None) }
+    }
+
+    /// Records that Docker answers again, but that the index is not true yet.
+    pub fn set_joining(&self, facts: Facts) {
+        let facts = Arc::new(facts);
+        *self.last.lock() = Some(Arc::clone(&facts));
+        self.state.send_replace(LinkState::Joining(facts));
+    }
+
+    /// Records that Docker answers and the index is true, or new facts of a Docker that is up.
+    pub fn set_up(&self, facts: Facts) {
+        let facts = Arc::new(facts);
+        *self.last.lock() = Some(Arc::clone(&facts));
+        self.state.send_replace(LinkState::Up(facts));
+    }
+
+    /// Records that Docker does not answer; calls in flight are given up.
+    pub fn set_down(&self, reason: impl Into<String>) {
+        self.state.send_replace(LinkState::Down(reason.into()));
+    }
+
+    /// The state now.
+    pub fn state(&self) -> LinkState {
+        self.state.borrow().clone()
+    }
+
+    /// What is known of the engine, even when it is away just now; `None` before its first answer.
+    pub fn facts(&self) -> Option<Arc<Facts>> {
+        self.last.lock().clone()
+    }
+
+    pub(super) fn down_reason(&self) -> Option<String> {
+        match &*self.state.borrow() {
+            LinkState::Up(_) | LinkState::Joining(_) => None,
+            LinkState::Down(reason) => Some(reason.clone()),
+        }
+    }
+
+    /// Resolves when Docker goes away, with the reason.
+    pub(super) async fn wait_down(&self) -> String {
+        let mut state = self.state.subscribe();
+        let down = state.wait_for(|state| matches!(state, LinkState::Down(_))).await;
+        match down.as_deref() {
+            Ok(LinkState::Down(reason)) => reason.clone(),
+            // The sender lives in `self`, so the channel cannot close while we wait.
+            _ => "the connection was closed".to_owned(),
+        }
+    }
+}

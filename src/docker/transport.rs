@@ -1,0 +1,198 @@
+//! A pooled HTTP transport to Docker's unix socket.
+//!
+//! bollard's own transport opens one connection per request and never puts the negotiated API version into the
+//! path, so a daemon always answers with its newest shape. Both are put right here, in one place.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use bollard::BollardRequest;
+use bollard::errors::Error as Bollard;
+use bytes::Bytes;
+use futures_util::Stream;
+use http::Response;
+use http::Uri;
+use http_body_util::Either;
+use http_body_util::Full;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::Connected;
+use hyper_util::client::legacy::connect::Connection;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use parking_lot::Mutex;
+use tokio::net::UnixStream;
+
+use super::ApiVersion;
+
+/// How many requests of each kind (`POST /containers/{}/start`) were sent since the start.
+pub type RequestCounts = BTreeMap<String, u64>;
+
+/// The body type that bollard's requests have.
+pub(super) type Body = Either<Full<Bytes>, StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, io::Error>> + Send>>>>;
+
+/// Idle connections are closed before a restarted daemon can leave many half-dead ones behind.
+const POOL_IDLE: Duration = Duration::from_secs(30);
+/// A kubelet's bursts need a handful; streams hold connections of their own.
+const POOL_SIZE: usize = 32;
+
+pub(super) struct Transport {
+    http: Client<UnixConnector, Body>,
+    /// The negotiated API version as `major << 16 | minor`; 0 before the negotiation.
+    version: AtomicU32,
+    counts: Arc<Mutex<RequestCounts>>,
+}
+
+impl Transport {
+    pub(super) fn new(socket: &Path) -> Transport {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(POOL_IDLE).pool_max_idle_per_host(POOL_SIZE);
+        let http = builder.build(UnixConnector { socket: Arc::new(socket.to_owned()) });
+        Transport { http, version: AtomicU32::new(0), counts: Arc::default() }
+    }
+
+    /// Fixes the API version that every later request names; `None` asks without a version.
+    pub(super) fn set_version(&self, version: Option<ApiVersion>) {
+        let packed = version.map_or(0, |v| u32::from(v.major) << 16 | u32::from(v.minor));
+        self.version.store(packed, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> RequestCounts {
+        self.counts.lock().clone()
+    }
+
+    /// Sends one request, with the API version put before its path.
+    pub(super) fn send(
+        &self,
+        mut request: BollardRequest,
+    ) -> impl Future<Output = Result<Response<Incoming>, Bollard>> + Send + use<> {
+        *self.counts.lock().entry(kind(request.method().as_str(), request.uri().path())).or_default() += 1;
+        let rewritten = versioned(request.uri(), self.version.load(Ordering::Relaxed));
+        let http = self.http.clone();
+        async move {
+            if let Some(uri) = rewritten? {
+                *request.uri_mut() = uri;
+            }
+            Ok(http.request(request).await?)
+        }
+    }
+
+    /// A GET of ours, for the answers that the library's models are too strict or too old for.
+    pub(super) async fn get(&self, path_and_query: &str) -> Result<Response<Incoming>, Bollard> {
+        self.send(self.request("GET", path_and_query)?).await
+    }
+
+    /// An empty request with a method and a path.
+    pub(super) fn request(&self, method: &str, path_and_query: &str) -> Result<BollardRequest, Bollard> {
+        Ok(http::Request::builder()
+            .method(method)
+            .uri(format!("http://docker{path_and_query}"))
+            .body(Either::Left(Full::new(Bytes::new())))?)
+    }
+}
+
+/// The path with ids and names replaced, so that counts group by what was asked.
+fn kind(method: &str, path: &str) -> String {
+    const VERBS: [&str; 14] = [
+        "json", "create", "start", "stop", "kill", "wait", "update", "load", "events", "info", "version", "_ping",
+        "containers", "images",
+    ];
+    let parts: Vec<&str> =
+        path.split('/').filter(|part| !part.is_empty()).map(|part| if VERBS.contains(&part) { part } else { "{}" }).collect();
+    format!("{method} /{}", parts.join("/"))
+}
+
+fn versioned(uri: &Uri, packed: u32) -> Result<Option<Uri>, Bollard> {
+    if packed == 0 {
+        return Ok(None);
+    }
+    let path = uri.path_and_query().map_or("/", |p| p.as_str());
+    let text = format!("http://docker/v{}.{}{path}", packed >> 16, packed & 0xffff);
+    Ok(Some(Uri::try_from(text).map_err(http::Error::from)?))
+}
+
+/// Connects to the socket whatever the URI's host says.
+#[derive(Clone)]
+struct UnixConnector {
+    socket: Arc<PathBuf>,
+}
+
+impl tower::Service<Uri> for UnixConnector {
+    type Response = UnixConnection;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<UnixConnection>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let socket = Arc::clone(&self.socket);
+        Box::pin(async move {
+            let stream = UnixStream::connect(&*socket)
+                .await
+                .map_err(|source| io::Error::new(source.kind(), format!("{}: {source}", socket.display())))?;
+            Ok(UnixConnection(TokioIo::new(stream)))
+        })
+    }
+}
+
+/// A unix stream that says of itself what the pool wants to know.
+struct UnixConnection(TokioIo<UnixStream>);
+
+impl Connection for UnixConnection {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl hyper::rt::Read for UnixConnection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl hyper::rt::Write for UnixConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_hide_ids_and_names() {
+        assert_eq!(kind("POST", "/containers/0123abcd/start"), "POST /containers/{}/start");
+        assert_eq!(kind("GET", "/images/docker.io/library/nginx/json"), "GET /images/{}/{}/{}/json");
+        assert_eq!(kind("DELETE", "/containers/0123abcd"), "DELETE /containers/{}");
+    }
+
+    #[test]
+    fn the_version_goes_before_the_path_and_keeps_the_query() {
+        let uri = Uri::from_static("http://docker/containers/json?all=1");
+        let versioned = versioned(&uri, 1 << 16 | 41).unwrap().unwrap();
+        assert_eq!(versioned.to_string(), "http://docker/v1.41/containers/json?all=1");
+    }
+}

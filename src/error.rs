@@ -1,0 +1,142 @@
+//! What a verb answers when it cannot do its work, and the gRPC code a client sees for it.
+//!
+//! The codes follow what a kubelet does with them: `NotFound` means gone, `Unavailable` means try again soon,
+//! `InvalidArgument` and `FailedPrecondition` tell a person what to change.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use tonic::Code;
+use tonic::Status;
+
+use crate::cni;
+use crate::docker;
+use crate::state;
+
+/// The error of every verb.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A field of the request is missing or wrong.
+    #[error("{object}: {field}: {reason}")]
+    Invalid { object: String, field: &'static str, reason: String },
+    /// A field asks for something that this Docker or this host cannot do.
+    #[error("{object}: {field}: {reason}")]
+    Unsupported { object: String, field: &'static str, reason: String },
+    #[error("{kind} {id:?} does not exist")]
+    NotFound { kind: Kind, id: String },
+    #[error("more than one {kind} has an id that begins with {id:?}")]
+    Ambiguous { kind: Kind, id: String },
+    #[error("{0}")]
+    AlreadyExists(String),
+    /// The object is not in a state that allows the call.
+    #[error("{0}")]
+    Precondition(String),
+    #[error(transparent)]
+    Docker(#[from] docker::Error),
+    #[error(transparent)]
+    Cni(#[from] cni::Error),
+    #[error(transparent)]
+    State(#[from] state::Error),
+    #[error("could not {doing} {}: {source}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    /// The registry could not be asked; the kubelet knows this error by its first word.
+    #[error("RegistryUnavailable: {0}")]
+    RegistryUnavailable(String),
+    #[error("{0}")]
+    DeadlineExceeded(String),
+    /// Several independent steps failed; all are told.
+    #[error("{}", join(.0))]
+    Several(Vec<Error>),
+}
+
+/// What an id is the id of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Sandbox,
+    Container,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Sandbox => "pod sandbox",
+            Kind::Container => "container",
+        })
+    }
+}
+
+fn join(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Error {
+    /// `field` of `object` is wrong, for `reason`.
+    pub fn invalid(object: impl fmt::Display, field: &'static str, reason: impl fmt::Display) -> Error {
+        Error::Invalid { object: object.to_string(), field, reason: reason.to_string() }
+    }
+
+    /// `field` of `object` cannot be honoured here, for `reason`.
+    pub fn unsupported(object: impl fmt::Display, field: &'static str, reason: impl fmt::Display) -> Error {
+        Error::Unsupported { object: object.to_string(), field, reason: reason.to_string() }
+    }
+
+    /// Nothing when there was no error, the error itself when there was one, all of them otherwise.
+    ///
+    /// # Errors
+    /// As described.
+    pub fn all(mut errors: Vec<Error>) -> Result<(), Error> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Error::Several(errors)),
+        }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Error::Invalid { .. } | Error::Ambiguous { .. } => Code::InvalidArgument,
+            Error::Unsupported { .. } | Error::Precondition(_) => Code::FailedPrecondition,
+            Error::NotFound { .. } => Code::NotFound,
+            Error::AlreadyExists(_) => Code::AlreadyExists,
+            Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
+            Error::Docker(error) => match error {
+                docker::Error::Unavailable { .. } => Code::Unavailable,
+                docker::Error::NotFound { .. } => Code::NotFound,
+                docker::Error::Conflict { .. } => Code::FailedPrecondition,
+                docker::Error::Invalid { .. } => Code::InvalidArgument,
+                docker::Error::Timeout { .. } => Code::DeadlineExceeded,
+                docker::Error::Failed { .. } | docker::Error::Client(_) => Code::Unknown,
+            },
+            // The kubelet matches RegistryUnavailable by its text, and only when the code is Unknown.
+            Error::RegistryUnavailable(_) | Error::Cni(_) => Code::Unknown,
+            Error::State(_) | Error::Io { .. } => Code::Internal,
+            Error::Several(errors) => errors.first().map_or(Code::Unknown, Error::code),
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Status {
+        Status::new(error.code(), error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_field_is_named_with_its_object() {
+        let status = Status::from(Error::invalid("container a", "linux.resources", "too small"));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "container a: linux.resources: too small");
+    }
+
+    #[test]
+    fn an_unreachable_registry_is_told_as_the_kubelet_expects() {
+        let status = Status::from(Error::RegistryUnavailable("connection refused".into()));
+        assert_eq!(status.code(), Code::Unknown);
+        assert!(status.message().starts_with("RegistryUnavailable: "));
+    }
+}

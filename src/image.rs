@@ -1,0 +1,178 @@
+//! Images: pulled, listed and removed through Docker, with an index in memory that answers List and Status.
+//!
+//! `cri` calls in; `watch` refreshes the index when Docker tells of a change. An image has one identity here,
+//! Docker's image id, whichever reference led to it: `Image.id`, `PullImageResponse.image_ref` and every
+//! `image_id` of a container are the same string, as CRI 1.36 demands.
+
+mod index;
+pub mod pause;
+mod pull;
+mod reference;
+mod remove;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::statvfs::statvfs;
+use parking_lot::RwLock;
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::docker;
+use crate::docker::Engine;
+use crate::error::Error;
+use crate::observe::now_ns;
+use crate::proto;
+use crate::proto::FilesystemIdentifier;
+use crate::proto::FilesystemUsage;
+use crate::proto::UInt64Value;
+
+use self::index::Image;
+use self::index::Index;
+
+/// Where Docker keeps its data unless it is told otherwise.
+const USUAL_ROOT: &str = "/var/lib/docker";
+
+/// What the verbs on images work with.
+pub struct Images {
+    engine: Engine,
+    index: RwLock<Index>,
+    /// Refreshes run one after the other, so that an older listing never replaces a newer one.
+    refreshing: Mutex<()>,
+    /// Pulls are given up after this long without progress; zero for never.
+    stall_limit: Duration,
+    /// Another pause image than the built-in one.
+    pause: Option<String>,
+}
+
+impl Images {
+    /// `pause` names another sandbox image than the built-in one.
+    pub fn new(engine: Engine, pause: Option<String>, stall_limit: Duration) -> Images {
+        Images { engine, index: RwLock::default(), refreshing: Mutex::default(), stall_limit, pause }
+    }
+
+    /// Brings the index up to date with Docker.
+    ///
+    /// # Errors
+    /// When Docker does not answer; the index stays as it was.
+    pub async fn refresh(&self) -> Result<(), docker::Error> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        let mut images = Vec::new();
+        for entry in self.engine.list_images().await? {
+            let known = self.index.read().by_id(&entry.id).map(|image| image.user.clone());
+            let user = match known {
+                Some(user) => user,
+                None => match self.engine.inspect_image(&entry.id).await {
+                    Ok(details) => details.config.unwrap_or_default().user,
+                    // Removed since the listing.
+                    Err(error) if error.is_not_found() => continue,
+                    Err(error) => return Err(error),
+                },
+            };
+            images.push(Image::new(entry, user, self.pause_reference()));
+        }
+        *self.index.write() = Index::new(images);
+        Ok(())
+    }
+
+    /// The image id that a reference stands for. Docker is asked when the index does not know it: it may have been
+    /// built a moment ago.
+    ///
+    /// # Errors
+    /// [`docker::Error::NotFound`] when there is no such image.
+    pub async fn id_of(&self, reference: &str) -> Result<String, Error> {
+        if let Some(image) = self.index.read().find(reference) {
+            return Ok(image.id.clone());
+        }
+        Ok(self.engine.inspect_image(reference).await?.id)
+    }
+
+    /// All images, or the one that the filter names.
+    pub fn list(&self, filter: &str) -> Vec<proto::Image> {
+        let index = self.index.read();
+        if filter.is_empty() {
+            return index.all().map(|image| image.message.clone()).collect();
+        }
+        index.find(filter).map(|image| image.message.clone()).into_iter().collect()
+    }
+
+    /// One image; none when there is no such image. A reference that the index does not know costs one look at
+    /// Docker, so that an image that was built a moment ago is seen.
+    ///
+    /// # Errors
+    /// When Docker had to be asked and does not answer.
+    pub async fn status(
+        &self,
+        reference: &str,
+        verbose: bool,
+    ) -> Result<Option<(proto::Image, BTreeMap<String, String>)>, Error> {
+        if reference.is_empty() {
+            return Err(Error::invalid("image", "image.image", "is missing"));
+        }
+        let found = |images: &Images| images.index.read().find(reference).map(|image| image.as_ref().clone());
+        let image = match found(self) {
+            Some(image) => image,
+            None => match self.engine.inspect_image(reference).await {
+                Ok(_) => {
+                    self.refresh().await?;
+                    match found(self) {
+                        Some(image) => image,
+                        None => return Ok(None),
+                    }
+                }
+                Err(docker::Error::NotFound { .. } | docker::Error::Invalid { .. }) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let info = if verbose { BTreeMap::from([("info".to_owned(), info(&image))]) } else { BTreeMap::new() };
+        Ok(Some((image.message, info)))
+    }
+
+    /// How much room images take, and where they are.
+    ///
+    /// The bytes are the sum over images, so layers that several images share count for each of them. Before Docker
+    /// has ever answered its usual directory is told: a kubelet asks this when it connects, and ends if it fails.
+    pub fn filesystem(&self) -> FilesystemUsage {
+        let facts = self.engine.link().facts();
+        let root = facts.map_or_else(|| PathBuf::from(USUAL_ROOT), |facts| facts.root_dir.clone());
+        let used = self.index.read().all().map(|image| image.message.size).sum();
+        let inodes = statvfs(&root).ok().map(|fs| fs.files().saturating_sub(fs.files_free()));
+        FilesystemUsage {
+            timestamp: now_ns(),
+            fs_id: Some(FilesystemIdentifier { mountpoint: root.display().to_string() }),
+            used_bytes: Some(UInt64Value { value: used }),
+            inodes_used: inodes.map(|value| UInt64Value { value }),
+        }
+    }
+
+    /// The name of the pause image.
+    pub fn pause_reference(&self) -> &str {
+        self.pause.as_deref().unwrap_or(pause::REFERENCE)
+    }
+
+    /// Makes sure that the pause image is there: the built-in one is loaded, another one pulled.
+    ///
+    /// # Errors
+    /// When Docker cannot load or pull it.
+    pub async fn ensure_pause(&self) -> Result<(), Error> {
+        let reference = self.pause_reference();
+        match self.engine.inspect_image(reference).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.pause.is_some() {
+            self.pull(reference, None).await?;
+        } else {
+            self.engine.load_image(reference, pause::archive()).await?;
+            tracing::info!(image = reference, "loaded the built-in pause image");
+        }
+        Ok(self.refresh().await?)
+    }
+}
+
+/// What a person who looks closer wants to know, as JSON.
+fn info(image: &Image) -> String {
+    json!({ "id": image.id, "user": image.user, "pinned": image.message.pinned }).to_string()
+}

@@ -1,0 +1,150 @@
+//! The images as of the last look at Docker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::docker::ImageEntry;
+use crate::proto;
+use crate::proto::ImageSpec;
+use crate::proto::Int64Value;
+
+use super::reference::Reference;
+use super::reference::full_id;
+use super::reference::short_id;
+
+/// How Docker writes that there is no name.
+const NONE: &str = "<none>";
+
+/// One image, with the message that clients get.
+#[derive(Debug, Clone)]
+pub(super) struct Image {
+    pub id: String,
+    /// `USER` of the image, as it is written there.
+    pub user: String,
+    pub message: proto::Image,
+}
+
+impl Image {
+    /// `pinned` is the reference of an image that no clean-up shall remove.
+    pub(super) fn new(entry: ImageEntry, user: String, pinned: &str) -> Image {
+        let named = |names: Option<Vec<String>>| -> Vec<String> {
+            names.unwrap_or_default().into_iter().filter(|name| !name.contains(NONE)).collect()
+        };
+        let (repo_tags, repo_digests) = (named(entry.repo_tags), named(entry.repo_digests));
+        let pinned_name = Reference::parse(pinned).familiar();
+        let (uid, username) = user_of(&user);
+        let message = proto::Image {
+            id: entry.id.clone(),
+            pinned: repo_tags.iter().chain(&repo_digests).any(|name| *name == pinned_name),
+            // Clients take 0 for "unknown", which fails the call.
+            size: u64::try_from(entry.size).unwrap_or(0).max(1),
+            spec: Some(ImageSpec { image: entry.id.clone(), ..Default::default() }),
+            uid,
+            username,
+            repo_tags,
+            repo_digests,
+        };
+        Image { id: entry.id, user, message }
+    }
+}
+
+/// The user part of `USER`, by number or by name. A number that is no user id is told as a name, which no client
+/// takes for a user without privileges.
+fn user_of(user: &str) -> (Option<Int64Value>, String) {
+    let user = user.split(':').next().unwrap_or_default();
+    match user.parse::<i64>() {
+        Ok(value) if (0..=i64::from(i32::MAX)).contains(&value) => (Some(Int64Value { value }), String::new()),
+        _ => (None, user.to_owned()),
+    }
+}
+
+/// All images, by id and by name.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    images: HashMap<String, Arc<Image>>,
+    names: HashMap<String, String>,
+}
+
+impl Index {
+    pub(super) fn new(images: Vec<Image>) -> Index {
+        let mut index = Index::default();
+        for image in images {
+            for name in image.message.repo_tags.iter().chain(&image.message.repo_digests) {
+                index.names.insert(name.clone(), image.id.clone());
+            }
+            index.images.insert(image.id.clone(), Arc::new(image));
+        }
+        index
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Image>> {
+        self.images.values()
+    }
+
+    pub(super) fn by_id(&self, id: &str) -> Option<&Arc<Image>> {
+        self.images.get(id)
+    }
+
+    /// The image that a name, a digest, an id or the unique beginning of an id stands for.
+    pub(super) fn find(&self, reference: &str) -> Option<&Arc<Image>> {
+        if let Some(id) = full_id(reference) {
+            return self.by_id(&id);
+        }
+        if let Some(id) = self.names.get(&Reference::parse(reference).familiar()) {
+            return self.by_id(id);
+        }
+        let digits = short_id(reference)?;
+        let mut found = self.images.values().filter(|image| image.id.trim_start_matches("sha256:").starts_with(digits));
+        match (found.next(), found.next()) {
+            (Some(image), None) => Some(image),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> Index {
+        let entry = |id: &str, tags: &[&str], digests: &[&str]| ImageEntry {
+            id: format!("sha256:{}", id.repeat(32)),
+            repo_tags: Some(tags.iter().map(|t| (*t).to_owned()).collect()),
+            repo_digests: Some(digests.iter().map(|t| (*t).to_owned()).collect()),
+            size: 0,
+        };
+        Index::new(vec![
+            Image::new(entry("ab", &["nginx:1.14", "<none>:<none>"], &["nginx@sha256:11"]), "1003:1004".into(), "pause:1"),
+            Image::new(entry("ac", &["pause:1"], &["<none>@<none>"]), "www-data".into(), "pause:1"),
+        ])
+    }
+
+    #[test]
+    fn an_image_is_found_by_every_kind_of_reference() {
+        let index = index();
+        let id = format!("sha256:{}", "ab".repeat(32));
+        for reference in ["nginx:1.14", "docker.io/library/nginx:1.14", "nginx@sha256:11", &id, &id[7..], "abab"] {
+            assert_eq!(index.find(reference).map(|image| image.id.as_str()), Some(id.as_str()), "{reference}");
+        }
+        for reference in ["nginx", "nginx:1.15", "a", "ffff"] {
+            assert!(index.find(reference).is_none(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn the_message_tells_names_user_and_whether_it_is_pinned() {
+        let index = index();
+        let nginx = &index.find("nginx:1.14").unwrap().message;
+        assert_eq!((nginx.repo_tags.len(), nginx.uid, nginx.pinned), (1, Some(Int64Value { value: 1003 }), false));
+        assert!(nginx.size > 0);
+        let pause = &index.find("pause:1").unwrap().message;
+        assert_eq!((pause.username.as_str(), pause.pinned, pause.repo_digests.len()), ("www-data", true, 0));
+    }
+
+    #[test]
+    fn a_number_that_is_no_user_id_is_not_taken_for_one() {
+        assert_eq!(user_of("4294967296"), (None, "4294967296".to_owned()));
+        assert_eq!(user_of(""), (None, String::new()));
+        assert_eq!(user_of("0").0, Some(Int64Value { value: 0 }));
+    }
+}

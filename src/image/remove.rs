@@ -1,0 +1,43 @@
+//! RemoveImage.
+
+use crate::docker;
+use crate::error::Error;
+
+use super::Images;
+
+impl Images {
+    /// Removes an image with all its names. One that does not exist counts as removed.
+    ///
+    /// # Errors
+    /// [`Error::Precondition`] when a container runs from it; then it keeps all its names.
+    pub async fn remove(&self, reference: &str) -> Result<(), Error> {
+        if reference.is_empty() {
+            return Err(Error::invalid("image", "image.image", "is missing"));
+        }
+        let id = match self.id_of(reference).await {
+            Ok(id) => id,
+            Err(Error::Docker(docker::Error::NotFound { .. } | docker::Error::Invalid { .. })) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        match self.engine.remove_image(&id, false).await {
+            Err(docker::Error::Conflict { message, .. }) => self.remove_by_force(&id, &message).await?,
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
+        Ok(self.refresh().await?)
+    }
+
+    /// Docker wants force for an image with names in several repositories, and for one that an ended container was
+    /// made from. But with force it takes the names away before it finds that a container runs, so that is looked
+    /// up first.
+    async fn remove_by_force(&self, id: &str, refusal: &str) -> Result<(), Error> {
+        let users = self.engine.running_containers_of(id).await?;
+        if !users.is_empty() {
+            return Err(Error::Precondition(format!("image {id} is used by {}: {refusal}", users.join(", "))));
+        }
+        match self.engine.remove_image(id, true).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}

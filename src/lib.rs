@@ -1,0 +1,24 @@
+//! Dockside runs Kubernetes pods on Docker Engine: a CRI v1 server.
+//!
+//! The rooms of the house, and who calls whom:
+//!
+//! ```text
+//! kubelet --> cri --> pod | container | image --> docker | cni | state
+//! docker events --> watch --> state --> cri (List*, *Status answer from memory)
+//! ```
+
+pub mod cmd;
+pub mod cni;
+pub mod config;
+pub mod container;
+pub mod cri;
+pub mod docker;
+pub mod error;
+pub mod image;
+pub mod naming;
+pub mod observe;
+pub mod pod;
+pub mod proto;
+pub mod state;
+pub mod telemetry;
+pub mod watch;

@@ -1,0 +1,54 @@
+//! The binary `dockside`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+use dockside::cmd::serve;
+use dockside::config::ServeArgs;
+
+/// Kubernetes pods on Docker Engine.
+#[derive(Parser)]
+#[command(name = "dockside", version, arg_required_else_help = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the CRI, for a kubelet or crictl.
+    Serve(ServeArgs),
+}
+
+/// sysexits(3): the configuration is wrong.
+const EX_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    match Args::parse().command {
+        Command::Serve(args) => match args.resolve() {
+            Ok(config) => finish(block_on(serve::run(config))),
+            Err(error) => {
+                eprintln!("dockside: {error}");
+                ExitCode::from(EX_CONFIG)
+            }
+        },
+    }
+}
+
+fn finish<E: std::fmt::Display>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("dockside: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    // The runtime cannot be built only where threads or epoll are refused, and then nothing else works either.
+    #[allow(clippy::expect_used)]
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("start the async runtime");
+    runtime.block_on(work)
+}

@@ -1,0 +1,97 @@
+//! Verbs on pod sandboxes: one pause container each, whose network namespace is pinned and wired by CNI plugins.
+//!
+//! `cri` calls in; every mutating verb takes the sandbox's lock, writes its record before it asks Docker for
+//! anything, and either finishes or undoes what it did. What could not be undone stays listed as NOTREADY, so
+//! that its client removes it.
+
+mod network;
+mod remove;
+mod resolv;
+mod run;
+mod spec;
+mod status;
+mod stop;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::cni::Cni;
+use crate::container::Containers;
+use crate::docker::Engine;
+use crate::docker::Facts;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::image::Images;
+use crate::proto::NamespaceMode;
+use crate::proto::NamespaceOption;
+use crate::proto::PodSandboxConfig;
+use crate::state::Resolved;
+use crate::state::Sandbox;
+use crate::state::SandboxRecord;
+use crate::state::Store;
+
+/// What the verbs on sandboxes work with.
+pub struct Pods {
+    engine: Engine,
+    store: Arc<Store>,
+    cni: Arc<Cni>,
+    images: Arc<Images>,
+    containers: Arc<Containers>,
+    /// Sandboxes that were begun and neither finished nor undone, by key: the process was killed, or Docker went
+    /// away in the middle.
+    half_made: Mutex<HashMap<String, SandboxRecord>>,
+}
+
+impl Pods {
+    /// `half_made` is what an earlier process left.
+    pub fn new(
+        engine: Engine,
+        store: Arc<Store>,
+        cni: Arc<Cni>,
+        images: Arc<Images>,
+        containers: Arc<Containers>,
+        half_made: Vec<SandboxRecord>,
+    ) -> Pods {
+        let half_made = half_made.into_iter().map(|record| (record.key.clone(), record)).collect();
+        Pods { engine, store, cni, images, containers, half_made: Mutex::new(half_made) }
+    }
+
+    /// What Docker can do; refused while it is away, so that a client knows at once.
+    fn facts(&self) -> Result<Arc<Facts>, Error> {
+        Ok(self.engine.facts()?)
+    }
+
+    /// The sandbox that `id`, or its beginning, stands for; `None` when there is none.
+    fn find(&self, id: &str) -> Result<Option<Arc<Sandbox>>, Error> {
+        match self.store.resolve_sandbox(id) {
+            Resolved::One(sandbox) => Ok(Some(sandbox)),
+            Resolved::None => Ok(None),
+            Resolved::Ambiguous => Err(Error::Ambiguous { kind: Kind::Sandbox, id: id.to_owned() }),
+        }
+    }
+}
+
+/// The namespaces a pod asked for; absent means that all belong to the pod.
+pub fn namespaces(config: &PodSandboxConfig) -> NamespaceOption {
+    config
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.security_context.as_ref())
+        .and_then(|security| security.namespace_options.clone())
+        .unwrap_or_default()
+}
+
+/// Whether the pod is on the node's network.
+pub fn is_host_network(config: &PodSandboxConfig) -> bool {
+    namespaces(config).network() == NamespaceMode::Node
+}
+
+/// How messages name a pod: `pod namespace/name`.
+pub fn describe(config: &PodSandboxConfig) -> String {
+    match &config.metadata {
+        Some(meta) => format!("pod {}/{}", meta.namespace, meta.name),
+        None => "pod without metadata".to_owned(),
+    }
+}

@@ -1,0 +1,200 @@
+//! A pod's place in the pod network: its namespace pinned, the CNI plugins run in it, and both taken back.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cni;
+use crate::cni::Attachment;
+use crate::error::Error;
+use crate::proto;
+use crate::proto::PodSandboxConfig;
+use crate::state::NetworkRecord;
+use crate::state::SandboxRecord;
+
+use super::Pods;
+use super::describe;
+use super::is_host_network;
+
+/// The kubelet's annotations for the bandwidth plugin, as quantities of bits per second.
+const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
+const EGRESS: &str = "kubernetes.io/egress-bandwidth";
+/// How much may pass at once, in bits: the most the plugin takes, so that only the rate counts.
+const BURST: u64 = i32::MAX as u64;
+
+impl Pods {
+    /// Refuses a pod that needs a network while there is none, before anything is made for it.
+    pub(super) fn network_or_refuse(&self, record: &SandboxRecord) -> Result<(), Error> {
+        if is_host_network(&record.config) {
+            return Ok(());
+        }
+        attachment(record, None)?;
+        let status = self.cni.status();
+        if status.ready { Ok(()) } else { Err(cni::Error::NoNetwork { reason: status.message }.into()) }
+    }
+
+    /// Pins the namespace of process `pid` and runs ADD; `record` gets the addresses.
+    pub(super) async fn attach(&self, record: &mut SandboxRecord, pid: i32) -> Result<(), Error> {
+        let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
+            Error::Precondition(format!("{}: the pause process ended before its network was made", describe(&record.config)))
+        })?;
+        let path = self.netns_path(record);
+        let (cni, name) = (Arc::clone(&self.cni), netns_name(record));
+        blocking(&path, move || cni.pin_netns(&name, pid)).await?;
+        record.netns = Some(path.clone());
+        let attached = self.cni.add(&attachment(record, Some(path))?).await?;
+        record.network = Some(NetworkRecord { name: attached.network, ips: attached.ips, released: false });
+        Ok(())
+    }
+
+    /// Runs DEL and unpins the namespace; both may be repeated, and done for a pod that never got that far.
+    pub(super) async fn detach(&self, record: &mut SandboxRecord) -> Result<(), Error> {
+        if is_host_network(&record.config) || record.network.as_ref().is_some_and(|network| network.released) {
+            return Ok(());
+        }
+        let path = self.netns_path(record);
+        let netns = cni::is_pinned(&path).then(|| path.clone());
+        self.cni.del(&attachment(record, netns)?).await?;
+        let (cni, pinned) = (Arc::clone(&self.cni), path.clone());
+        blocking(&path, move || cni.unpin_netns(&pinned)).await?;
+        if let Some(network) = &mut record.network {
+            network.released = true;
+        }
+        Ok(())
+    }
+
+    /// Where the namespace is pinned: known from the record alone, so that an interrupted start can be undone.
+    fn netns_path(&self, record: &SandboxRecord) -> PathBuf {
+        record.netns.clone().unwrap_or_else(|| self.cni.netns_path(&netns_name(record)))
+    }
+}
+
+fn netns_name(record: &SandboxRecord) -> String {
+    format!("dockside-{}", record.key)
+}
+
+/// Mounting blocks; the runtime's threads must not.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, cni::Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done?),
+        Err(source) => Err(Error::Io {
+            doing: "finish the work on",
+            path: path.to_owned(),
+            source: std::io::Error::other(source),
+        }),
+    }
+}
+
+fn attachment(record: &SandboxRecord, netns: Option<PathBuf>) -> Result<Attachment, Error> {
+    let config = &record.config;
+    let meta = config.metadata.clone().unwrap_or_default();
+    let parent = config.linux.as_ref().map(|linux| linux.cgroup_parent.clone()).filter(|parent| !parent.is_empty());
+    Ok(Attachment {
+        container_id: if record.id.is_empty() { record.key.clone() } else { record.id.clone() },
+        netns,
+        pod_name: meta.name,
+        pod_namespace: meta.namespace,
+        pod_uid: meta.uid,
+        port_mappings: config
+            .port_mappings
+            .iter()
+            .filter(|port| port.host_port != 0)
+            .map(|port| port_mapping(config, port))
+            .collect::<Result<_, _>>()?,
+        bandwidth: bandwidth(config)?,
+        dns: config.dns_config.as_ref().map(|dns| cni::Dns {
+            servers: dns.servers.clone(),
+            searches: dns.searches.clone(),
+            options: dns.options.clone(),
+        }),
+        cgroup_path: parent,
+        annotations: config.annotations.clone(),
+        ..Attachment::default()
+    })
+}
+
+fn port_mapping(config: &PodSandboxConfig, port: &proto::PortMapping) -> Result<cni::PortMapping, Error> {
+    let number = |field, value: i32| {
+        u16::try_from(value).ok().filter(|port| *port > 0).ok_or_else(|| {
+            Error::invalid(describe(config), field, format!("{value} is not a port (1 to 65535)"))
+        })
+    };
+    let host_ip = match port.host_ip.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(|_| {
+            Error::invalid(describe(config), "port_mappings.host_ip", format!("{text:?} is not an IP address"))
+        })?),
+    };
+    Ok(cni::PortMapping {
+        host_port: number("port_mappings.host_port", port.host_port)?,
+        container_port: number("port_mappings.container_port", port.container_port)?,
+        protocol: match port.protocol() {
+            proto::Protocol::Tcp => cni::Protocol::Tcp,
+            proto::Protocol::Udp => cni::Protocol::Udp,
+            proto::Protocol::Sctp => cni::Protocol::Sctp,
+        },
+        host_ip,
+    })
+}
+
+fn bandwidth(config: &PodSandboxConfig) -> Result<Option<cni::Bandwidth>, Error> {
+    let rate = |key: &str| match config.annotations.get(key) {
+        None => Ok(0),
+        Some(text) => bits(text).ok_or_else(|| {
+            Error::invalid(describe(config), "annotations", format!("{key}: {text:?} is not a rate such as 10M (bits per second)"))
+        }),
+    };
+    let (ingress_rate, egress_rate) = (rate(INGRESS)?, rate(EGRESS)?);
+    if ingress_rate == 0 && egress_rate == 0 {
+        return Ok(None);
+    }
+    let burst = |rate| if rate == 0 { 0 } else { BURST };
+    Ok(Some(cni::Bandwidth { ingress_rate, ingress_burst: burst(ingress_rate), egress_rate, egress_burst: burst(egress_rate) }))
+}
+
+/// A whole Kubernetes quantity with an optional suffix, in bits.
+fn bits(text: &str) -> Option<u64> {
+    const SUFFIXES: [(&str, u64); 8] = [
+        ("Ki", 1 << 10),
+        ("Mi", 1 << 20),
+        ("Gi", 1 << 30),
+        ("Ti", 1 << 40),
+        ("k", 1_000),
+        ("M", 1_000_000),
+        ("G", 1_000_000_000),
+        ("T", 1_000_000_000_000),
+    ];
+    let (number, factor) = SUFFIXES
+        .iter()
+        .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, *factor)))
+        .unwrap_or((text, 1));
+    number.parse::<u64>().ok()?.checked_mul(factor).filter(|bits| *bits > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(annotations: &[(&str, &str)]) -> PodSandboxConfig {
+        let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        PodSandboxConfig { annotations, ..Default::default() }
+    }
+
+    #[test]
+    fn bandwidth_annotations_are_rates_in_bits() {
+        let limits = bandwidth(&config(&[(INGRESS, "10M")])).unwrap().unwrap();
+        assert_eq!((limits.ingress_rate, limits.egress_rate), (10_000_000, 0));
+        assert_eq!(bandwidth(&config(&[])).unwrap(), None);
+        assert!(bandwidth(&config(&[(EGRESS, "fast")])).is_err());
+    }
+
+    #[test]
+    fn a_port_out_of_range_is_refused_by_its_field() {
+        let port = proto::PortMapping { container_port: 80, host_port: 70000, ..Default::default() };
+        let error = port_mapping(&config(&[]), &port).unwrap_err().to_string();
+        assert!(error.contains("port_mappings.host_port: 70000"), "{error}");
+    }
+}

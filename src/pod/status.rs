@@ -1,0 +1,110 @@
+//! PodSandboxStatus and ListPodSandbox: from memory, without a word to Docker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::proto;
+use crate::proto::PodIp;
+use crate::proto::PodSandbox;
+use crate::proto::PodSandboxFilter;
+use crate::proto::PodSandboxNetworkStatus;
+use crate::proto::PodSandboxState;
+use crate::proto::PodSandboxStatus;
+use crate::state::Sandbox;
+
+use super::Pods;
+use super::namespaces;
+
+impl Pods {
+    /// One sandbox, with a JSON object of details for a person under the key `info` when `verbose`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn status(&self, id: &str, verbose: bool) -> Result<(PodSandboxStatus, BTreeMap<String, String>), Error> {
+        let sandbox = self.find(id)?.ok_or_else(|| Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() })?;
+        let info = if verbose { BTreeMap::from([("info".to_owned(), info(&sandbox))]) } else { BTreeMap::new() };
+        Ok((status(&sandbox), info))
+    }
+
+    /// The sandboxes that pass the filter, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Ambiguous`] when the filter's id is the beginning of several.
+    pub fn list(&self, filter: Option<&PodSandboxFilter>) -> Result<Vec<PodSandbox>, Error> {
+        let Some(filter) = filter else { return Ok(self.store.sandboxes().iter().map(|s| entry(s)).collect()) };
+        let candidates: Vec<Arc<Sandbox>> =
+            if filter.id.is_empty() { self.store.sandboxes() } else { self.find(&filter.id)?.into_iter().collect() };
+        Ok(candidates.iter().filter(|sandbox| passes(sandbox, filter)).map(|s| entry(s)).collect())
+    }
+}
+
+fn passes(sandbox: &Sandbox, filter: &PodSandboxFilter) -> bool {
+    let labels = &sandbox.record.config.labels;
+    filter.state.as_ref().is_none_or(|wanted| wanted.state() == state(sandbox))
+        && filter.label_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn state(sandbox: &Sandbox) -> PodSandboxState {
+    if sandbox.is_ready() { PodSandboxState::SandboxReady } else { PodSandboxState::SandboxNotready }
+}
+
+fn entry(sandbox: &Sandbox) -> PodSandbox {
+    let record = &sandbox.record;
+    PodSandbox {
+        id: record.id.clone(),
+        metadata: record.config.metadata.clone(),
+        state: state(sandbox).into(),
+        created_at: record.created_at,
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        runtime_handler: record.runtime_handler.clone(),
+    }
+}
+
+fn status(sandbox: &Sandbox) -> PodSandboxStatus {
+    let record = &sandbox.record;
+    PodSandboxStatus {
+        id: record.id.clone(),
+        metadata: record.config.metadata.clone(),
+        state: state(sandbox).into(),
+        created_at: record.created_at,
+        network: Some(network(sandbox)),
+        // The kubelet compares this with what it asked for, and makes the sandbox anew when it differs.
+        linux: Some(proto::LinuxPodSandboxStatus {
+            namespaces: Some(proto::Namespace { options: Some(namespaces(&record.config)) }),
+        }),
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        runtime_handler: record.runtime_handler.clone(),
+    }
+}
+
+/// The pod's addresses; none once the network was given back, as another pod may have them.
+fn network(sandbox: &Sandbox) -> PodSandboxNetworkStatus {
+    let ips = match &sandbox.record.network {
+        Some(network) if !network.released => network.ips.as_slice(),
+        _ => &[],
+    };
+    PodSandboxNetworkStatus {
+        ip: ips.first().map(ToString::to_string).unwrap_or_default(),
+        additional_ips: ips.iter().skip(1).map(|ip| PodIp { ip: ip.to_string() }).collect(),
+    }
+}
+
+/// What a person who looks closer wants to know, as JSON.
+fn info(sandbox: &Sandbox) -> String {
+    let record = &sandbox.record;
+    json!({
+        "dockerName": record.name,
+        "netns": record.netns,
+        "network": record.network,
+        "phase": record.phase,
+        "runtimeHandler": record.runtime_handler,
+        "config": record.config,
+    })
+    .to_string()
+}

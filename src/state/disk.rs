@@ -1,0 +1,153 @@
+//! Records as files: replaced atomically, read one by one, a damaged one costing only itself.
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A record that could not be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("could not {doing} {}: {source}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("could not encode the record for {}: {source}", path.display())]
+    Encode { path: PathBuf, source: serde_json::Error },
+    #[error("the task that wrote {} did not finish: {source}", path.display())]
+    Task { path: PathBuf, source: tokio::task::JoinError },
+}
+
+/// One directory of records.
+#[derive(Debug, Clone)]
+pub(super) struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens the directory, making it (mode 0700: configurations hold secrets) where it is missing, and clears
+    /// what an interrupted write left.
+    pub(super) fn open(path: PathBuf) -> Result<Directory, Error> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|source| Error::Io { doing: "make the directory", path: path.clone(), source })?;
+        let directory = Directory { path };
+        for file in directory.files()? {
+            if file.extension().is_some_and(|e| e == "tmp") {
+                // Never renamed, so nobody was promised anything about it.
+                let _ = fs::remove_file(file);
+            }
+        }
+        Ok(directory)
+    }
+
+    /// Replaces the record `key`; on return it has reached the disk.
+    pub(super) async fn write<T: Serialize>(&self, key: &str, record: &T) -> Result<(), Error> {
+        let path = self.file(key);
+        let bytes = serde_json::to_vec_pretty(record).map_err(|source| Error::Encode { path: path.clone(), source })?;
+        let task_path = path.clone();
+        tokio::task::spawn_blocking(move || replace(&task_path, &bytes))
+            .await
+            .map_err(|source| Error::Task { path, source })?
+    }
+
+    /// Removes the record `key`; one that is gone already is fine.
+    pub(super) async fn remove(&self, key: &str) -> Result<(), Error> {
+        let path = self.file(key);
+        match tokio::fs::remove_file(&path).await {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Io { doing: "remove the record", path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The record `key`, if it is there and can be read.
+    pub(super) fn read<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.file(key)).ok()?).ok()
+    }
+
+    /// All records that can be read. A damaged file is named in the log and set aside as `*.damaged`.
+    pub(super) fn read_all<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
+        let mut records = Vec::new();
+        for path in self.files()? {
+            if path.extension().is_none_or(|e| e != "json") {
+                continue;
+            }
+            match fs::read(&path).map_err(|e| e.to_string()).and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string())) {
+                Ok(record) => records.push(record),
+                Err(error) => {
+                    let aside = path.with_extension("damaged");
+                    tracing::error!(path = %path.display(), error, "a record is damaged; it is set aside as *.damaged and its object is not managed any more");
+                    let _ = fs::rename(&path, aside);
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+        let read = || -> io::Result<Vec<PathBuf>> { fs::read_dir(&self.path)?.map(|entry| Ok(entry?.path())).collect() };
+        read().map_err(|source| Error::Io { doing: "read the directory", path: self.path.clone(), source })
+    }
+
+    fn file(&self, key: &str) -> PathBuf {
+        self.path.join(format!("{key}.json"))
+    }
+}
+
+/// Writes a temporary file beside `path`, flushes it, renames it over `path` and flushes the directory.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let failed = |doing| move |source| Error::Io { doing, path: path.to_owned(), source };
+    let temporary = path.with_extension("tmp");
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    if let Err(source) = write().and_then(|()| fs::rename(&temporary, path)) {
+        let _ = fs::remove_file(&temporary);
+        return Err(failed("write the record")(source));
+    }
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    File::open(directory).and_then(|d| d.sync_all()).map_err(failed("flush the directory of"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_is_read_back_and_what_is_removed_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Directory::open(dir.path().join("x")).unwrap();
+        records.write("a", &vec![1]).await.unwrap();
+        records.write("a", &vec![2]).await.unwrap();
+        assert_eq!(records.read_all::<Vec<i32>>().unwrap(), [[2]]);
+        records.remove("a").await.unwrap();
+        records.remove("a").await.unwrap();
+        assert!(records.read_all::<Vec<i32>>().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_record_costs_only_itself_and_a_half_written_one_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Directory::open(dir.path().to_owned()).unwrap();
+        records.write("good", &vec![1]).await.unwrap();
+        fs::write(dir.path().join("bad.json"), "{\"half\": ").unwrap();
+        fs::write(dir.path().join("good.tmp"), "[7").unwrap();
+        let again = Directory::open(dir.path().to_owned()).unwrap();
+        assert_eq!(again.read_all::<Vec<i32>>().unwrap(), [[1]]);
+        assert!(dir.path().join("bad.damaged").exists());
+        assert!(!dir.path().join("good.tmp").exists());
+    }
+}

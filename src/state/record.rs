@@ -1,0 +1,116 @@
+//! What is kept of a sandbox and of a container, one JSON file each.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde::Serialize;
+use sha2::Digest;
+use sha2::Sha256;
+
+use crate::proto::ContainerConfig;
+use crate::proto::PodSandboxConfig;
+
+/// Raised when the meaning of a field changes; a newer file than this is left alone.
+pub const VERSION: u32 = 1;
+
+/// How far an object got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Promised but not made: what exists of it is undone at the next start.
+    Creating,
+    /// Made, and reported to clients.
+    Live,
+    /// Making it failed and so did undoing it: listed as not ready, so that its client removes it.
+    Broken,
+}
+
+/// A pod sandbox.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SandboxRecord {
+    pub version: u32,
+    /// Names the file; see [`key_of`].
+    pub key: String,
+    /// The name of the pause container.
+    pub name: String,
+    /// The pause container's Docker id, which is the sandbox's id; empty until Docker has told it.
+    #[serde(default)]
+    pub id: String,
+    pub phase: Phase,
+    /// When it was made, in nanoseconds since 1970.
+    pub created_at: i64,
+    #[serde(default)]
+    pub runtime_handler: String,
+    /// Where the network namespace is pinned; none for a pod in the host's network.
+    #[serde(default)]
+    pub netns: Option<PathBuf>,
+    #[serde(default)]
+    pub network: Option<NetworkRecord>,
+    /// The configuration as the client sent it.
+    pub config: PodSandboxConfig,
+}
+
+/// The pod's place in the pod network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NetworkRecord {
+    /// The CNI network's name.
+    pub name: String,
+    /// The pod's addresses, the primary one first.
+    pub ips: Vec<IpAddr>,
+    /// Whether CNI DEL has succeeded since.
+    #[serde(default)]
+    pub released: bool,
+}
+
+/// A container in a sandbox.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    pub version: u32,
+    /// Names the file; see [`key_of`].
+    pub key: String,
+    /// The Docker container's name.
+    pub name: String,
+    /// The Docker id; empty until Docker has told it.
+    #[serde(default)]
+    pub id: String,
+    pub sandbox_id: String,
+    pub phase: Phase,
+    /// When it was made, in nanoseconds since 1970.
+    pub created_at: i64,
+    /// The image's id, as `Image.id` has it.
+    pub image_id: String,
+    /// The configuration as the client sent it, with resources as last updated.
+    pub config: ContainerConfig,
+}
+
+impl ContainerRecord {
+    /// The absolute path of the CRI log file: `log_directory` of the pod joined with the container's `log_path`;
+    /// empty when either is missing.
+    pub fn log_path(&self, sandbox: &SandboxRecord) -> String {
+        let (directory, path) = (&sandbox.config.log_directory, &self.config.log_path);
+        if directory.is_empty() || path.is_empty() {
+            return String::new();
+        }
+        PathBuf::from(directory).join(path).display().to_string()
+    }
+}
+
+/// The name of an object's file: derived from its Docker name, so that a repeated request finds the record of
+/// the first, and short enough for any file system.
+pub fn key_of(docker_name: &str) -> String {
+    let digest = Sha256::digest(docker_name.as_bytes());
+    digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_short_and_differ_by_name() {
+        let long = "k8s_POD_".to_owned() + &"x".repeat(400);
+        assert_eq!(key_of(&long).len(), 24);
+        assert_ne!(key_of("a"), key_of("b"));
+    }
+}

@@ -1,0 +1,303 @@
+//! The index: every record with what its process does, in memory, behind one short lock.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::disk::Directory;
+use super::disk::Error;
+use super::locks::Guard;
+use super::locks::Locks;
+use super::process::Process;
+use super::record::ContainerRecord;
+use super::record::Phase;
+use super::record::SandboxRecord;
+
+/// A sandbox as clients see it. A value never changes; the store swaps in a new one.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    pub record: SandboxRecord,
+    /// The pause container's process.
+    pub process: Process,
+}
+
+impl Sandbox {
+    /// READY in the sense of the CRI: wholly made and its pause process runs.
+    pub fn is_ready(&self) -> bool {
+        self.record.phase == Phase::Live && self.process.is_running()
+    }
+}
+
+/// A container as clients see it.
+#[derive(Debug, Clone)]
+pub struct Container {
+    pub record: ContainerRecord,
+    pub process: Process,
+}
+
+/// What an id or the beginning of one stands for.
+#[derive(Debug)]
+pub enum Resolved<T> {
+    One(Arc<T>),
+    None,
+    /// More than one object begins like this.
+    Ambiguous,
+}
+
+/// The file with the node's pod CIDR.
+const POD_CIDR: &str = "pod-cidr";
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Store {
+    settings: Directory,
+    sandbox_files: Directory,
+    container_files: Directory,
+    sandboxes: RwLock<HashMap<String, Arc<Sandbox>>>,
+    containers: RwLock<HashMap<String, Arc<Container>>>,
+    locks: Locks,
+}
+
+impl Store {
+    /// Opens the records under `directory`. Objects that were made enter the index: until Docker is asked, sandboxes
+    /// are taken to run, as nothing else is known of them; half-made ones are returned for the caller to undo.
+    ///
+    /// # Errors
+    /// When the directories cannot be made or read. A damaged record is not an error; see [`Directory::read_all`].
+    pub fn open(directory: &Path) -> Result<(Store, Vec<SandboxRecord>, Vec<ContainerRecord>), Error> {
+        let sandbox_files = Directory::open(directory.join("sandboxes"))?;
+        let container_files = Directory::open(directory.join("containers"))?;
+        let (sandboxes, half_sandboxes): (Vec<SandboxRecord>, Vec<_>) =
+            sandbox_files.read_all()?.into_iter().partition(|r: &SandboxRecord| r.phase != Phase::Creating);
+        let (containers, half_containers): (Vec<ContainerRecord>, Vec<_>) =
+            container_files.read_all()?.into_iter().partition(|r: &ContainerRecord| r.phase != Phase::Creating);
+        let by_id = |r: SandboxRecord| {
+            let process = Process::Running { started_at: r.created_at };
+            (r.id.clone(), Arc::new(Sandbox { record: r, process }))
+        };
+        let c_by_id = |r: ContainerRecord| (r.id.clone(), Arc::new(Container { record: r, process: Process::Created }));
+        let store = Store {
+            settings: Directory::open(directory.to_owned())?,
+            sandbox_files,
+            container_files,
+            sandboxes: RwLock::new(sandboxes.into_iter().map(by_id).collect()),
+            containers: RwLock::new(containers.into_iter().map(c_by_id).collect()),
+            locks: Locks::default(),
+        };
+        Ok((store, half_sandboxes, half_containers))
+    }
+
+    /// Waits for the lock of the object with this key.
+    pub async fn lock(&self, key: &str) -> Guard {
+        self.locks.lock(key).await
+    }
+
+    /// Takes the lock of the object with this key if no verb holds it.
+    pub fn try_lock(&self, key: &str) -> Option<Guard> {
+        self.locks.try_lock(key)
+    }
+
+    // --- sandboxes ---
+
+    /// Writes a sandbox's record to disk. The index is not touched.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn write_sandbox(&self, record: &SandboxRecord) -> Result<(), Error> {
+        self.sandbox_files.write(&record.key, record).await
+    }
+
+    /// Removes a sandbox's record from disk and index.
+    ///
+    /// # Errors
+    /// When the file cannot be removed; then the index keeps the sandbox.
+    pub async fn forget_sandbox(&self, record: &SandboxRecord) -> Result<(), Error> {
+        self.sandbox_files.remove(&record.key).await?;
+        self.sandboxes.write().remove(&record.id);
+        Ok(())
+    }
+
+    /// Puts a sandbox into the index, or replaces it there.
+    pub fn put_sandbox(&self, sandbox: Sandbox) {
+        self.sandboxes.write().insert(sandbox.record.id.clone(), Arc::new(sandbox));
+    }
+
+    /// Replaces one sandbox by what `change` makes of it; nothing happens when it is gone.
+    pub fn change_sandbox(&self, id: &str, change: impl FnOnce(&mut Sandbox)) {
+        if let Some(sandbox) = self.sandboxes.write().get_mut(id) {
+            change(Arc::make_mut(sandbox));
+        }
+    }
+
+    /// All sandboxes, the oldest first.
+    pub fn sandboxes(&self) -> Vec<Arc<Sandbox>> {
+        let mut all: Vec<_> = self.sandboxes.read().values().cloned().collect();
+        all.sort_unstable_by_key(|sandbox| sandbox.record.created_at);
+        all
+    }
+
+    /// The sandbox with exactly this id.
+    pub fn sandbox(&self, id: &str) -> Option<Arc<Sandbox>> {
+        self.sandboxes.read().get(id).cloned()
+    }
+
+    /// The sandbox whose id this is or begins with.
+    pub fn resolve_sandbox(&self, id: &str) -> Resolved<Sandbox> {
+        resolve(&self.sandboxes.read(), id)
+    }
+
+    /// The sandbox whose record has this key.
+    pub fn sandbox_by_key(&self, key: &str) -> Option<Arc<Sandbox>> {
+        self.sandboxes.read().values().find(|s| s.record.key == key).cloned()
+    }
+
+    // --- containers ---
+
+    /// Writes a container's record to disk. The index is not touched.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn write_container(&self, record: &ContainerRecord) -> Result<(), Error> {
+        self.container_files.write(&record.key, record).await
+    }
+
+    /// Removes a container's record from disk and index.
+    ///
+    /// # Errors
+    /// When the file cannot be removed; then the index keeps the container.
+    pub async fn forget_container(&self, record: &ContainerRecord) -> Result<(), Error> {
+        self.container_files.remove(&record.key).await?;
+        self.containers.write().remove(&record.id);
+        Ok(())
+    }
+
+    /// Puts a container into the index, or replaces it there.
+    pub fn put_container(&self, container: Container) {
+        self.containers.write().insert(container.record.id.clone(), Arc::new(container));
+    }
+
+    /// Replaces one container by what `change` makes of it; nothing happens when it is gone.
+    pub fn change_container(&self, id: &str, change: impl FnOnce(&mut Container)) {
+        if let Some(container) = self.containers.write().get_mut(id) {
+            change(Arc::make_mut(container));
+        }
+    }
+
+    /// All containers, the oldest first.
+    pub fn containers(&self) -> Vec<Arc<Container>> {
+        let mut all: Vec<_> = self.containers.read().values().cloned().collect();
+        all.sort_unstable_by_key(|container| container.record.created_at);
+        all
+    }
+
+    /// The containers of one sandbox, the oldest first.
+    pub fn containers_of(&self, sandbox_id: &str) -> Vec<Arc<Container>> {
+        let mut own = self.containers();
+        own.retain(|container| container.record.sandbox_id == sandbox_id);
+        own
+    }
+
+    /// The container with exactly this id.
+    pub fn container(&self, id: &str) -> Option<Arc<Container>> {
+        self.containers.read().get(id).cloned()
+    }
+
+    /// The container whose id this is or begins with.
+    pub fn resolve_container(&self, id: &str) -> Resolved<Container> {
+        resolve(&self.containers.read(), id)
+    }
+
+    /// The container whose record has this key.
+    pub fn container_by_key(&self, key: &str) -> Option<Arc<Container>> {
+        self.containers.read().values().find(|c| c.record.key == key).cloned()
+    }
+
+    // --- both ---
+
+    /// The pod CIDR that [`Store::remember_pod_cidr`] kept: a kubelet tells it once, not after each restart of ours.
+    pub fn pod_cidr(&self) -> Option<String> {
+        self.settings.read(POD_CIDR)
+    }
+
+    /// Keeps the node's pod CIDR.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn remember_pod_cidr(&self, cidr: &str) -> Result<(), Error> {
+        self.settings.write(POD_CIDR, &cidr).await
+    }
+
+    /// Replaces what is known of the process `id`, be it a container's or a sandbox's.
+    pub fn change_process(&self, id: &str, change: impl Fn(&Process) -> Process) {
+        self.change_container(id, |container| container.process = change(&container.process));
+        self.change_sandbox(id, |sandbox| sandbox.process = change(&sandbox.process));
+    }
+
+    /// Whether a container or a sandbox has exactly this id.
+    pub fn knows(&self, id: &str) -> bool {
+        self.containers.read().contains_key(id) || self.sandboxes.read().contains_key(id)
+    }
+}
+
+fn resolve<T>(all: &HashMap<String, Arc<T>>, id: &str) -> Resolved<T> {
+    if let Some(exact) = all.get(id) {
+        return Resolved::One(Arc::clone(exact));
+    }
+    if id.is_empty() {
+        return Resolved::None;
+    }
+    let mut matches = all.iter().filter(|(full, _)| full.starts_with(id)).map(|(_, object)| object);
+    match (matches.next(), matches.next()) {
+        (Some(one), None) => Resolved::One(Arc::clone(one)),
+        (None, _) => Resolved::None,
+        (Some(_), Some(_)) => Resolved::Ambiguous,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::record::VERSION;
+    use crate::state::record::key_of;
+
+    fn sandbox(name: &str, id: &str, phase: Phase) -> SandboxRecord {
+        SandboxRecord {
+            version: VERSION,
+            key: key_of(name),
+            name: name.into(),
+            id: id.into(),
+            phase,
+            created_at: 1,
+            runtime_handler: String::new(),
+            netns: None,
+            network: None,
+            config: Default::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_restart_finds_what_was_made_and_hands_back_what_was_half_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, ..) = Store::open(dir.path()).unwrap();
+        store.write_sandbox(&sandbox("done", "aa1", Phase::Live)).await.unwrap();
+        store.write_sandbox(&sandbox("half", "", Phase::Creating)).await.unwrap();
+        let (store, half, _) = Store::open(dir.path()).unwrap();
+        assert_eq!(store.sandboxes().len(), 1);
+        assert_eq!(half[0].name, "half");
+    }
+
+    #[tokio::test]
+    async fn the_beginning_of_an_id_is_enough_when_it_is_unique() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, ..) = Store::open(dir.path()).unwrap();
+        for (name, id) in [("a", "aa1"), ("b", "aa2"), ("c", "b")] {
+            store.put_sandbox(Sandbox { record: sandbox(name, id, Phase::Live), process: Process::Created });
+        }
+        assert!(matches!(store.resolve_sandbox("b"), Resolved::One(_)));
+        assert!(matches!(store.resolve_sandbox("aa"), Resolved::Ambiguous));
+        assert!(matches!(store.resolve_sandbox(""), Resolved::None));
+        assert!(matches!(store.resolve_sandbox("c"), Resolved::None));
+    }
+}
