@@ -215,7 +215,8 @@ fn outcome(verb: &'static str, failed: Vec<String>) -> Result<(), Error> {
 async fn connect(endpoint: &Path, timeout: Duration, report: &Report) -> Result<Client, Error> {
     let client = Client::connect(endpoint, timeout).await?;
     report.line(format_args!("runtime unix://{}", endpoint.display()));
-    let told = |version: &crate::proto::VersionResponse| format!("{} {}", version.runtime_name, version.runtime_version);
+    let told =
+        |version: &crate::proto::VersionResponse| format!("{} {}", version.runtime_name, version.runtime_version);
     let version = report.step("Version", "runtime", client.version(), told).await;
     version.map_err(|status| Error::Call { call: "Version", status })?;
     Ok(client)
@@ -284,7 +285,9 @@ mod tests {
 
     #[test]
     fn options_may_stand_before_and_after_the_verb() {
-        for args in ["--endpoint unix:///x.sock --timeout 1m30s up a.yaml", "up a.yaml --endpoint=unix:///x.sock --timeout=90s"] {
+        for args in
+            ["--endpoint unix:///x.sock --timeout 1m30s up a.yaml", "up a.yaml --endpoint=unix:///x.sock --timeout=90s"]
+        {
             let args = parse(args).unwrap();
             assert_eq!(args.endpoint, PathBuf::from("/x.sock"));
             assert_eq!(args.timeout, Duration::from_secs(90));
@@ -310,7 +313,10 @@ mod tests {
         let text = "{apiVersion: v1, kind: Pod, metadata: {name: web, uid: u}, spec: {terminationGracePeriodSeconds: 3, containers: [{name: c, image: x}]}}";
         std::fs::write(&file, text).unwrap();
         let targets = targets(&[file.display().to_string(), "kube-system/dns".into()]).unwrap();
-        assert_eq!(targets[0], Target { namespace: "default".into(), name: "web".into(), uid: Some("u".into()), grace: Some(3) });
+        assert_eq!(
+            targets[0],
+            Target { namespace: "default".into(), name: "web".into(), uid: Some("u".into()), grace: Some(3) }
+        );
         assert_eq!(targets[1].namespace, "kube-system");
         let twice = manifests(&[file.clone(), file]).unwrap_err().to_string();
         assert!(twice.ends_with("there is another manifest of pod default/web"), "{twice}");

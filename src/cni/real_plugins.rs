@@ -61,11 +61,15 @@ impl Pod {
         self.attachment.netns.clone().unwrap()
     }
 
-    /// Serves one greeting on a port of the pod.
-    fn greet_once(&self, port: u16) {
+    /// Greets everybody who connects to a port of the pod.
+    fn greet(&self, port: u16) {
         let any: IpAddr = "::".parse().unwrap();
         let listener = inside(&self.netns(), move || TcpListener::bind((any, port)).unwrap());
-        std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"hello"));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                stream.unwrap().write_all(b"hello").unwrap();
+            }
+        });
     }
 }
 
@@ -132,9 +136,8 @@ fn pods_on_the_built_in_network_reach_each_other_and_leave_nothing() {
         assert!(run("ip", &["netns", "exec", "one", "ip", "-o", "addr"]).contains("eth0 "));
 
         let address = first.ips[0];
-        one.greet_once(80);
+        one.greet(80);
         assert_eq!(inside(&two.netns(), move || hear(address, 80)), "hello", "from pod to pod");
-        one.greet_once(80);
         assert_eq!(hear("10.88.1.1".parse().unwrap(), 8080), "hello", "from the node by the host port");
         assert!(!runtime.block_on(cni.check(&one.attachment)).unwrap(), "it is not asked");
 
@@ -183,8 +186,8 @@ fn pods_get_an_address_of_each_family() {
         let ips = runtime.block_on(cni.add(&one.attachment)).unwrap().ips;
         runtime.block_on(cni.add(&two.attachment)).unwrap();
         assert!(ips[0].is_ipv6() && ips[1].is_ipv4() && ips.len() == 2, "{ips:?}");
+        one.greet(80);
         for address in ips {
-            one.greet_once(80);
             assert_eq!(inside(&two.netns(), move || hear(address, 80)), "hello");
         }
         for pod in [&one, &two] {

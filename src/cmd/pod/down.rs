@@ -167,7 +167,10 @@ mod tests {
     }
 
     fn sandbox(uid: &str) -> PodSandbox {
-        PodSandbox { metadata: Some(PodSandboxMetadata { uid: uid.into(), ..Default::default() }), ..Default::default() }
+        PodSandbox {
+            metadata: Some(PodSandboxMetadata { uid: uid.into(), ..Default::default() }),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -190,7 +193,10 @@ mod tests {
 
     #[test]
     fn the_grace_period_is_the_annotated_one() {
-        let with = |value: &str| Container { annotations: [(GRACE.to_owned(), value.to_owned())].into(), ..Default::default() };
+        let with = |value: &str| Container {
+            annotations: [(GRACE.to_owned(), value.to_owned())].into(),
+            ..Default::default()
+        };
         assert_eq!(annotated_grace(&with("5")), Some(5));
         assert_eq!(annotated_grace(&with("-5")), None);
         assert_eq!(annotated_grace(&with("soon")), None);

@@ -191,7 +191,8 @@ impl<'a> Files<'a> {
         let mut mounts = Vec::new();
         for mount in &container.volume_mounts {
             let volume = self.volume(&mount.name);
-            let inside = if mount.sub_path.as_os_str().is_empty() { volume } else { sub_path(&volume, &mount.sub_path)? };
+            let inside =
+                if mount.sub_path.as_os_str().is_empty() { volume } else { sub_path(&volume, &mount.sub_path)? };
             mounts.push(Mount {
                 container_path: absolute(&mount.mount_path),
                 readonly: mount.read_only,
@@ -442,7 +443,9 @@ mod tests {
         symlink("/etc", volume.join("out")).unwrap();
         symlink("..", volume.join("up")).unwrap();
         symlink("nothing", volume.join("dangling")).unwrap();
-        for (path, reason) in [("out", "leads out"), ("out/passwd", "leads out"), ("up/x", "leads out"), ("dangling", "leads nowhere")] {
+        for (path, reason) in
+            [("out", "leads out"), ("out/passwd", "leads out"), ("up/x", "leads out"), ("dangling", "leads nowhere")]
+        {
             let error = sub_path(&volume, Path::new(path)).unwrap_err().to_string();
             assert!(error.contains(reason), "{path}: {error}");
         }
@@ -459,12 +462,18 @@ mod tests {
         let hosts = files.write_hosts(&["10.0.0.5".into()], "").unwrap();
         let mounts = files.mounts(&pod.spec.containers[0], 2, &hosts).unwrap();
         let dir = files.dir.canonicalize().unwrap();
-        let seen: Vec<_> = mounts.iter().map(|mount| (mount.container_path.as_str(), PathBuf::from(&mount.host_path).canonicalize().unwrap())).collect();
-        assert_eq!(seen, [
-            ("/data", dir.join(EMPTY_DIR).join("v/s")),
-            ("/etc/hosts", dir.join("etc-hosts")),
-            ("/tmp/bye", dir.join("containers/c/2")),
-        ]);
+        let seen: Vec<_> = mounts
+            .iter()
+            .map(|mount| (mount.container_path.as_str(), PathBuf::from(&mount.host_path).canonicalize().unwrap()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("/data", dir.join(EMPTY_DIR).join("v/s")),
+                ("/etc/hosts", dir.join("etc-hosts")),
+                ("/tmp/bye", dir.join("containers/c/2")),
+            ]
+        );
         assert!(mounts[0].readonly && !mounts[1].readonly);
         assert_eq!(mounts[0].propagation(), MountPropagation::PropagationHostToContainer);
         assert_eq!(mode(&dir.join("containers/c/2")), 0o666);
@@ -473,7 +482,9 @@ mod tests {
     #[test]
     fn a_container_that_brings_its_own_hosts_file_keeps_it() {
         let root = tempfile::tempdir().unwrap();
-        let pod = pod("volumes: [{name: v}]\ncontainers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /etc/hosts}]}]");
+        let pod = pod(
+            "volumes: [{name: v}]\ncontainers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /etc/hosts}]}]",
+        );
         let files = Files::of(&pod, &places(root.path()));
         files.prepare().unwrap();
         let mounts = files.mounts(&pod.spec.containers[0], 0, Path::new("/x")).unwrap();

@@ -17,9 +17,9 @@ pub struct Host {
     /// Its own /etc/hosts.
     pub hosts: String,
     /// Its resolver.
-    resolver: DnsConfig,
+    pub resolver: DnsConfig,
     /// The servers behind a resolver on loopback, if they are known.
-    upstream: Option<DnsConfig>,
+    pub upstream: Option<DnsConfig>,
 }
 
 impl Host {

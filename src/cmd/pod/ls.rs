@@ -133,8 +133,9 @@ fn image(container: &Container) -> String {
 pub(super) fn table(rows: &[Row], now: i64) -> String {
     let mut lines = vec![["NAMESPACE", "NAME", "STATE", "IP", "AGE", "CONTAINERS"].map(str::to_owned)];
     lines.extend(rows.iter().map(|row| cells(row, now)));
-    let widths: Vec<usize> =
-        (0..6).map(|column| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or_default()).collect();
+    let widths: Vec<usize> = (0..6)
+        .map(|column| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or_default())
+        .collect();
     let mut text = String::new();
     for cells in lines {
         let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
@@ -183,8 +184,15 @@ mod tests {
     const SECOND: i64 = 1_000_000_000;
 
     fn sandbox(id: &str, name: &str, created: i64, state: PodSandboxState) -> PodSandbox {
-        let metadata = PodSandboxMetadata { name: name.into(), namespace: "default".into(), uid: "u".into(), attempt: 0 };
-        PodSandbox { id: id.into(), metadata: Some(metadata), created_at: created * SECOND, state: state.into(), ..Default::default() }
+        let metadata =
+            PodSandboxMetadata { name: name.into(), namespace: "default".into(), uid: "u".into(), attempt: 0 };
+        PodSandbox {
+            id: id.into(),
+            metadata: Some(metadata),
+            created_at: created * SECOND,
+            state: state.into(),
+            ..Default::default()
+        }
     }
 
     fn container(name: &str, attempt: u32, state: ContainerState, init: bool) -> Container {
@@ -192,7 +200,11 @@ mod tests {
             id: format!("{name}-{attempt}"),
             pod_sandbox_id: "s".into(),
             metadata: Some(ContainerMetadata { name: name.into(), attempt }),
-            image: Some(ImageSpec { image: "sha256:1".into(), user_specified_image: "nginx".into(), ..Default::default() }),
+            image: Some(ImageSpec {
+                image: "sha256:1".into(),
+                user_specified_image: "nginx".into(),
+                ..Default::default()
+            }),
             state: state.into(),
             annotations: init.then(|| (INIT.to_owned(), "true".to_owned())).into_iter().collect(),
             ..Default::default()
@@ -200,7 +212,10 @@ mod tests {
     }
 
     fn status(ip: &str) -> PodSandboxStatus {
-        PodSandboxStatus { network: Some(PodSandboxNetworkStatus { ip: ip.into(), ..Default::default() }), ..Default::default() }
+        PodSandboxStatus {
+            network: Some(PodSandboxNetworkStatus { ip: ip.into(), ..Default::default() }),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -210,7 +225,9 @@ mod tests {
             sandbox("new", "web", 20, PodSandboxState::SandboxReady),
             sandbox("other", "db", 5, PodSandboxState::SandboxReady),
         ];
-        let ids = |targets: &[Target]| newest(sandboxes.clone(), targets).into_iter().map(|sandbox| sandbox.id).collect::<Vec<_>>();
+        let ids = |targets: &[Target]| {
+            newest(sandboxes.clone(), targets).into_iter().map(|sandbox| sandbox.id).collect::<Vec<_>>()
+        };
         assert_eq!(ids(&[]), ["other", "new"]);
         let web = Target { namespace: "default".into(), name: "web".into(), uid: None, grace: None };
         assert_eq!(ids(&[web]), ["new"]);

@@ -23,7 +23,6 @@ use sha2::Sha256;
 pub use self::check::is_namespace;
 pub use self::check::is_pod_name;
 pub use self::check::is_uid;
-pub use self::check::stays_below;
 pub use self::quantity::Quantity;
 pub use self::types::*;
 
@@ -103,7 +102,7 @@ pub fn load(file: &Path) -> Result<Vec<Manifest>, Error> {
 }
 
 /// Reads the Pods in a text; `file` is for messages.
-fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Error> {
+pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Error> {
     let documents = documents(text).map_err(|source| Error::Yaml { file: file.to_owned(), source })?;
     let count = documents.len();
     let mut manifests: Vec<Manifest> = Vec::new();

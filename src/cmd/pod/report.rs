@@ -131,7 +131,7 @@ pub mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_step_is_a_line_with_call_time_and_answer() {
         let paper = Paper::default();
         let report = Report::to(paper.clone());
@@ -139,7 +139,8 @@ pub mod tests {
         let work = async { Ok::<_, ()>("3f2a") };
         report.step("RunPodSandbox", "pod", work, |id| format!("pod default/first-job, sandbox {id}…")).await.unwrap();
         let text = paper.text();
-        let (begin, end) = ("pod default/first-job\n  RunPodSandbox            0.", " s  pod default/first-job, sandbox 3f2a…\n");
+        let (begin, end) =
+            ("pod default/first-job\n  RunPodSandbox            0.", " s  pod default/first-job, sandbox 3f2a…\n");
         assert!(text.starts_with(begin) && text.ends_with(end), "{text}");
     }
 

@@ -177,7 +177,10 @@ pub fn container(
         command: expanded(&container.command),
         args: expanded(&container.args),
         working_dir: container.working_dir.clone(),
-        envs: envs.iter().map(|(key, value)| KeyValue { key: key.clone(), value: value.clone().into_bytes() }).collect(),
+        envs: envs
+            .iter()
+            .map(|(key, value)| KeyValue { key: key.clone(), value: value.clone().into_bytes() })
+            .collect(),
         mounts,
         labels,
         annotations: annotations(pod, container, attempt),

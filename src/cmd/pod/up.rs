@@ -83,7 +83,8 @@ impl Up<'_> {
     fn notes(&self, pod: &Pod) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(policy @ (DnsPolicy::ClusterFirst | DnsPolicy::ClusterFirstWithHostNet)) = pod.spec.dns_policy {
-            notes.push(format!("dnsPolicy {policy:?}: there is no cluster DNS, so names are looked up as on this node"));
+            notes
+                .push(format!("dnsPolicy {policy:?}: there is no cluster DNS, so names are looked up as on this node"));
         }
         if pod.spec.dns_policy != Some(DnsPolicy::None) && !pod.spec.host_network && self.host.hides_its_resolver() {
             notes.push("the name servers of this node are on its loopback, where the pod cannot reach them".into());
@@ -128,11 +129,8 @@ impl Pass<'_> {
         let (id, attempt, is_new) = self.sandbox(&sandboxes).await?;
         let status = self.status(&id).await?;
         let ips = ips(&status);
-        let sandbox = Sandbox {
-            config: self.config(attempt),
-            hosts: self.files.write_hosts(&ips, &self.up.host.hosts)?,
-            id,
-        };
+        let sandbox =
+            Sandbox { config: self.config(attempt), hosts: self.files.write_hosts(&ips, &self.up.host.hosts)?, id };
         self.initialize(&sandbox, &existing).await?;
         let mut changed = is_new;
         let mut failed = Vec::new();
@@ -243,7 +241,9 @@ impl Pass<'_> {
             };
             let object = format!("init container {}", init.name);
             let ended = self.until(&id, |state| state == ContainerState::ContainerExited, None);
-            let ended = self.call("ContainerStatus", object.clone(), ended, |status| format!("{object}: {}", fate(status))).await?;
+            let ended = self
+                .call("ContainerStatus", object.clone(), ended, |status| format!("{object}: {}", fate(status)))
+                .await?;
             if ended.exit_code != 0 {
                 return Err(Failure::Container { name: init.name.clone(), reason: self.end(init, attempt, &ended) });
             }
@@ -270,7 +270,8 @@ impl Pass<'_> {
                 if !self.restarts(status.exit_code) {
                     let policy = self.pod.spec.restart_policy;
                     let name = &container.name;
-                    let told = format!("container {name} has ended: {}; restartPolicy {policy:?} leaves it so", fate(&status));
+                    let told =
+                        format!("container {name} has ended: {}; restartPolicy {policy:?} leaves it so", fate(&status));
                     self.up.report.note(told);
                     return Ok(self.outcome(container, attempt, &status, Outcome::Left));
                 }
@@ -280,7 +281,8 @@ impl Pass<'_> {
         let id = self.start(sandbox, container, attempt).await?;
         let object = format!("container {}", container.name);
         let begun = self.until(&id, |state| state != ContainerState::ContainerCreated, Some(self.up.client.timeout()));
-        let status = self.call("ContainerStatus", object.clone(), begun, |status| format!("{object}: {}", fate(status))).await?;
+        let status =
+            self.call("ContainerStatus", object.clone(), begun, |status| format!("{object}: {}", fate(status))).await?;
         Ok(self.outcome(container, attempt, &status, Outcome::Started))
     }
 
@@ -333,7 +335,10 @@ impl Pass<'_> {
         match (found, policy) {
             (Some(image), PullPolicy::IfNotPresent | PullPolicy::Never) => return Ok(image),
             (None, PullPolicy::Never) => {
-                let reason = format!("image {} is not on this node, and imagePullPolicy Never forbids to pull it", container.image);
+                let reason = format!(
+                    "image {} is not on this node, and imagePullPolicy Never forbids to pull it",
+                    container.image
+                );
                 return Err(Failure::Container { name: container.name.clone(), reason });
             }
             (_, PullPolicy::Always) | (None, PullPolicy::IfNotPresent) => {}
@@ -444,7 +449,8 @@ fn attempt(sandbox: &proto::PodSandbox) -> u32 {
 /// The addresses of a Pod, the primary one first.
 pub(super) fn ips(status: &PodSandboxStatus) -> Vec<String> {
     let network = status.network.iter();
-    let ips = network.flat_map(|network| std::iter::once(&network.ip).chain(network.additional_ips.iter().map(|ip| &ip.ip)));
+    let ips =
+        network.flat_map(|network| std::iter::once(&network.ip).chain(network.additional_ips.iter().map(|ip| &ip.ip)));
     ips.filter(|ip| !ip.is_empty()).cloned().collect()
 }
 
@@ -456,7 +462,9 @@ fn fate(status: &ContainerStatus) -> String {
         ContainerState::ContainerExited => format!("exited with code {}", status.exit_code),
         ContainerState::ContainerUnknown => "unknown".to_owned(),
     };
-    if status.state() == ContainerState::ContainerExited && !matches!(status.reason.as_str(), "" | "Completed" | "Error") {
+    if status.state() == ContainerState::ContainerExited
+        && !matches!(status.reason.as_str(), "" | "Completed" | "Error")
+    {
         fate.push_str(&format!(" ({})", status.reason));
     }
     if !status.message.is_empty() {

@@ -52,7 +52,8 @@ pub(super) fn check(pod: &Pod) -> Checked {
     Ok(())
 }
 
-const NOT_A_LABEL: &str = "it has to consist of at most 63 small letters, digits and dashes, with no dash at either end";
+const NOT_A_LABEL: &str =
+    "it has to consist of at most 63 small letters, digits and dashes, with no dash at either end";
 
 /// RFC 1123, a label.
 fn is_label(text: &str) -> bool {
@@ -61,19 +62,21 @@ fn is_label(text: &str) -> bool {
 }
 
 /// Whether a name can be that of a namespace. Also used for names that come from a command line.
-pub(in super::super) fn is_namespace(text: &str) -> bool {
+pub fn is_namespace(text: &str) -> bool {
     is_label(text)
 }
 
 /// Whether a name can be that of a pod: labels of any length, joined by dots, 253 bytes together.
-pub(in super::super) fn is_pod_name(text: &str) -> bool {
-    let fits = |part: &str| part.split('-').all(|piece| piece.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+pub fn is_pod_name(text: &str) -> bool {
+    let fits = |part: &str| {
+        part.split('-').all(|piece| piece.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()))
+    };
     let edges = |part: &str| !part.is_empty() && !part.starts_with('-') && !part.ends_with('-');
     text.len() <= 253 && text.split('.').all(|part| fits(part) && edges(part))
 }
 
 /// Whether a UID can be part of a path and of a container's name. Kubernetes' are UUIDs, those of static pods plain hashes.
-pub(in super::super) fn is_uid(text: &str) -> bool {
+pub fn is_uid(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
@@ -135,7 +138,7 @@ fn profile(path: &str, profile: Option<&Profile>, is_file: bool) -> Checked {
 }
 
 /// Whether a relative path stays below the directory it is joined to, symbolic links aside.
-pub(in super::super) fn stays_below(path: &Path) -> bool {
+fn stays_below(path: &Path) -> bool {
     path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }
 

@@ -154,7 +154,9 @@ mod tests {
 
     #[test]
     fn init_containers_count_for_the_class() {
-        let pod = pod("initContainers: [{name: i, image: x}]\ncontainers: [{name: c, image: x, resources: {limits: {cpu: 1, memory: 1Gi}}}]");
+        let pod = pod(
+            "initContainers: [{name: i, image: x}]\ncontainers: [{name: c, image: x, resources: {limits: {cpu: 1, memory: 1Gi}}}]",
+        );
         assert_eq!(qos(&pod), Qos::Burstable);
     }
 
@@ -169,7 +171,11 @@ mod tests {
             ("{requests: {cpu: 1000}}", 262_144, 0),
         ] {
             let resources = of(given);
-            assert_eq!((resources.cpu_shares, resources.cpu_quota, resources.cpu_period), (shares, quota, 100_000), "{given}");
+            assert_eq!(
+                (resources.cpu_shares, resources.cpu_quota, resources.cpu_period),
+                (shares, quota, 100_000),
+                "{given}"
+            );
         }
     }
 

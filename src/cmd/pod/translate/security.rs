@@ -140,7 +140,10 @@ fn seccomp(profile: Option<&Profile>) -> SecurityProfile {
 }
 
 fn apparmor(profile: &Profile) -> SecurityProfile {
-    SecurityProfile { profile_type: profile_type(profile.kind).into(), localhost_ref: profile.localhost_profile.clone() }
+    SecurityProfile {
+        profile_type: profile_type(profile.kind).into(),
+        localhost_ref: profile.localhost_profile.clone(),
+    }
 }
 
 fn profile_type(kind: ProfileKind) -> ProfileType {

@@ -1,0 +1,307 @@
+//! What the tests in the box share: a Dockside of their own on the box's Docker, its clients, and a few pods.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use dockside::proto::image_service_client::ImageServiceClient;
+use dockside::proto::runtime_service_client::RuntimeServiceClient;
+use dockside::proto::*;
+use tonic::transport::Channel;
+
+/// How long a test waits for anything before it fails.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+/// In every box: /bin/sh and the usual tools.
+pub const BUSYBOX: &str = "dockside.test/busybox:1";
+
+pub type Runtime = RuntimeServiceClient<Channel>;
+pub type Images = ImageServiceClient<Channel>;
+
+/// A `dockside serve` with directories of its own.
+pub struct Node {
+    child: Option<Child>,
+    pub dir: PathBuf,
+    flags: Vec<String>,
+}
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+impl Node {
+    /// Starts Dockside and waits until it is ready. `flags` come after those that give it its directories.
+    pub async fn start(flags: &[&str]) -> Node {
+        let node = Node::start_unready(flags);
+        node.wait_ready().await;
+        node
+    }
+
+    /// Starts Dockside and waits for nothing.
+    pub fn start_unready(flags: &[&str]) -> Node {
+        assert!(
+            std::env::var_os("DOCKSIDE_LANE").is_some(),
+            "these tests need a Docker Engine of their own: run them by hack/test, or in hack/box"
+        );
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let dir = PathBuf::from(format!("/var/lib/dockside/test-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut node = Node { child: None, dir, flags };
+        node.spawn();
+        node
+    }
+
+    /// Starts the process again on the same directories.
+    pub fn spawn(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let at = |name: &str| self.dir.join(name).display().to_string();
+        let child = Command::new(env!("CARGO_BIN_EXE_dockside"))
+            .arg("serve")
+            .args(["--listen", &format!("unix://{}", self.socket().display())])
+            .args(["--docker-endpoint", "unix:///run/docker.sock"])
+            .args(["--state-dir", &at("state"), "--cni-conf-dir", &at("net.d"), "--cni-cache-dir", &at("cni")])
+            .args(["--pod-cidr", "10.88.0.0/16", "--log-level", "debug"])
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("dockside.sock")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap()
+    }
+
+    /// Ends the process without a chance to tidy up.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Ends the process as a service manager does.
+    pub async fn terminate(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        eventually("dockside ends after SIGTERM", async || child.try_wait().unwrap()).await
+    }
+
+    pub async fn wait_ready(&self) {
+        eventually("RuntimeReady and NetworkReady", async || {
+            let mut runtime = self.try_runtime().await?;
+            let status = runtime.status(StatusRequest::default()).await.ok()?.into_inner().status?;
+            status.conditions.iter().all(|condition| condition.status).then_some(())
+        })
+        .await;
+    }
+
+    pub async fn try_runtime(&self) -> Option<Runtime> {
+        Some(RuntimeServiceClient::new(connect(&self.socket()).await?))
+    }
+
+    pub async fn runtime(&self) -> Runtime {
+        self.try_runtime().await.expect("connect to dockside")
+    }
+
+    pub async fn images(&self) -> Images {
+        ImageServiceClient::new(connect(&self.socket()).await.expect("connect to dockside"))
+    }
+
+    /// How many requests were sent to Docker so far, all kinds but pings.
+    pub async fn docker_requests(&self) -> BTreeMap<String, u64> {
+        let mut runtime = self.runtime().await;
+        let status = runtime.status(StatusRequest { verbose: true }).await.unwrap().into_inner();
+        let mut counts: BTreeMap<String, u64> = serde_json::from_str(&status.info["dockerRequests"]).unwrap();
+        counts.remove("GET /_ping");
+        counts
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the log of dockside ---\n{}", tail(&self.log(), 60));
+        }
+    }
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+async fn connect(socket: &Path) -> Option<Channel> {
+    let uri = format!("unix://{}", socket.display());
+    tonic::transport::Endpoint::try_from(uri).unwrap().connect().await.ok()
+}
+
+/// Repeats `look` until it gives something.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Runs a command and returns what it printed; panics with its words when it fails.
+pub fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(
+        output.status.success(),
+        "{program} {args:?} failed: {text} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+/// `docker` in the box.
+pub fn docker(args: &[&str]) -> String {
+    run("docker", args)
+}
+
+/// A command inside a running container, by Docker's own exec.
+pub fn inside(container: &str, script: &str) -> String {
+    docker(&["exec", container, "sh", "-c", script])
+}
+
+/// A pod's configuration; every pod of a test needs another name.
+pub fn pod(name: &str) -> PodSandboxConfig {
+    PodSandboxConfig {
+        metadata: Some(PodSandboxMetadata {
+            name: name.to_owned(),
+            namespace: "default".to_owned(),
+            uid: format!("uid-{name}"),
+            attempt: 0,
+        }),
+        hostname: name.to_owned(),
+        log_directory: format!("/var/log/pods/default_{name}_uid-{name}"),
+        linux: Some(LinuxPodSandboxConfig::default()),
+        ..Default::default()
+    }
+}
+
+/// A container's configuration, with a shell command that ends at once on SIGTERM.
+pub fn container(name: &str, script: &str) -> ContainerConfig {
+    ContainerConfig {
+        metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
+        image: Some(ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() }),
+        command: vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()],
+        log_path: format!("{name}/0.log"),
+        linux: Some(LinuxContainerConfig::default()),
+        ..Default::default()
+    }
+}
+
+/// A script that runs until it is told to end, then ends at once.
+pub const UNTIL_TERM: &str = "trap 'exit 0' TERM; while true; do sleep 0.1; done";
+
+pub async fn run_pod(runtime: &mut Runtime, config: &PodSandboxConfig) -> String {
+    let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
+    runtime.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id
+}
+
+pub async fn create(runtime: &mut Runtime, sandbox: &str, pod: &PodSandboxConfig, config: &ContainerConfig) -> String {
+    try_create(runtime, sandbox, pod, config).await.unwrap()
+}
+
+pub async fn try_create(
+    runtime: &mut Runtime,
+    sandbox: &str,
+    pod: &PodSandboxConfig,
+    config: &ContainerConfig,
+) -> Result<String, tonic::Status> {
+    let request = CreateContainerRequest {
+        pod_sandbox_id: sandbox.to_owned(),
+        config: Some(config.clone()),
+        sandbox_config: Some(pod.clone()),
+    };
+    Ok(runtime.create_container(request).await?.into_inner().container_id)
+}
+
+pub async fn start(runtime: &mut Runtime, id: &str) {
+    runtime.start_container(StartContainerRequest { container_id: id.to_owned() }).await.unwrap();
+}
+
+/// A running container in a pod.
+pub async fn run_container(runtime: &mut Runtime, sandbox: &str, pod: &PodSandboxConfig, config: &ContainerConfig) -> String {
+    let id = create(runtime, sandbox, pod, config).await;
+    start(runtime, &id).await;
+    id
+}
+
+pub async fn stop_container(runtime: &mut Runtime, id: &str, timeout: i64) {
+    let request = StopContainerRequest { container_id: id.to_owned(), timeout };
+    runtime.stop_container(request).await.unwrap();
+}
+
+pub async fn container_status(runtime: &mut Runtime, id: &str) -> ContainerStatus {
+    let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
+    runtime.container_status(request).await.unwrap().into_inner().status.unwrap()
+}
+
+pub async fn pod_status(runtime: &mut Runtime, id: &str) -> PodSandboxStatus {
+    let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
+    runtime.pod_sandbox_status(request).await.unwrap().into_inner().status.unwrap()
+}
+
+/// Waits until a container has ended and returns its status.
+pub async fn ended(runtime: &mut Runtime, id: &str) -> ContainerStatus {
+    eventually("the container ends", async || {
+        let status = container_status(runtime, id).await;
+        (status.state() == ContainerState::ContainerExited).then_some(status)
+    })
+    .await
+}
+
+/// Stops and removes a pod with all it has.
+pub async fn remove_pod(runtime: &mut Runtime, id: &str) {
+    runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.to_owned() }).await.unwrap();
+    runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() }).await.unwrap();
+}
+
+pub async fn sandboxes(runtime: &mut Runtime) -> Vec<PodSandbox> {
+    runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await.unwrap().into_inner().items
+}
+
+pub async fn containers(runtime: &mut Runtime) -> Vec<Container> {
+    runtime.list_containers(ListContainersRequest::default()).await.unwrap().into_inner().containers
+}
+
+/// What pods leave in the box: Docker containers with our names, pinned namespaces, addresses, veths, records.
+pub fn leftovers(node: &Node) -> Vec<String> {
+    let mut left: Vec<String> = docker(&["ps", "-a", "--filter", "name=k8s_", "--format", "{{.Names}}"])
+        .lines()
+        .map(|name| format!("container {name}"))
+        .collect();
+    let files = |dir: &Path| -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().path().display().to_string()).collect()
+    };
+    left.extend(files(Path::new("/run/netns")));
+    left.extend(files(Path::new("/var/lib/cni/networks/dockside")).into_iter().filter(|file| file.contains("/10.88.")));
+    left.extend(files(&node.dir.join("cni/results")));
+    left.extend(files(&node.dir.join("state/sandboxes")));
+    left.extend(files(&node.dir.join("state/containers")));
+    left.extend(files(Path::new("/sys/class/net")).into_iter().filter(|link| link.contains("/veth")));
+    left
+}

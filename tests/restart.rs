@@ -1,0 +1,234 @@
+//! Pods outlive Dockside, and what was half-made when it died is finished or undone.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use dockside::proto::*;
+use harness::*;
+
+/// The tests of this file restart Docker and count what is left in the box, so they run one after the other.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Restarts the box's Docker.
+fn box_dockerd(verb: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/box-dockerd");
+    let status = Command::new(script).arg(verb).status().unwrap();
+    assert!(status.success(), "hack/box-dockerd {verb}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_changes_nothing_for_pods_and_forgets_none() {
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let config = pod("steady");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let running = run_container(&mut runtime, &sandbox, &config, &container("running", UNTIL_TERM)).await;
+    let created = create(&mut runtime, &sandbox, &config, &container("created", "true")).await;
+    let exited = run_container(&mut runtime, &sandbox, &config, &container("exited", "exit 3")).await;
+    ended(&mut runtime, &exited).await;
+    let stopped_config = pod("stopped");
+    let stopped = run_pod(&mut runtime, &stopped_config).await;
+    runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: stopped.clone() }).await.unwrap();
+
+    for by_kill in [true, false] {
+        let mut before = Vec::new();
+        for id in [&running, &created, &exited] {
+            before.push(container_status(&mut runtime, id).await);
+        }
+        let pods_before = [pod_status(&mut runtime, &sandbox).await, pod_status(&mut runtime, &stopped).await];
+        let pid_before = docker(&["inspect", "-f", "{{.State.Pid}}", &running]);
+        if by_kill {
+            node.kill();
+        } else {
+            assert!(node.terminate().await.success());
+        }
+        node.spawn();
+        node.wait_ready().await;
+        runtime = node.runtime().await;
+        for known in &before {
+            let mut now = container_status(&mut runtime, &known.id).await;
+            // Docker's own time is exact where ours was taken before the request.
+            now.started_at = known.started_at;
+            assert_eq!(&now, known);
+        }
+        assert_eq!(pods_before, [pod_status(&mut runtime, &sandbox).await, pod_status(&mut runtime, &stopped).await]);
+        assert_eq!(docker(&["inspect", "-f", "{{.State.Pid}}", &running]), pid_before);
+    }
+    // Everything can still be worked with.
+    start(&mut runtime, &created).await;
+    ended(&mut runtime, &created).await;
+    stop_container(&mut runtime, &running, 10).await;
+    assert_eq!(container_status(&mut runtime, &running).await.exit_code, 0);
+    remove_pod(&mut runtime, &sandbox).await;
+    remove_pod(&mut runtime, &stopped).await;
+    assert_eq!(leftovers(&node), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happened_while_dockside_was_down_is_told() {
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let config = pod("absent");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let killed = run_container(&mut runtime, &sandbox, &config, &container("killed", UNTIL_TERM)).await;
+    let removed = run_container(&mut runtime, &sandbox, &config, &container("removed", UNTIL_TERM)).await;
+    node.kill();
+    docker(&["kill", &killed]);
+    docker(&["rm", "-f", &removed]);
+    node.spawn();
+    node.wait_ready().await;
+    runtime = node.runtime().await;
+    let status = container_status(&mut runtime, &killed).await;
+    assert_eq!((status.state(), status.exit_code), (ContainerState::ContainerExited, 137));
+    let status = container_status(&mut runtime, &removed).await;
+    assert_eq!((status.state(), status.exit_code), (ContainerState::ContainerExited, 137));
+    assert_eq!(status.reason, "ContainerGone");
+    // The same for the sandbox, while Dockside watches.
+    docker(&["rm", "-f", &sandbox]);
+    eventually("the sandbox is not ready", async || {
+        (pod_status(&mut runtime, &sandbox).await.state() == PodSandboxState::SandboxNotready).then_some(())
+    })
+    .await;
+    remove_pod(&mut runtime, &sandbox).await;
+    assert_eq!(leftovers(&node), Vec::<String>::new());
+}
+
+/// SIGKILL at random points of many pod starts: afterwards, removing what is listed leaves nothing at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn sigkill_at_any_point_of_a_pod_start_leaves_nothing_behind() {
+    const STARTS: u32 = 100;
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&[]).await;
+    // A small generator of our own: the points differ from start to start, and each run prints its seed.
+    let mut seed = u64::from(std::process::id()) | 1;
+    eprintln!("seed {seed}");
+    let mut cut_short = 0;
+    for number in 0..STARTS {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let delay = Duration::from_micros((seed >> 33) % 350_000);
+        let mut runtime = node.runtime().await;
+        let work = tokio::spawn(async move {
+            let config = pod(&format!("cut-{number}"));
+            let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
+            let sandbox = runtime.run_pod_sandbox(request).await.ok()?.into_inner().pod_sandbox_id;
+            let id = try_create(&mut runtime, &sandbox, &config, &container("main", UNTIL_TERM)).await.ok()?;
+            runtime.start_container(StartContainerRequest { container_id: id }).await.ok()
+        });
+        tokio::time::sleep(delay).await;
+        node.kill();
+        cut_short += u32::from(work.await.unwrap().is_none());
+        node.spawn();
+        node.wait_ready().await;
+    }
+    assert!(cut_short > STARTS / 4, "only {cut_short} of {STARTS} starts were interrupted");
+    let mut runtime = node.runtime().await;
+    for sandbox in sandboxes(&mut runtime).await {
+        remove_pod(&mut runtime, &sandbox.id).await;
+    }
+    assert!(containers(&mut runtime).await.is_empty());
+    assert_eq!(leftovers(&node), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_that_goes_away_is_told_and_its_return_noticed() {
+    let _alone = ALONE.lock().await;
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let config = pod("outage");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let id = run_container(&mut runtime, &sandbox, &config, &container("main", UNTIL_TERM)).await;
+    box_dockerd("kill");
+    let condition = eventually("RuntimeReady is false", async || {
+        let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner().status.unwrap();
+        let ready = status.conditions.into_iter().find(|c| c.r#type == "RuntimeReady").unwrap();
+        (!ready.status).then_some(ready)
+    })
+    .await;
+    assert_eq!(condition.reason, "DockerNotAvailable");
+    assert!(!condition.message.is_empty());
+    let began = Instant::now();
+    let refused = runtime
+        .run_pod_sandbox(RunPodSandboxRequest { config: Some(pod("refused")), runtime_handler: String::new() })
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    assert!(began.elapsed() < Duration::from_secs(1), "refused only after {:?}", began.elapsed());
+    // What is known is still told.
+    assert_eq!(sandboxes(&mut runtime).await.len(), 1);
+    box_dockerd("start");
+    node.wait_ready().await;
+    // Without live-restore Docker ends its containers when it starts again.
+    ended(&mut runtime, &id).await;
+    assert_eq!(pod_status(&mut runtime, &sandbox).await.state(), PodSandboxState::SandboxNotready);
+    remove_pod(&mut runtime, &sandbox).await;
+    let again = run_pod(&mut runtime, &config).await;
+    remove_pod(&mut runtime, &again).await;
+    assert_eq!(leftovers(&node), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_that_is_absent_at_the_start_is_waited_for() {
+    let _alone = ALONE.lock().await;
+    box_dockerd("stop");
+    let node = Node::start_unready(&[]);
+    let condition = eventually("Status answers", async || {
+        let mut runtime = node.try_runtime().await?;
+        let status = runtime.status(StatusRequest::default()).await.ok()?.into_inner().status?;
+        status.conditions.into_iter().find(|c| c.r#type == "RuntimeReady")
+    })
+    .await;
+    assert!(!condition.status);
+    // A kubelet's handshake works all the same.
+    let version = node.runtime().await.version(VersionRequest::default()).await.unwrap().into_inner();
+    assert_eq!((version.runtime_name.as_str(), version.version.as_str()), ("docker", "0.1.0"));
+    node.images().await.image_fs_info(ImageFsInfoRequest {}).await.unwrap();
+    box_dockerd("start");
+    node.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_that_hangs_is_noticed_and_calls_do_not_wait_for_it() {
+    let _alone = ALONE.lock().await;
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let pid = std::fs::read_to_string("/run/box/dockerd.pid").unwrap();
+    run("kill", &["-STOP", pid.trim()]);
+    eventually("RuntimeReady is false", async || {
+        let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner().status.unwrap();
+        status.conditions.iter().any(|c| c.r#type == "RuntimeReady" && !c.status).then_some(())
+    })
+    .await;
+    let request = RunPodSandboxRequest { config: Some(pod("hung")), runtime_handler: String::new() };
+    let refused = runtime.run_pod_sandbox(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+    run("kill", &["-CONT", pid.trim()]);
+    node.wait_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_leaves_a_whole_pod_or_none() {
+    let _alone = ALONE.lock().await;
+    let node = Node::start(&[]).await;
+    let config = pod("deserted");
+    for delay in [1, 20, 60, 120] {
+        let mut runtime = node.runtime().await;
+        let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
+        let call = tokio::time::timeout(Duration::from_millis(delay), runtime.run_pod_sandbox(request)).await;
+        drop(runtime);
+        // The same request again gives the pod that the first one made.
+        let mut runtime = node.runtime().await;
+        let sandbox = run_pod(&mut runtime, &config).await;
+        if let Ok(answer) = call {
+            assert_eq!(answer.unwrap().into_inner().pod_sandbox_id, sandbox);
+        }
+        assert_eq!(sandboxes(&mut runtime).await.len(), 1);
+        remove_pod(&mut runtime, &sandbox).await;
+    }
+    assert_eq!(leftovers(&node), Vec::<String>::new());
+}
