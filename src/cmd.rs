@@ -1,3 +1,4 @@
 //! The subcommands of the binary `dockside`.
 
+pub mod pod;
 pub mod serve;

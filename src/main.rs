@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::Subcommand;
+use dockside::cmd::pod;
 use dockside::cmd::serve;
 use dockside::config::ServeArgs;
 
@@ -19,6 +20,8 @@ struct Args {
 enum Command {
     /// Serve the CRI, for a kubelet or crictl.
     Serve(ServeArgs),
+    /// Run pods by hand, step by step, as a kubelet would.
+    Pod(pod::PodArgs),
 }
 
 /// sysexits(3): the configuration is wrong.
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
                 ExitCode::from(EX_CONFIG)
             }
         },
+        Command::Pod(args) => finish(block_on(pod::run(args))),
     }
 }
 

@@ -6,12 +6,16 @@
 
 mod client;
 mod down;
+#[cfg(test)]
+mod fake;
 mod files;
 mod host;
 mod ls;
 mod manifest;
 mod mounts;
 mod report;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod up;
 
@@ -66,7 +70,7 @@ enum Verb {
     Down {
         /// Files with Pod manifests, or pods by name
         #[arg(value_name = "FILE|NAMESPACE/NAME", required = true)]
-        pods: Vec<String>,
+        targets: Vec<String>,
         #[command(flatten)]
         places: Places,
     },
@@ -74,7 +78,7 @@ enum Verb {
     Ls {
         /// Only these pods
         #[arg(value_name = "FILE|NAMESPACE/NAME")]
-        pods: Vec<String>,
+        targets: Vec<String>,
         /// How to write the list
         #[arg(short, long, value_name = "FORMAT", default_value = "table")]
         output: Output,
@@ -155,8 +159,8 @@ pub async fn run(args: PodArgs) -> Result<(), Error> {
     let PodArgs { verb, endpoint, timeout } = args;
     match verb {
         Verb::Up { files, places } => up(&endpoint, timeout, &files, &places).await,
-        Verb::Down { pods, places } => down(&endpoint, timeout, &pods, &places).await,
-        Verb::Ls { pods, output } => ls(&endpoint, timeout, &pods, output).await,
+        Verb::Down { targets, places } => down(&endpoint, timeout, &targets, &places).await,
+        Verb::Ls { targets, output } => ls(&endpoint, timeout, &targets, output).await,
     }
 }
 
@@ -265,66 +269,4 @@ fn named(text: &str) -> Option<Target> {
     let (namespace, name) = text.split_once('/')?;
     let fits = manifest::is_namespace(namespace) && manifest::is_pod_name(name);
     fits.then(|| Target { namespace: namespace.to_owned(), name: name.to_owned(), uid: None, grace: None })
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        pod: PodArgs,
-    }
-
-    fn parse(args: &str) -> Result<PodArgs, clap::Error> {
-        Ok(Cli::try_parse_from(["pod"].into_iter().chain(args.split_whitespace()))?.pod)
-    }
-
-    #[test]
-    fn options_may_stand_before_and_after_the_verb() {
-        for args in
-            ["--endpoint unix:///x.sock --timeout 1m30s up a.yaml", "up a.yaml --endpoint=unix:///x.sock --timeout=90s"]
-        {
-            let args = parse(args).unwrap();
-            assert_eq!(args.endpoint, PathBuf::from("/x.sock"));
-            assert_eq!(args.timeout, Duration::from_secs(90));
-        }
-        assert!(parse("--endpoint tcp://1.2.3.4:5 ls").is_err());
-        assert!(parse("up").is_err());
-        assert!(parse("ls -o json").is_ok());
-    }
-
-    #[test]
-    fn a_pod_is_named_by_namespace_and_name() {
-        let target = named("default/first-job").unwrap();
-        assert_eq!((target.namespace.as_str(), target.name.as_str()), ("default", "first-job"));
-        for text in ["first-job", "default/", "/first-job", "Default/x", "default/a/b", "../x", "default/.."] {
-            assert!(named(text).is_none(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_file_wins_over_a_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("pod.yaml");
-        let text = "{apiVersion: v1, kind: Pod, metadata: {name: web, uid: u}, spec: {terminationGracePeriodSeconds: 3, containers: [{name: c, image: x}]}}";
-        std::fs::write(&file, text).unwrap();
-        let targets = targets(&[file.display().to_string(), "kube-system/dns".into()]).unwrap();
-        assert_eq!(
-            targets[0],
-            Target { namespace: "default".into(), name: "web".into(), uid: Some("u".into()), grace: Some(3) }
-        );
-        assert_eq!(targets[1].namespace, "kube-system");
-        let twice = manifests(&[file.clone(), file]).unwrap_err().to_string();
-        assert!(twice.ends_with("there is another manifest of pod default/web"), "{twice}");
-    }
-
-    #[test]
-    fn what_is_neither_file_nor_pod_is_an_error() {
-        let error = targets(&["nowhere.yaml".into()]).unwrap_err().to_string();
-        assert_eq!(error, "`nowhere.yaml` is no file, and not a pod written as NAMESPACE/NAME");
-    }
 }

@@ -44,6 +44,13 @@ impl Node {
 
     /// Starts Dockside and waits for nothing.
     pub fn start_unready(flags: &[&str]) -> Node {
+        let mut node = Node::prepare(flags);
+        node.spawn();
+        node
+    }
+
+    /// Makes the directory of a Dockside that is started later, with [`Node::spawn`].
+    pub fn prepare(flags: &[&str]) -> Node {
         assert!(
             std::env::var_os("DOCKSIDE_LANE").is_some(),
             "these tests need a Docker Engine of their own: run them by hack/test, or in hack/box"
@@ -52,22 +59,24 @@ impl Node {
         let dir = PathBuf::from(format!("/var/lib/dockside/test-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut node = Node { child: None, dir, flags };
-        node.spawn();
-        node
+        Node { child: None, dir, flags }
     }
 
     /// Starts the process again on the same directories.
     pub fn spawn(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).unwrap();
         let at = |name: &str| self.dir.join(name).display().to_string();
+        let mut flags = self.flags.clone();
+        if !flags.iter().any(|flag| flag == "--pod-cidr") {
+            flags.extend(["--pod-cidr", "10.88.0.0/16"].map(str::to_owned));
+        }
         let child = Command::new(env!("CARGO_BIN_EXE_dockside"))
             .arg("serve")
             .args(["--listen", &format!("unix://{}", self.socket().display())])
             .args(["--docker-endpoint", "unix:///run/docker.sock"])
             .args(["--state-dir", &at("state"), "--cni-conf-dir", &at("net.d"), "--cni-cache-dir", &at("cni")])
-            .args(["--pod-cidr", "10.88.0.0/16", "--log-level", "debug"])
-            .args(&self.flags)
+            .args(["--log-level", "debug"])
+            .args(&flags)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -80,7 +89,7 @@ impl Node {
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("log")).unwrap()
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
     /// Ends the process without a chance to tidy up.
@@ -140,7 +149,8 @@ impl Drop for Node {
     }
 }
 
-fn tail(text: &str, lines: usize) -> String {
+/// The last lines of a text.
+pub fn tail(text: &str, lines: usize) -> String {
     let all: Vec<&str> = text.lines().collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }

@@ -1,0 +1,85 @@
+//! The CRI server as a client and the machine see it: each call over the socket, on a real Docker, and what came of
+//! it observed from outside.
+//!
+//! The tests run side by side on one Dockside, so each has pods, ports and images of its own. Those that change the
+//! node itself have a Dockside of their own.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod harness;
+
+#[path = "cri/containers.rs"]
+mod containers;
+#[path = "cri/endings.rs"]
+mod endings;
+#[path = "cri/errors.rs"]
+mod errors;
+#[path = "cri/images.rs"]
+mod images;
+#[path = "cri/look.rs"]
+mod look;
+#[path = "cri/mounts.rs"]
+mod mounts;
+#[path = "cri/namespaces.rs"]
+mod namespaces;
+#[path = "cri/network.rs"]
+mod network;
+#[path = "cri/plugins.rs"]
+mod plugins;
+#[path = "cri/pods.rs"]
+mod pods;
+#[path = "cri/pulls.rs"]
+mod pulls;
+#[path = "cri/reads.rs"]
+mod reads;
+#[path = "cri/resources.rs"]
+mod resources;
+#[path = "cri/security.rs"]
+mod security;
+
+use std::fmt::Debug;
+use std::sync::OnceLock;
+
+use harness::*;
+use tonic::Code;
+use tonic::Status;
+
+/// The Dockside that the tests share.
+fn node() -> &'static Node {
+    static NODE: OnceLock<Node> = OnceLock::new();
+    NODE.get_or_init(|| {
+        let node = Node::start_unready(&[]);
+        let log = node.dir.join("log");
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            report(panic);
+            eprintln!("--- the shared log ---\n{}", tail(&std::fs::read_to_string(&log).unwrap_or_default(), 40));
+        }));
+        node
+    })
+}
+
+/// A client of the shared Dockside; each test has a runtime, and so a connection, of its own.
+async fn runtime() -> Runtime {
+    node().wait_ready().await;
+    node().runtime().await
+}
+
+async fn images() -> Images {
+    node().wait_ready().await;
+    node().images().await
+}
+
+/// Checks that a call was refused with this code, in words that contain all of `words`.
+#[track_caller]
+fn assert_refused<T: Debug>(answer: Result<T, Status>, code: Code, words: &[&str]) {
+    let status = answer.expect_err("the call should have been refused");
+    assert_eq!(status.code(), code, "{status}");
+    for word in words {
+        assert!(status.message().contains(word), "no {word:?} in: {}", status.message());
+    }
+}
+
+/// Whether this lane's Docker is the newest; the other one is 20.10.
+fn is_new_lane() -> bool {
+    std::env::var("DOCKSIDE_LANE").is_ok_and(|lane| lane == "new")
+}

@@ -1,0 +1,265 @@
+//! How containers start, fail to start, and end.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use dockside::proto::*;
+use tonic::Code;
+
+use crate::assert_refused;
+use crate::containers::of_image;
+use crate::harness::*;
+use crate::look::*;
+use crate::runtime;
+
+async fn try_start(runtime: &mut Runtime, id: &str) -> Result<(), tonic::Status> {
+    runtime.start_container(StartContainerRequest { container_id: id.to_owned() }).await.map(|_| ())
+}
+
+fn limited(bytes: i64) -> LinuxContainerConfig {
+    let resources = LinuxContainerResources { memory_limit_in_bytes: bytes, ..Default::default() };
+    LinuxContainerConfig { resources: Some(resources), ..Default::default() }
+}
+
+/// A pod with one container that runs.
+async fn running(runtime: &mut Runtime, name: &str, container: &ContainerConfig) -> (String, String) {
+    let config = pod(name);
+    let sandbox = run_pod(runtime, &config).await;
+    let id = run_container(runtime, &sandbox, &config, container).await;
+    (sandbox, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exit_codes_and_reasons_are_those_of_the_process() {
+    let mut runtime = runtime().await;
+    let config = pod("exits");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    for (number, (script, code, reason)) in
+        [("true", 0, "Completed"), ("exit 1", 1, "Error"), ("exit 255", 255, "Error"), ("kill -SEGV $$", 139, "Error"), ("kill -KILL $$", 137, "Error")]
+            .into_iter()
+            .enumerate()
+    {
+        // In the pod's process namespace the shell is not process 1, which signals would not reach.
+        let id = run_container(&mut runtime, &sandbox, &config, &container(&format!("main-{number}"), script)).await;
+        let status = ended(&mut runtime, &id).await;
+        assert_eq!((status.exit_code, status.reason.as_str()), (code, reason), "{script}");
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_without_enough_memory_is_told_as_killed_for_that() {
+    let mut runtime = runtime().await;
+    let config = pod("hungry");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    for attempt in 0..3 {
+        let wanted = ContainerConfig {
+            metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt }),
+            linux: Some(limited(15 << 20)),
+            ..container("main", "exec dd if=/dev/zero of=/dev/null bs=64M")
+        };
+        let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
+        let status = ended(&mut runtime, &id).await;
+        assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"));
+    }
+    // A child that was killed while the container went on and ended well is no such end.
+    let script = "dd if=/dev/zero of=/dev/null bs=64M 2>/dev/null; echo $?; exit 0";
+    let wanted = ContainerConfig { linux: Some(limited(15 << 20)), ..container("survivor", script) };
+    let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
+    let status = ended(&mut runtime, &id).await;
+    assert_eq!(logs(&id), "137");
+    assert_eq!(status.exit_code, 0);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_cannot_run_is_told_with_the_runtimes_words_and_never_starts_again() {
+    let mut runtime = runtime().await;
+    let config = pod("cannot-run");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    for (name, program, words, code) in [
+        ("missing", "/no/such/program", "no such file or directory", 127),
+        ("not-executable", "/etc/passwd", "permission denied", 126),
+    ] {
+        let wanted = ContainerConfig { command: vec![program.to_owned()], ..container(name, "") };
+        let id = create(&mut runtime, &sandbox, &config, &wanted).await;
+        let error = try_start(&mut runtime, &id).await.unwrap_err();
+        assert!(error.message().contains(words) && error.message().contains(program), "{error}");
+        let status = container_status(&mut runtime, &id).await;
+        assert_eq!((status.state(), status.reason.as_str()), (ContainerState::ContainerExited, "ContainerCannotRun"));
+        assert_eq!(status.exit_code, code, "{name}");
+        assert!(status.message.contains(words), "{}", status.message);
+        let times = [1, status.created_at, status.started_at, status.finished_at];
+        assert!(times.is_sorted(), "{times:?}");
+        assert_refused(try_start(&mut runtime, &id).await, Code::FailedPrecondition, &[&id, "exited"]);
+        stop_container(&mut runtime, &id, 10).await;
+        runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
+        assert!(!docker_has(&id));
+    }
+    // The pod is fine, and so is the next attempt.
+    let id = run_container(&mut runtime, &sandbox, &config, &container("missing", "true")).await;
+    assert_eq!(ended(&mut runtime, &id).await.reason, "Completed");
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starting_twice_is_fine_while_it_runs_and_refused_afterwards() {
+    let mut runtime = runtime().await;
+    let (sandbox, id) = running(&mut runtime, "twice", &container("main", UNTIL_TERM)).await;
+    let before = container_status(&mut runtime, &id).await;
+    try_start(&mut runtime, &id).await.unwrap();
+    let after = container_status(&mut runtime, &id).await;
+    assert_eq!((after.state, after.started_at), (before.state, before.started_at));
+    stop_container(&mut runtime, &id, 10).await;
+    assert_refused(try_start(&mut runtime, &id).await, Code::FailedPrecondition, &[&id]);
+    assert_eq!(inspect(&id)["State"]["Running"], false);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_sends_the_signal_of_the_request_else_of_the_image_else_term() {
+    let mut runtime = runtime().await;
+    let config = pod("signals");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let script = "for s in TERM QUIT USR1 USR2 RTMIN+3; do trap \"exit 0; $s\" $s 2>/dev/null; trap \"echo $s; exit 0\" $s; done;
+        echo ready; while true; do sleep 0.05; done";
+    for (name, image, signal, expected) in [
+        ("default", BUSYBOX, Signal::RuntimeDefault, "TERM"),
+        ("image", "dockside.test/entrypoint:1", Signal::RuntimeDefault, "USR1"),
+        ("request", "dockside.test/entrypoint:1", Signal::Sigquit, "QUIT"),
+        ("realtime", BUSYBOX, Signal::Sigrtminplus3, "RTMIN+3"),
+    ] {
+        let wanted = ContainerConfig {
+            image: of_image("", image).image,
+            stop_signal: signal.into(),
+            ..container(name, script)
+        };
+        let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
+        eventually("the traps are set", async || logs(&id).contains("ready").then_some(())).await;
+        let began = Instant::now();
+        stop_container(&mut runtime, &id, 30).await;
+        assert!(began.elapsed() < Duration::from_secs(10), "{name}: {:?}", began.elapsed());
+        let status = container_status(&mut runtime, &id).await;
+        assert_eq!((status.state(), status.exit_code), (ContainerState::ContainerExited, 0), "{name}");
+        assert_eq!(logs(&id), format!("ready\n{expected}"), "{name}");
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+/// Never ends by itself, whatever it is sent.
+const STUBBORN: &str = "trap 'echo no' TERM; echo ready; while true; do sleep 0.05; done";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_does_not_listen_is_killed_when_its_time_is_up() {
+    let mut runtime = runtime().await;
+    let (sandbox, id) = running(&mut runtime, "stubborn", &container("main", STUBBORN)).await;
+    eventually("the trap is set", async || logs(&id).contains("ready").then_some(())).await;
+    let began = Instant::now();
+    stop_container(&mut runtime, &id, 2).await;
+    let took = began.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    let status = container_status(&mut runtime, &id).await;
+    assert_eq!((status.state(), status.exit_code, status.reason.as_str()), (ContainerState::ContainerExited, 137, "Error"));
+    assert_eq!(logs(&id), "ready\nno");
+    stop_container(&mut runtime, &id, 2).await;
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_stop_without_patience_ends_a_patient_first_one() {
+    let mut runtime = runtime().await;
+    let (sandbox, id) = running(&mut runtime, "impatient", &container("main", STUBBORN)).await;
+    eventually("the trap is set", async || logs(&id).contains("ready").then_some(())).await;
+    let began = Instant::now();
+    let (mut patient, patient_id) = (runtime.clone(), id.clone());
+    let first = tokio::spawn(async move { stop_container(&mut patient, &patient_id, 3600).await });
+    eventually("the first stop sent its signal", async || logs(&id).contains("no").then_some(())).await;
+    assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerRunning);
+    stop_container(&mut runtime, &id, 0).await;
+    assert_eq!(container_status(&mut runtime, &id).await.exit_code, 137);
+    first.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_stops_at_once_all_come_back() {
+    let mut runtime = runtime().await;
+    let (sandbox, id) = running(&mut runtime, "stop-storm", &container("main", STUBBORN)).await;
+    eventually("the trap is set", async || logs(&id).contains("ready").then_some(())).await;
+    let began = Instant::now();
+    let stops: Vec<_> = (0..30)
+        .map(|number| {
+            let (mut runtime, id) = (runtime.clone(), id.clone());
+            tokio::spawn(async move { stop_container(&mut runtime, &id, 600 - 20 * number).await })
+        })
+        .collect();
+    stop_container(&mut runtime, &id, 1).await;
+    for stop in stops {
+        stop.await.unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_was_never_started_can_be_stopped_and_removed() {
+    let mut runtime = runtime().await;
+    let config = pod("never-started");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let id = create(&mut runtime, &sandbox, &config, &container("main", "true")).await;
+    stop_container(&mut runtime, &id, 10).await;
+    assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerCreated);
+    for _ in 0..2 {
+        runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
+        assert!(!docker_has(&id));
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_container_can_be_removed_at_once() {
+    let mut runtime = runtime().await;
+    let (sandbox, id) = running(&mut runtime, "removed-at-once", &container("main", "exec sleep 86409")).await;
+    runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
+    assert!(!docker_has(&id));
+    assert_eq!(processes_with("sleep 86409"), Vec::<String>::new());
+    assert_eq!(pod_status(&mut runtime, &sandbox).await.state(), PodSandboxState::SandboxReady);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_does_with_docker_is_told() {
+    let mut runtime = runtime().await;
+    let (sandbox, id) = running(&mut runtime, "by-hand", &container("main", UNTIL_TERM)).await;
+    docker(&["kill", &id]);
+    let status = ended(&mut runtime, &id).await;
+    assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"));
+    docker(&["start", &id]);
+    let again = eventually("it runs again", async || {
+        let status = container_status(&mut runtime, &id).await;
+        (status.state() == ContainerState::ContainerRunning).then_some(status)
+    })
+    .await;
+    assert!(again.started_at > status.finished_at);
+    assert_eq!((again.finished_at, again.exit_code, again.reason.as_str()), (0, 0, ""));
+    docker(&["rm", "-f", &id]);
+    let gone = ended(&mut runtime, &id).await;
+    assert_eq!((gone.exit_code, gone.finished_at > again.started_at), (137, true));
+    runtime.remove_container(RemoveContainerRequest { container_id: id }).await.unwrap();
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_stop_the_end_is_told_at_once() {
+    let mut runtime = runtime().await;
+    let config = pod("at-once");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    for number in 0..10 {
+        let id = run_container(&mut runtime, &sandbox, &config, &container(&format!("main-{number}"), "exec sleep 86410")).await;
+        assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerRunning);
+        stop_container(&mut runtime, &id, i64::from(number % 2)).await;
+        assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerExited);
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+}

@@ -1,0 +1,234 @@
+//! Mounts and devices, seen from both sides.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use dockside::proto::*;
+use tonic::Code;
+
+use crate::assert_refused;
+use crate::harness::*;
+use crate::is_new_lane;
+use crate::look::*;
+use crate::runtime;
+
+/// An empty directory on the host for one test.
+fn directory(name: &str) -> PathBuf {
+    let path = PathBuf::from("/var/lib/kubelet/mounts-test").join(name);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn bind(host: &Path, inside: &str) -> Mount {
+    Mount { host_path: host.display().to_string(), container_path: inside.to_owned(), ..Default::default() }
+}
+
+fn mounted(name: &str, mounts: Vec<Mount>) -> ContainerConfig {
+    ContainerConfig { mounts, ..container(name, UNTIL_TERM) }
+}
+
+/// The options and the optional fields of the mount at `path` in a process' mountinfo (proc(5)).
+fn mount_info(pid: u32, path: &str) -> (String, String) {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let line = text.lines().rfind(|line| line.split(' ').nth(4) == Some(path)).unwrap_or_else(|| panic!("no {path} in {text}"));
+    let fields: Vec<&str> = line.split(' ').collect();
+    let optional: Vec<&str> = fields[6..].iter().copied().take_while(|field| *field != "-").collect();
+    (fields[5].to_owned(), optional.join(" "))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_is_shared_both_ways_and_a_read_only_one_is_not_written() {
+    let mut runtime = runtime().await;
+    let config = pod("binds");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let host = directory("binds");
+    std::fs::write(host.join("from-host"), "hello").unwrap();
+    let file = host.join("single-file");
+    std::fs::write(&file, "just me").unwrap();
+    let mounts = vec![
+        bind(&host, "/rw"),
+        Mount { readonly: true, ..bind(&host, "/ro") },
+        bind(&file, "/etc/single"),
+        bind(&host, "/a path/with: odd, näme"),
+    ];
+    let id = run_container(&mut runtime, &sandbox, &config, &mounted("main", mounts.clone())).await;
+    assert_eq!(inside(&id, "cat /rw/from-host /etc/single"), "hellojust me");
+    inside(&id, "echo back >/rw/from-container");
+    assert_eq!(std::fs::read_to_string(host.join("from-container")).unwrap(), "back\n");
+    assert_eq!(inside(&id, "touch /ro/x 2>&1; true"), "touch: /ro/x: Read-only file system");
+    assert_eq!(inside(&id, "cat '/a path/with: odd, näme/from-host'"), "hello");
+    // They are told as they were asked for, and none besides.
+    assert_eq!(container_status(&mut runtime, &id).await.mounts, mounts);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_symbolic_link_is_followed_and_a_missing_host_path_made() {
+    let mut runtime = runtime().await;
+    let config = pod("paths-on-host");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let host = directory("links");
+    std::fs::create_dir_all(host.join("target")).unwrap();
+    std::fs::write(host.join("target/file"), "through the link").unwrap();
+    let _ = std::fs::remove_file(host.join("link"));
+    std::os::unix::fs::symlink("target", host.join("link")).unwrap();
+    let missing = host.join("made/by/the/mount");
+    let mounts = vec![bind(&host.join("link"), "/linked"), bind(&missing, "/made")];
+    let id = run_container(&mut runtime, &sandbox, &config, &mounted("main", mounts.clone())).await;
+    assert_eq!(inside(&id, "cat /linked/file"), "through the link");
+    assert!(missing.is_dir());
+    assert_eq!(container_status(&mut runtime, &id).await.mounts, mounts);
+    // A path that cannot be made is told by its field.
+    let under_a_file = Mount { host_path: host.join("target/file/below").display().to_string(), ..bind(&host, "/x") };
+    let refused = try_create(&mut runtime, &sandbox, &config, &mounted("refused", vec![under_a_file])).await;
+    assert_refused(refused, Code::InvalidArgument, &["container refused", "mounts.host_path", "target/file/below"]);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_travel_between_host_and_container_as_their_propagation_says() {
+    use MountPropagation::*;
+    let mut runtime = runtime().await;
+    let config = pod("propagation");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    for (number, (propagation, optional, seen)) in
+        [(PropagationPrivate, "", false), (PropagationHostToContainer, "master:", true), (PropagationBidirectional, "shared:", true)]
+            .into_iter()
+            .enumerate()
+    {
+        let host = directory(&format!("propagation-{number}"));
+        let path = host.to_str().unwrap();
+        run("mount", &["--bind", path, path]);
+        run("mount", &["--make-shared", path]);
+        std::fs::create_dir_all(host.join("later")).unwrap();
+        let mounts = vec![Mount { propagation: propagation.into(), ..bind(&host, "/mnt") }];
+        let id = run_container(&mut runtime, &sandbox, &config, &mounted(&format!("main-{number}"), mounts.clone())).await;
+        let (_, found) = mount_info(pid_of(&id), "/mnt");
+        assert!(found.starts_with(optional) && found.is_empty() == optional.is_empty(), "{propagation:?}: {found:?}");
+        run("mount", &["-t", "tmpfs", "none", host.join("later").to_str().unwrap()]);
+        std::fs::write(host.join("later/file"), "").unwrap();
+        assert_eq!(inside(&id, "ls /mnt/later") == "file", seen, "{propagation:?}");
+        assert_eq!(container_status(&mut runtime, &id).await.mounts, mounts);
+        stop_container(&mut runtime, &id, 0).await;
+        run("umount", &[host.join("later").to_str().unwrap()]);
+        run("umount", &[path]);
+    }
+
+    // From a private mount nothing can travel, which is said and not passed over.
+    let host = directory("propagation-private");
+    let path = host.to_str().unwrap();
+    run("mount", &["--bind", path, path]);
+    run("mount", &["--make-private", path]);
+    for (number, propagation) in [PropagationHostToContainer, PropagationBidirectional].into_iter().enumerate() {
+        let mounts = vec![Mount { propagation: propagation.into(), ..bind(&host, "/mnt") }];
+        let wanted = mounted(&format!("private-{number}"), mounts);
+        let error = match try_create(&mut runtime, &sandbox, &config, &wanted).await {
+            Err(error) => error,
+            Ok(id) => runtime.start_container(StartContainerRequest { container_id: id }).await.unwrap_err(),
+        };
+        assert!(error.message().contains("shared") && error.message().contains(path), "{error}");
+    }
+    run("umount", &[path]);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_only_does_not_reach_mounts_below_unless_asked() {
+    let mut runtime = runtime().await;
+    let config = pod("recursion");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let host = directory("recursion");
+    let below = host.join("tmpfs");
+    std::fs::create_dir_all(&below).unwrap();
+    run("mount", &["-t", "tmpfs", "none", below.to_str().unwrap()]);
+    let read_only = Mount { readonly: true, ..bind(&host, "/mnt") };
+    let id = run_container(&mut runtime, &sandbox, &config, &mounted("plain", vec![read_only.clone()])).await;
+    assert_eq!(inside(&id, "touch /mnt/x 2>&1; true"), "touch: /mnt/x: Read-only file system");
+    inside(&id, "touch /mnt/tmpfs/file");
+    let recursive = Mount { recursive_read_only: true, ..read_only };
+    let handlers = runtime.status(StatusRequest::default()).await.unwrap().into_inner().runtime_handlers;
+    let promised = handlers.iter().find(|handler| handler.name.is_empty()).unwrap().features.unwrap();
+    assert_eq!(promised.recursive_read_only_mounts, is_new_lane());
+    if promised.recursive_read_only_mounts {
+        let id = run_container(&mut runtime, &sandbox, &config, &mounted("recursive", vec![recursive.clone()])).await;
+        assert_eq!(inside(&id, "touch /mnt/tmpfs/y 2>&1; true"), "touch: /mnt/tmpfs/y: Read-only file system");
+        assert_eq!(container_status(&mut runtime, &id).await.mounts, [recursive.clone()]);
+    } else {
+        let refused = try_create(&mut runtime, &sandbox, &config, &mounted("recursive", vec![recursive.clone()])).await;
+        assert_refused(refused, Code::FailedPrecondition, &["container recursive", "mounts.recursive_read_only", "/mnt", "Docker 25"]);
+    }
+    for (wrong, word) in [
+        (Mount { readonly: false, ..recursive.clone() }, "readonly"),
+        (Mount { propagation: MountPropagation::PropagationHostToContainer.into(), ..recursive.clone() }, "private"),
+        (Mount { propagation: MountPropagation::PropagationBidirectional.into(), ..recursive }, "private"),
+    ] {
+        let refused = try_create(&mut runtime, &sandbox, &config, &mounted("wrong", vec![wrong])).await;
+        assert_refused(refused, Code::InvalidArgument, &["mounts.recursive_read_only", word]);
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+    run("umount", &[below.to_str().unwrap()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_docker_cannot_do_for_a_mount_is_refused_by_its_name() {
+    let mut runtime = runtime().await;
+    let config = pod("bad-mounts");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let host = directory("bad");
+    let mapping = IdMapping { host_id: 100_000, container_id: 0, length: 1 };
+    let image = Some(ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() });
+    let mount = bind(&host, "/mnt");
+    for (wrong, code, field) in [
+        (Mount { mount_options: vec!["noexec".to_owned()], ..mount.clone() }, Code::FailedPrecondition, "mounts.mount_options"),
+        (Mount { uid_mappings: vec![mapping], ..mount.clone() }, Code::FailedPrecondition, "mounts.uidMappings"),
+        (Mount { gid_mappings: vec![mapping], ..mount.clone() }, Code::FailedPrecondition, "Mappings"),
+        (Mount { image, host_path: String::new(), ..mount.clone() }, Code::FailedPrecondition, "mounts.image"),
+        (Mount { host_path: "relative".to_owned(), ..mount.clone() }, Code::InvalidArgument, "mounts.host_path"),
+        (Mount { host_path: String::new(), ..mount.clone() }, Code::InvalidArgument, "mounts.host_path"),
+        (Mount { container_path: "relative".to_owned(), ..mount.clone() }, Code::InvalidArgument, "mounts.container_path"),
+        (Mount { container_path: String::new(), ..mount.clone() }, Code::InvalidArgument, "mounts.container_path"),
+    ] {
+        let refused = try_create(&mut runtime, &sandbox, &config, &mounted("wrong", vec![wrong])).await;
+        assert_refused(refused, code, &["container wrong", field]);
+    }
+    assert!(!docker_has("k8s_wrong_bad-mounts_default_uid-bad-mounts_0"));
+    assert!(!containers(&mut runtime).await.iter().any(|container| container.pod_sandbox_id == sandbox));
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_there_with_its_rights() {
+    let mut runtime = runtime().await;
+    let config = pod("devices");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let device = |host: &str, inside: &str, permissions: &str| Device {
+        container_path: inside.to_owned(),
+        host_path: host.to_owned(),
+        permissions: permissions.to_owned(),
+    };
+    let with = |name: &str, devices| ContainerConfig { devices, ..container(name, UNTIL_TERM) };
+    // A device that Docker gives no container by itself.
+    let wanted = with("main", vec![device("/dev/kmsg", "/dev/mine", "r"), device("/dev/loop-control", "", "rwm")]);
+    let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
+    assert_eq!(inside(&id, "stat -c '%t:%T' /dev/mine"), run("stat", &["-c", "%t:%T", "/dev/kmsg"]));
+    assert_eq!(inside(&id, "test -c /dev/loop-control && echo yes"), "yes");
+    assert!(inside(&id, "echo x 2>&1 >/dev/mine; true").contains("Operation not permitted"));
+    for (wrong, field) in [
+        (device("/dev/no-such-device", "/dev/x", "r"), "devices.host_path"),
+        (device("/dev/null", "/dev/x", "rx"), "devices.permissions"),
+        (device("/dev/null", "/dev/x", ""), "devices.permissions"),
+    ] {
+        let refused = try_create(&mut runtime, &sandbox, &config, &with("wrong", vec![wrong])).await;
+        assert_refused(refused, Code::InvalidArgument, &["container wrong", field]);
+    }
+    let cdi = ContainerConfig {
+        cdi_devices: vec![CdiDevice { name: "vendor.example/device=none".to_owned() }],
+        ..container("cdi", "true")
+    };
+    let error = match try_create(&mut runtime, &sandbox, &config, &cdi).await {
+        Err(error) => error,
+        Ok(id) => runtime.start_container(StartContainerRequest { container_id: id }).await.unwrap_err(),
+    };
+    assert!(error.message().contains("vendor.example/device=none"), "{error}");
+    remove_pod(&mut runtime, &sandbox).await;
+}

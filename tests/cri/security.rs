@@ -1,0 +1,374 @@
+//! Who a container's process is and what it may do, read from the process itself.
+
+use std::os::unix::fs::PermissionsExt;
+
+use dockside::proto::security_profile::ProfileType;
+use dockside::proto::*;
+use tonic::Code;
+
+use crate::assert_refused;
+use crate::containers::of_image;
+use crate::harness::*;
+use crate::look::*;
+use crate::runtime;
+
+type Security = LinuxContainerSecurityContext;
+
+fn id(value: i64) -> Option<Int64Value> {
+    Some(Int64Value { value })
+}
+
+fn secured(name: &str, security: Security) -> ContainerConfig {
+    let linux = LinuxContainerConfig { security_context: Some(security), ..Default::default() };
+    ContainerConfig { linux: Some(linux), ..container(name, UNTIL_TERM) }
+}
+
+fn profile(kind: ProfileType, reference: &str) -> Option<SecurityProfile> {
+    Some(SecurityProfile { profile_type: kind.into(), localhost_ref: reference.to_owned() })
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Creates, starts and returns the container's process.
+async fn process(runtime: &mut Runtime, sandbox: &str, pod: &PodSandboxConfig, config: &ContainerConfig) -> (String, u32) {
+    let id = run_container(runtime, sandbox, pod, config).await;
+    let pid = pid_of(&id);
+    (id, pid)
+}
+
+/// The bits of a capability set of a process.
+fn capabilities(pid: u32, set: &str) -> u64 {
+    u64::from_str_radix(&proc_status(pid, set), 16).unwrap()
+}
+
+const NET_ADMIN: u64 = 1 << 12;
+const NET_RAW: u64 = 1 << 13;
+const CHOWN: u64 = 1;
+
+/// Docker's default set, as its documentation has it.
+const DEFAULT_CAPABILITIES: u64 = 0xa804_25fb;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_is_the_requests_else_the_images() {
+    let mut runtime = runtime().await;
+    let config = pod("users");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let user = |uid, gid| Security { run_as_user: uid, run_as_group: gid, ..Default::default() };
+    let named = |name: &str, gid| Security { run_as_username: name.to_owned(), run_as_group: gid, ..Default::default() };
+    for (number, (image, security, expected)) in [
+        (BUSYBOX, user(None, None), "0:0"),
+        (BUSYBOX, user(id(1001), None), "1001:0"),
+        (BUSYBOX, user(id(1001), id(1002)), "1001:1002"),
+        (BUSYBOX, user(id(0), id(1002)), "0:1002"),
+        (BUSYBOX, named("nobody", None), "65534:65534"),
+        (BUSYBOX, named("www-data", id(5)), "33:5"),
+        ("dockside.test/user-uid:1", user(None, None), "1002:0"),
+        ("dockside.test/user-name:1", user(None, None), "33:33"),
+        ("dockside.test/user-uid-group:1", user(None, None), "1003:1004"),
+        ("dockside.test/user-name-group:1", user(None, None), "33:1004"),
+        ("dockside.test/user-name-group:1", user(id(0), None), "0:0"),
+        (BUSYBOX, user(id(2_147_483_647), None), "2147483647:0"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let case = format!("{image} {security:?}");
+        let wanted = ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
+        let (_, pid) = process(&mut runtime, &sandbox, &config, &wanted).await;
+        let first = |field| proc_status(pid, field).split('\t').next().unwrap().to_owned();
+        assert_eq!(format!("{}:{}", first("Uid"), first("Gid")), expected, "{case}");
+    }
+    for (security, field) in [
+        (user(None, id(1002)), "linux.security_context.run_as_group"),
+        (user(id(-1), None), "linux.security_context.run_as_user"),
+        (user(id(1 << 32), None), "linux.security_context.run_as_user"),
+        (user(id(1), id(1 << 32)), "linux.security_context.run_as_group"),
+        (Security { run_as_user: id(1), ..named("nobody", None) }, "linux.security_context.run_as_username"),
+        (named("a:b", None), "linux.security_context.run_as_username"),
+    ] {
+        let refused = try_create(&mut runtime, &sandbox, &config, &secured("refused", security)).await;
+        assert_refused(refused, Code::InvalidArgument, &["container refused", field]);
+    }
+    // A name that the image does not have is only found out by the start.
+    let unknown = create(&mut runtime, &sandbox, &config, &secured("unknown", named("no-such-user", None))).await;
+    let error = runtime.start_container(StartContainerRequest { container_id: unknown.clone() }).await.unwrap_err();
+    assert!(error.message().contains("no-such-user"), "{error}");
+    assert_eq!(container_status(&mut runtime, &unknown).await.reason, "ContainerCannotRun");
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn supplemental_groups_are_those_of_the_request_and_of_the_image() {
+    let mut runtime = runtime().await;
+    let config = pod("groups");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let groups = |groups: &[i64]| Security { supplemental_groups: groups.to_vec(), ..Default::default() };
+    for (number, (image, security, expected)) in [
+        (BUSYBOX, groups(&[1234, 5678]), "0 1234 5678"),
+        ("dockside.test/groups:1", groups(&[]), "1000 50000"),
+        ("dockside.test/groups:1", groups(&[1234]), "1000 1234 50000"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let wanted = ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
+        let (container, _) = process(&mut runtime, &sandbox, &config, &wanted).await;
+        let seen = inside(&container, "id -G");
+        let mut seen: Vec<u32> = seen.split(' ').map(|group| group.parse().unwrap()).collect();
+        seen.sort_unstable();
+        let seen: Vec<String> = seen.iter().map(u32::to_string).collect();
+        assert_eq!(seen.join(" "), expected);
+    }
+    let strict = Security { supplemental_groups_policy: SupplementalGroupsPolicy::Strict.into(), ..groups(&[1]) };
+    let refused = try_create(&mut runtime, &sandbox, &config, &secured("strict", strict)).await;
+    assert_refused(refused, Code::FailedPrecondition, &["container strict", "linux.security_context.supplemental_groups_policy"]);
+    let refused = try_create(&mut runtime, &sandbox, &config, &secured("overflow", groups(&[1 << 32]))).await;
+    assert_refused(refused, Code::InvalidArgument, &["linux.security_context.supplemental_groups"]);
+    // So a client must not be told that the policy is obeyed.
+    let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner();
+    assert!(!status.features.unwrap().supplemental_groups_policy);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capabilities_are_added_and_dropped() {
+    let mut runtime = runtime().await;
+    let config = pod("capabilities");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let change = |add: &[&str], drop: &[&str]| {
+        let capabilities = Capability {
+            add_capabilities: strings(add),
+            drop_capabilities: strings(drop),
+            add_ambient_capabilities: Vec::new(),
+        };
+        Security { capabilities: Some(capabilities), ..Default::default() }
+    };
+    for (number, (security, expected)) in [
+        (change(&[], &[]), DEFAULT_CAPABILITIES),
+        (change(&["NET_ADMIN"], &["NET_RAW"]), (DEFAULT_CAPABILITIES | NET_ADMIN) & !NET_RAW),
+        (change(&["CAP_NET_ADMIN"], &["cap_chown"]), (DEFAULT_CAPABILITIES | NET_ADMIN) & !CHOWN),
+        (change(&[], &["ALL"]), 0),
+        (change(&["NET_RAW"], &["ALL"]), NET_RAW),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let case = format!("{:?}", security.capabilities);
+        let (_, pid) = process(&mut runtime, &sandbox, &config, &secured(&format!("main-{number}"), security)).await;
+        for set in ["CapBnd", "CapEff", "CapPrm"] {
+            assert_eq!(capabilities(pid, set), expected, "{set} of {case}");
+        }
+        assert_eq!(capabilities(pid, "CapAmb"), 0);
+    }
+    let refused = try_create(&mut runtime, &sandbox, &config, &secured("refused", change(&["NO_SUCH"], &[]))).await;
+    let error = refused.unwrap_err();
+    assert!(error.message().contains("NO_SUCH"), "{error}");
+    let ambient = Capability { add_ambient_capabilities: strings(&["NET_BIND_SERVICE"]), ..Default::default() };
+    let refused = Security { capabilities: Some(ambient), ..Default::default() };
+    let refused = try_create(&mut runtime, &sandbox, &config, &secured("ambient", refused)).await;
+    assert_refused(refused, Code::FailedPrecondition, &["linux.security_context.capabilities.add_ambient_capabilities"]);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_root_file_system_is_writable_unless_asked_otherwise() {
+    let mut runtime = runtime().await;
+    let config = pod("rootfs");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    for (name, readonly_rootfs, expected) in [("writable", false, "Found"), ("read-only", true, "touch: /new: Read-only file system")] {
+        let security = Security { readonly_rootfs, ..Default::default() };
+        let script = "touch /new && test -e /new && echo Found";
+        let wanted = ContainerConfig { command: strings(&["/bin/sh", "-c", script]), ..secured(name, security) };
+        let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
+        ended(&mut runtime, &id).await;
+        assert_eq!(logs(&id), expected);
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_are_masked_and_read_only_as_listed_and_none_when_the_lists_are_empty() {
+    let mut runtime = runtime().await;
+    let config = pod("paths");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let lists = |masked: &[&str], readonly: &[&str]| Security {
+        masked_paths: strings(masked),
+        readonly_paths: strings(readonly),
+        ..Default::default()
+    };
+    let (listed, _) =
+        process(&mut runtime, &sandbox, &config, &secured("listed", lists(&["/bin/ls", "/proc/kcore"], &["/tmp", "/proc/sys"]))).await;
+    assert_eq!(inside(&listed, "/bin/sh -c ls 2>&1; true"), "/bin/sh: ls: Permission denied");
+    assert_eq!(inside(&listed, "touch /tmp/test 2>&1; true"), "touch: /tmp/test: Read-only file system");
+    let mounts = inside(&listed, "cat /proc/self/mounts");
+    assert!(mounts.contains(" /proc/kcore ") && mounts.contains(" /proc/sys proc ro,"), "{mounts}");
+    // Docker's own defaults must not come back where the lists are empty: procMount Unmasked sends them so.
+    let (bare, _) = process(&mut runtime, &sandbox, &config, &secured("bare", lists(&[], &[]))).await;
+    let mounts = inside(&bare, "cat /proc/self/mounts");
+    let over_proc: Vec<&str> = mounts.lines().filter(|line| line.split(' ').nth(1).is_some_and(|path| path.starts_with("/proc/"))).collect();
+    assert_eq!(over_proc, Vec::<&str>::new());
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_new_privileges_is_on_only_when_asked() {
+    let mut runtime = runtime().await;
+    let config = pod("nnp");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    for (name, no_new_privs, expected) in [("on", true, "1"), ("off", false, "0")] {
+        let security = Security { no_new_privs, ..Default::default() };
+        let (_, pid) = process(&mut runtime, &sandbox, &config, &secured(name, security)).await;
+        assert_eq!(proc_status(pid, "NoNewPrivs"), expected);
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+const NO_CHMOD: &str = r#"{
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["chmod", "fchmod", "fchmodat", "fchmodat2"], "action": "SCMP_ACT_ERRNO"}]
+}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn system_calls_are_filtered_as_asked() {
+    use ProfileType::*;
+    let mut runtime = runtime().await;
+    let config = pod("seccomp");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let path = "/var/lib/kubelet/seccomp/no-chmod.json";
+    std::fs::create_dir_all("/var/lib/kubelet/seccomp").unwrap();
+    std::fs::write(path, NO_CHMOD).unwrap();
+    let with = |seccomp| Security { seccomp, ..Default::default() };
+    #[allow(deprecated)]
+    let old = |text: &str| Security { seccomp_profile_path: text.to_owned(), ..Default::default() };
+    for (name, security, filtered, chmod) in [
+        ("nothing-said", with(None), "0", true),
+        ("unconfined", with(profile(Unconfined, "")), "0", true),
+        ("default", with(profile(RuntimeDefault, "")), "2", true),
+        ("local", with(profile(Localhost, path)), "2", false),
+        ("old-default", old("runtime/default"), "2", true),
+        ("old-unconfined", old("unconfined"), "0", true),
+        ("old-local", old(&format!("localhost/{path}")), "2", false),
+    ] {
+        let (id, pid) = process(&mut runtime, &sandbox, &config, &secured(name, security)).await;
+        assert_eq!(proc_status(pid, "Seccomp"), filtered, "{name}");
+        let answer = inside(&id, "chmod 700 /tmp 2>&1; true");
+        assert_eq!(answer.contains("Operation not permitted"), !chmod, "{name}: {answer}");
+    }
+    std::fs::write("/var/lib/kubelet/seccomp/broken.json", "{").unwrap();
+    for (reference, word) in [
+        ("/var/lib/kubelet/seccomp/missing.json", "No such file"),
+        ("no-chmod.json", "absolute"),
+        ("/var/lib/kubelet/seccomp/broken.json", "JSON"),
+    ] {
+        let wanted = secured("refused", with(profile(Localhost, reference)));
+        let refused = try_create(&mut runtime, &sandbox, &config, &wanted).await;
+        assert_refused(refused, Code::InvalidArgument, &["container refused", "linux.security_context.seccomp", reference, word]);
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_privileged_container_needs_a_pod_for_it() {
+    let mut runtime = runtime().await;
+    let privileged = Security { privileged: true, ..Default::default() };
+    let config = pod("unprivileged");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let refused = try_create(&mut runtime, &sandbox, &config, &secured("main", privileged.clone())).await;
+    assert_refused(refused, Code::InvalidArgument, &["container main", "linux.security_context.privileged"]);
+    remove_pod(&mut runtime, &sandbox).await;
+
+    let security = LinuxSandboxSecurityContext { privileged: true, ..Default::default() };
+    let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
+    let config = PodSandboxConfig { linux: Some(linux), ..pod("privileged") };
+    // A machine without CAP_SYS_RESOURCE runs none but with the box's wrapper around runc.
+    let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner();
+    let wrapped = status.runtime_handlers.iter().any(|handler| handler.name == "wrapped");
+    let handler = if wrapped { "wrapped" } else { "" };
+    let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: handler.to_owned() };
+    let sandbox = runtime.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id;
+    let blocking = Security { seccomp: profile(ProfileType::Localhost, "/does/not/exist"), ..privileged };
+    let (id, pid) = process(&mut runtime, &sandbox, &config, &secured("main", blocking)).await;
+    // All that this machine's root has itself, and no profile.
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap().trim();
+    assert_eq!(capabilities(pid, "CapEff"), u64::from_str_radix(own, 16).unwrap());
+    assert_eq!(proc_status(pid, "Seccomp"), "0");
+    inside(&id, "mkdir /tmp/m && mount -t tmpfs none /tmp/m");
+    // The pause process stays without.
+    assert_eq!(capabilities(pid_of(&sandbox), "CapEff"), 0);
+    assert_eq!(inspect(&sandbox)["HostConfig"]["Privileged"], false);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_host_cannot_enforce_is_refused_by_its_name() {
+    use ProfileType::*;
+    let mut runtime = runtime().await;
+    let config = pod("no-lsm");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let options = docker(&["info", "-f", "{{.SecurityOptions}}"]);
+    if !options.contains("apparmor") {
+        let with = |apparmor| Security { apparmor, ..Default::default() };
+        #[allow(deprecated)]
+        let old = |text: &str| Security { apparmor_profile: text.to_owned(), ..Default::default() };
+        for (name, security) in [("new", with(profile(Localhost, "mine"))), ("old", old("localhost/mine"))] {
+            let refused = try_create(&mut runtime, &sandbox, &config, &secured(name, security)).await;
+            assert_refused(refused, Code::FailedPrecondition, &[name, "linux.security_context.apparmor", "mine", "AppArmor"]);
+        }
+        for (name, kind) in [("default", RuntimeDefault), ("unconfined", Unconfined)] {
+            create(&mut runtime, &sandbox, &config, &secured(name, with(profile(kind, "")))).await;
+        }
+    }
+    if !options.contains("selinux") {
+        let label = SeLinuxOption { level: "s0:c1,c2".to_owned(), ..Default::default() };
+        let security = Security { selinux_options: Some(label.clone()), ..Default::default() };
+        let refused = try_create(&mut runtime, &sandbox, &config, &secured("label", security)).await;
+        assert_refused(refused, Code::FailedPrecondition, &["linux.security_context.selinux_options", "SELinux"]);
+        let security = LinuxSandboxSecurityContext { selinux_options: Some(label), ..Default::default() };
+        let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
+        let request = RunPodSandboxRequest {
+            config: Some(PodSandboxConfig { linux: Some(linux), ..pod("label") }),
+            runtime_handler: String::new(),
+        };
+        let refused = runtime.run_pod_sandbox(request).await;
+        assert_refused(refused, Code::FailedPrecondition, &["default/label", "linux.security_context.selinux_options"]);
+        // Nothing asked for is nothing refused.
+        let empty = Security { selinux_options: Some(SeLinuxOption::default()), ..Default::default() };
+        create(&mut runtime, &sandbox, &config, &secured("empty-label", empty)).await;
+    }
+    let userns = UserNamespace { mode: NamespaceMode::Pod.into(), ..Default::default() };
+    let modes = NamespaceOption { userns_options: Some(userns), ..Default::default() };
+    let security = Security { namespace_options: Some(modes), ..Default::default() };
+    let refused = try_create(&mut runtime, &sandbox, &config, &secured("userns", security)).await;
+    assert_refused(refused, Code::FailedPrecondition, &["container userns", "userns_options"]);
+    let modes = NamespaceOption { network: NamespaceMode::Node.into(), ..Default::default() };
+    let security = Security { namespace_options: Some(modes), ..Default::default() };
+    let refused = try_create(&mut runtime, &sandbox, &config, &secured("host", security)).await;
+    assert_refused(refused, Code::InvalidArgument, &["linux.security_context.namespace_options.network"]);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_dockside_keeps_is_for_root_only() {
+    let mut runtime = runtime().await;
+    let config = pod("secrets");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let envs = vec![KeyValue { key: "PASSWORD".to_owned(), value: b"correct horse battery".to_vec() }];
+    create(&mut runtime, &sandbox, &config, &ContainerConfig { envs, ..container("main", "true") }).await;
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let state = crate::node().dir.join("state");
+    for directory in ["sandboxes", "containers"] {
+        assert_eq!(mode(&state.join(directory)), 0o700);
+        for entry in std::fs::read_dir(state.join(directory)).unwrap().flatten() {
+            // Other tests' records come and go.
+            if let Ok(found) = entry.metadata() {
+                assert_eq!(found.permissions().mode() & 0o077, 0, "{}", entry.path().display());
+            }
+        }
+    }
+    assert_eq!(mode(&crate::node().socket()), 0o600);
+    assert!(!crate::node().log().contains("correct horse battery"), "a secret in the log");
+    remove_pod(&mut runtime, &sandbox).await;
+}
