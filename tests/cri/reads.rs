@@ -1,0 +1,80 @@
+//! What calls cost in requests to Docker.
+
+use std::collections::BTreeMap;
+
+use dockside::proto::*;
+
+use crate::harness::*;
+use crate::images::spec;
+
+/// The requests between two counts. Looks at images are left out: other tests on the same Docker change images, and
+/// Dockside looks at what changed.
+fn between(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let new = after.iter().map(|(kind, count)| (kind.clone(), count - before.get(kind).unwrap_or(&0)));
+    new.filter(|(kind, count)| *count > 0 && !kind.starts_with("GET /images")).collect()
+}
+
+/// A node of its own, after its first pod: connections are open and everything is known.
+async fn warm() -> (Node, Runtime) {
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let id = run_pod(&mut runtime, &pod("warm-up")).await;
+    remove_pod(&mut runtime, &id).await;
+    (node, runtime)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_ask_docker_nothing() {
+    let (node, mut runtime) = warm().await;
+    let mut images = node.images().await;
+    let config = pod("read");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let running = run_container(&mut runtime, &sandbox, &config, &container("running", UNTIL_TERM)).await;
+    let exited = run_container(&mut runtime, &sandbox, &config, &container("exited", "true")).await;
+    ended(&mut runtime, &exited).await;
+    // Another test may change an image at this very moment: what counts is that there is a time without requests.
+    eventually("a round of reads without a request to Docker", async || {
+        let before = node.docker_requests().await;
+        for _ in 0..20 {
+            runtime.version(VersionRequest::default()).await.unwrap();
+            runtime.status(StatusRequest { verbose: true }).await.unwrap();
+            runtime.runtime_config(RuntimeConfigRequest {}).await.unwrap();
+            sandboxes(&mut runtime).await;
+            containers(&mut runtime).await;
+            for verbose in [false, true] {
+                let request = PodSandboxStatusRequest { pod_sandbox_id: sandbox.clone(), verbose };
+                runtime.pod_sandbox_status(request).await.unwrap();
+                for id in [&running, &exited] {
+                    let request = ContainerStatusRequest { container_id: id.clone(), verbose };
+                    runtime.container_status(request).await.unwrap();
+                }
+            }
+            images.list_images(ListImagesRequest::default()).await.unwrap();
+            images.image_status(ImageStatusRequest { image: spec(BUSYBOX), verbose: true }).await.unwrap();
+            images.image_fs_info(ImageFsInfoRequest {}).await.unwrap();
+        }
+        (node.docker_requests().await == before).then_some(())
+    })
+    .await;
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_start_asks_docker_no_more_than_it_must() {
+    let (node, mut runtime) = warm().await;
+    let config = pod("counted");
+    let before = node.docker_requests().await;
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let after_run = node.docker_requests().await;
+    let id = create(&mut runtime, &sandbox, &config, &container("main", UNTIL_TERM)).await;
+    let after_create = node.docker_requests().await;
+    start(&mut runtime, &id).await;
+    let after_start = node.docker_requests().await;
+    let run = between(&before, &after_run);
+    assert!(run.values().sum::<u64>() <= 4, "RunPodSandbox: {run:?}");
+    let created = between(&after_run, &after_create);
+    assert_eq!(created, BTreeMap::from([("POST /containers/create".to_owned(), 1)]));
+    let started = between(&after_create, &after_start);
+    assert_eq!(started, BTreeMap::from([("POST /containers/{}/start".to_owned(), 1)]));
+    remove_pod(&mut runtime, &sandbox).await;
+}
