@@ -50,14 +50,8 @@ fn compile_protocol(descriptor: &Path) -> Result<()> {
     compiler.include_source_info(true);
     tonic_prost_build::configure()
         .btree_map(".")
-        .message_attribute(
-            ".",
-            "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]",
-        )
-        .field_attribute(
-            "runtime.v1.KeyValue.value",
-            "#[serde(with = \"crate::proto::text\")]",
-        )
+        .message_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]")
+        .field_attribute("runtime.v1.KeyValue.value", "#[serde(with = \"crate::proto::text\")]")
         // Both hold secrets; `src/proto.rs` writes their Debug by hand.
         .skip_debug(["runtime.v1.AuthConfig", "runtime.v1.KeyValue"])
         .compile_fds(compiler.file_descriptor_set())?;
@@ -72,10 +66,7 @@ fn compile_protocol(descriptor: &Path) -> Result<()> {
 fn compile_pause(program: &Path) -> Result<()> {
     println!("cargo::rerun-if-changed={PAUSE_FILE}");
 
-    let (os, arch) = (
-        env::var("CARGO_CFG_TARGET_OS")?,
-        env::var("CARGO_CFG_TARGET_ARCH")?,
-    );
+    let (os, arch) = (env::var("CARGO_CFG_TARGET_OS")?, env::var("CARGO_CFG_TARGET_ARCH")?);
     if os != "linux" || !["x86_64", "aarch64"].contains(&arch.as_str()) {
         return Err(format!(
             "Dockside runs on Linux on x86_64 and aarch64: \
@@ -86,26 +77,12 @@ fn compile_pause(program: &Path) -> Result<()> {
 
     let mut rustc = Command::new(required("RUSTC")?);
     rustc.arg(PAUSE_FILE).arg("-o").arg(program);
-    rustc.args([
-        "--crate-name=pause",
-        "--crate-type=bin",
-        "--edition=2024",
-        "--cap-lints=warn",
-    ]);
+    rustc.args(["--crate-name=pause", "--crate-type=bin", "--edition=2024", "--cap-lints=warn"]);
     rustc.arg("--target").arg(required("TARGET")?);
-    rustc.args([
-        "-Copt-level=s",
-        "-Cpanic=abort",
-        "-Cforce-unwind-tables=no",
-        "-Cstrip=symbols",
-    ]);
+    rustc.args(["-Copt-level=s", "-Cpanic=abort", "-Cforce-unwind-tables=no", "-Cstrip=symbols"]);
     // A fixed address, and neither startup code nor a library: the program brings its own `_start`.
     rustc.args(["-Crelocation-model=static", "-Crelro-level=off"]);
-    rustc.args([
-        "-Clink-arg=-static",
-        "-Clink-arg=-nostartfiles",
-        "-Clink-arg=-nostdlib",
-    ]);
+    rustc.args(["-Clink-arg=-static", "-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib"]);
     rustc.arg("-Clink-arg=-Wl,--build-id=none,--no-eh-frame-hdr,-z,noseparate-code");
     if env::var("CARGO_CFG_TARGET_ENV")? == "musl" {
         // rustc carries startup code for musl and would link it whatever the arguments say.
@@ -119,9 +96,7 @@ fn compile_pause(program: &Path) -> Result<()> {
     }
 
     let program = rustc.get_program().display().to_string();
-    let output = rustc
-        .output()
-        .map_err(|error| format!("could not run {program}: {error}"))?;
+    let output = rustc.output().map_err(|error| format!("could not run {program}: {error}"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         return Err(format!(

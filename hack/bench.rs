@@ -71,7 +71,12 @@ async fn main() {
         let (p50, p99) = (row.times.at(0.5), row.times.at(0.99));
         match &mut row.raw {
             Some((calls, raw)) => {
-                println!("{:<34} {p50:>9.2} {p99:>9.2}   {:>9.2} {:>9.2}  {calls}", row.name, raw.at(0.5), raw.at(0.99));
+                println!(
+                    "{:<34} {p50:>9.2} {p99:>9.2}   {:>9.2} {:>9.2}  {calls}",
+                    row.name,
+                    raw.at(0.5),
+                    raw.at(0.99)
+                );
             }
             None => println!("{:<34} {p50:>9.2} {p99:>9.2}", row.name),
         }
@@ -100,13 +105,19 @@ impl Bench {
         let (mut raw_run, mut raw_create, mut raw_start) = (Times::default(), Times::default(), Times::default());
         for number in 0..=pods {
             let raw_pause = raw_run.measure(self.raw_pause(number)).await;
-            let raw_id = raw_create.measure(self.docker.create_container(&format!("raw-{number}"), body(&raw_pause))).await.unwrap();
+            let raw_id = raw_create
+                .measure(self.docker.create_container(&format!("raw-{number}"), body(&raw_pause)))
+                .await
+                .unwrap();
             raw_start.measure(self.docker.start_container(&raw_id)).await.unwrap();
             let pod = pod(number);
             let request = RunPodSandboxRequest { config: Some(pod.clone()), runtime_handler: String::new() };
             let sandbox = run.measure(self.runtime.run_pod_sandbox(request)).await.unwrap().into_inner().pod_sandbox_id;
-            let request =
-                CreateContainerRequest { pod_sandbox_id: sandbox, config: Some(container()), sandbox_config: Some(pod) };
+            let request = CreateContainerRequest {
+                pod_sandbox_id: sandbox,
+                config: Some(container()),
+                sandbox_config: Some(pod),
+            };
             let id = create.measure(self.runtime.create_container(request)).await.unwrap().into_inner().container_id;
             start.measure(self.runtime.start_container(StartContainerRequest { container_id: id })).await.unwrap();
             for id in [raw_id, raw_pause] {

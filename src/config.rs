@@ -1,8 +1,9 @@
 //! The configuration of `dockside serve`: flags, a TOML file, and defaults.
 //!
-//! Every setting has one name, used for the flag and for the key in the file, and one line in [`settings::SETTINGS`]: the flags, the keys, the
-//! defaults and `docs/configuration.md` all come from that table. A flag wins over the file, the file over the default. cri-dockerd's names
-//! are accepted in both places. Nothing is read from the environment, except that an empty `docker-endpoint` means `DOCKER_HOST`, as Docker's own tools do.
+//! Every setting has one name, used for the flag and for the key in the file, and one line in [`settings::SETTINGS`]:
+//! the flags, the keys, the defaults and `docs/configuration.md` all come from that table. A flag wins over the file,
+//! the file over the default. cri-dockerd's names are accepted in both places. Nothing is read from the environment,
+//! except that an empty `docker-endpoint` means `DOCKER_HOST`, as Docker's own tools do.
 //!
 //! Who calls in: `main` has [`ServeArgs`] among its arguments and turns it into a [`Config`] by [`ServeArgs::resolve`].
 

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use futures_util::StreamExt;
+use serde::Serialize;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -96,7 +96,8 @@ pub async fn serve(
     let stop = shutdown.clone();
     let connections = UnixListenerStream::new(listener);
     let connections = connections.take_until(async move { stop.cancelled().await });
-    let connections = connections.map(|connection| connection.inspect_err(|error| tracing::warn!(%error, "could not accept")));
+    let connections =
+        connections.map(|connection| connection.inspect_err(|error| tracing::warn!(%error, "could not accept")));
     let serving = Server::builder().layer(log::LogLayer).add_service(runtime).add_service(images);
     let drained = async {
         shutdown.cancelled().await;

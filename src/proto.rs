@@ -13,14 +13,7 @@ pub use generated::*;
 /// What prost and tonic wrote. Apart from the rest so that its allowances concern nothing else:
 /// deprecated fields belong to the interface, and lints about style have nobody to talk to.
 mod generated {
-    #![allow(
-        deprecated,
-        missing_docs,
-        unused_qualifications,
-        clippy::all,
-        clippy::pedantic,
-        rustdoc::all
-    )]
+    #![allow(deprecated, missing_docs, unused_qualifications, clippy::all, clippy::pedantic, rustdoc::all)]
 
     tonic::include_proto!("runtime.v1");
 }
@@ -45,9 +38,7 @@ impl fmt::Debug for AuthConfig {
 /// Shows the name of an environment variable, not its value: pods get secrets this way.
 impl fmt::Debug for KeyValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyValue")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
+        f.debug_struct("KeyValue").field("key", &self.key).finish_non_exhaustive()
     }
 }
 
@@ -74,9 +65,7 @@ pub mod text {
     pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Text::Plain(text.into()),
-            Err(_) => Text::Encoded {
-                base64: STANDARD.encode(bytes).into(),
-            },
+            Err(_) => Text::Encoded { base64: STANDARD.encode(bytes).into() },
         }
         .serialize(serializer)
     }
@@ -85,9 +74,7 @@ pub mod text {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         match Text::deserialize(deserializer)? {
             Text::Plain(text) => Ok(text.into_owned().into_bytes()),
-            Text::Encoded { base64 } => {
-                STANDARD.decode(base64.as_bytes()).map_err(D::Error::custom)
-            }
+            Text::Encoded { base64 } => STANDARD.decode(base64.as_bytes()).map_err(D::Error::custom),
         }
     }
 }
@@ -99,10 +86,7 @@ mod tests {
     use super::*;
 
     fn env(value: &[u8]) -> KeyValue {
-        KeyValue {
-            key: "NAME".into(),
-            value: value.to_vec(),
-        }
+        KeyValue { key: "NAME".into(), value: value.to_vec() }
     }
 
     #[test]
@@ -110,10 +94,7 @@ mod tests {
         for value in ["", "plain", "{\"base64\": \"AA==\"}", "grün\n\0"] {
             let json = serde_json::to_value(env(value.as_bytes())).unwrap();
             assert_eq!(json, serde_json::json!({"key": "NAME", "value": value}));
-            assert_eq!(
-                serde_json::from_value::<KeyValue>(json).unwrap().value,
-                value.as_bytes()
-            );
+            assert_eq!(serde_json::from_value::<KeyValue>(json).unwrap().value, value.as_bytes());
         }
     }
 
@@ -123,41 +104,24 @@ mod tests {
         for value in [&[0xff, 0xfe][..], b"cut \xc3", &all] {
             let json = serde_json::to_string(&env(value)).unwrap();
             assert!(json.contains("{\"base64\":\""), "{json}");
-            assert_eq!(
-                serde_json::from_str::<KeyValue>(&json).unwrap().value,
-                value
-            );
+            assert_eq!(serde_json::from_str::<KeyValue>(&json).unwrap().value, value);
         }
-        assert_eq!(
-            serde_json::to_string(&env(&[0xff])).unwrap(),
-            r#"{"key":"NAME","value":{"base64":"/w=="}}"#
-        );
+        assert_eq!(serde_json::to_string(&env(&[0xff])).unwrap(), r#"{"key":"NAME","value":{"base64":"/w=="}}"#);
     }
 
     #[test]
     fn damaged_base64_is_an_error() {
-        assert!(
-            serde_json::from_str::<KeyValue>(r#"{"key":"NAME","value":{"base64":"/w="}}"#).is_err()
-        );
+        assert!(serde_json::from_str::<KeyValue>(r#"{"key":"NAME","value":{"base64":"/w="}}"#).is_err());
         assert!(serde_json::from_str::<KeyValue>(r#"{"key":"NAME","value":7}"#).is_err());
     }
 
     #[test]
     fn a_config_survives_json_byte_for_byte() {
         let sent = ContainerConfig {
-            metadata: Some(ContainerMetadata {
-                name: "web".into(),
-                attempt: 3,
-            }),
+            metadata: Some(ContainerMetadata { name: "web".into(), attempt: 3 }),
             envs: vec![env(b"text"), env(&[0x80, 0])],
-            labels: [
-                ("b".to_owned(), "2".to_owned()),
-                ("a".to_owned(), "1".to_owned()),
-            ]
-            .into(),
-            cdi_devices: vec![CdiDevice {
-                name: "vendor.example/gpu=0".into(),
-            }],
+            labels: [("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())].into(),
+            cdi_devices: vec![CdiDevice { name: "vendor.example/gpu=0".into() }],
             stop_signal: Signal::Sigusr1.into(),
             linux: Some(LinuxContainerConfig {
                 security_context: Some(LinuxContainerSecurityContext {
@@ -181,15 +145,8 @@ mod tests {
 
     #[test]
     fn a_record_of_an_older_version_reads_with_defaults() {
-        let read: PodSandboxConfig =
-            serde_json::from_str(r#"{"hostname":"web","gone":1}"#).unwrap();
-        assert_eq!(
-            read,
-            PodSandboxConfig {
-                hostname: "web".into(),
-                ..Default::default()
-            }
-        );
+        let read: PodSandboxConfig = serde_json::from_str(r#"{"hostname":"web","gone":1}"#).unwrap();
+        assert_eq!(read, PodSandboxConfig { hostname: "web".into(), ..Default::default() });
     }
 
     #[test]
@@ -202,10 +159,7 @@ mod tests {
             registry_token: "hunter2".into(),
             ..Default::default()
         };
-        let request = PullImageRequest {
-            auth: Some(auth),
-            ..Default::default()
-        };
+        let request = PullImageRequest { auth: Some(auth), ..Default::default() };
         assert!(format!("{request:?}").contains("ann"));
         assert!(!format!("{request:?}").contains("hunter2"));
         assert!(!format!("{:?}", env(b"hunter2")).contains("hunter2"));

@@ -238,10 +238,7 @@ impl Watch {
         }
     }
 
-    async fn within<T>(
-        &self,
-        request: impl Future<Output = Result<T, docker::Error>>,
-    ) -> Result<T, docker::Error> {
+    async fn within<T>(&self, request: impl Future<Output = Result<T, docker::Error>>) -> Result<T, docker::Error> {
         match tokio::time::timeout(ANSWER_LIMIT, request).await {
             Ok(answer) => answer,
             Err(_) => Err(self.ended(&format!("Docker did not answer within {ANSWER_LIMIT:?}"))),

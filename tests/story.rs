@@ -90,8 +90,9 @@ async fn a_manifest_goes_up_and_comes_down_with_every_step_told() {
     let node = Node::start(&[]).await;
     let endpoint = format!("unix://{}", node.socket().display());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/first-job.yaml");
-    let dockside =
-        |verb: &str, args: &[&str]| run(env!("CARGO_BIN_EXE_dockside"), &[&["pod", verb, "--endpoint", &endpoint], args].concat());
+    let dockside = |verb: &str, args: &[&str]| {
+        run(env!("CARGO_BIN_EXE_dockside"), &[&["pod", verb, "--endpoint", &endpoint], args].concat())
+    };
     let told = dockside("up", &[manifest]);
     for call in ["RunPodSandbox", "PodSandboxStatus", "ImageStatus", "CreateContainer", "StartContainer"] {
         assert!(told.contains(call), "{call} is missing in:\n{told}");

@@ -67,7 +67,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let cni = Arc::new(network(&config, &store));
     let stall_limit = config.image_pull_progress_deadline.unwrap_or(Duration::ZERO);
     let images = Arc::new(Images::new(engine.clone(), config.sandbox_image.clone(), stall_limit));
-    let containers = Arc::new(Containers::new(engine.clone(), Arc::clone(&store), Arc::clone(&images), half_containers));
+    let containers =
+        Arc::new(Containers::new(engine.clone(), Arc::clone(&store), Arc::clone(&images), half_containers));
     let pods = Arc::new(Pods::new(
         engine.clone(),
         Arc::clone(&store),
@@ -120,7 +121,8 @@ fn network(config: &Config, store: &Store) -> Cni {
 /// Two processes that write the same records would lose each other's.
 fn lock(state_dir: &Path) -> Result<Flock<File>, Error> {
     let path = state_dir.join("lock");
-    let file = File::create(&path).map_err(|source| Error::Io { doing: "make the lock of the state directory", source })?;
+    let file =
+        File::create(&path).map_err(|source| Error::Io { doing: "make the lock of the state directory", source })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::StateInUse(state_dir.to_owned()))
 }
 

@@ -62,7 +62,11 @@ pub(super) async fn write_unified(
     let directory = directory(facts.cgroup_driver, parent, id);
     for (key, value) in unified {
         let path = directory.join(key);
-        tokio::fs::write(&path, value).await.map_err(|source| Error::Io { doing: "write the cgroup setting", path, source })?;
+        tokio::fs::write(&path, value).await.map_err(|source| Error::Io {
+            doing: "write the cgroup setting",
+            path,
+            source,
+        })?;
     }
     Ok(())
 }

@@ -133,7 +133,11 @@ impl Containers {
             .find(&modes.target_id)?
             .ok_or_else(|| Error::invalid(&object, FIELD, format!("container {:?} does not exist", modes.target_id)))?;
         if target.record.sandbox_id != sandbox.record.id {
-            return Err(Error::invalid(&object, FIELD, format!("container {} is in another sandbox", target.record.id)));
+            return Err(Error::invalid(
+                &object,
+                FIELD,
+                format!("container {} is in another sandbox", target.record.id),
+            ));
         }
         if !target.process.is_running() {
             return Err(Error::invalid(&object, FIELD, format!("container {} does not run", target.record.id)));
@@ -141,11 +145,7 @@ impl Containers {
         Ok(Some(target.record.id.clone()))
     }
 
-    async fn make(
-        &self,
-        record: &mut ContainerRecord,
-        body: docker::model::ContainerCreateBody,
-    ) -> Result<(), Error> {
+    async fn make(&self, record: &mut ContainerRecord, body: docker::model::ContainerCreateBody) -> Result<(), Error> {
         record.id = match self.engine.create_container(&record.name, body.clone()).await {
             Err(docker::Error::Conflict { .. }) => {
                 self.remove_stray(&record.name).await?;

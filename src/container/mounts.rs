@@ -48,8 +48,10 @@ pub(super) fn apply(config: &ContainerConfig, host: &mut HostConfig, facts: &Fac
 }
 
 fn check(object: &str, mount: &Mount, facts: &Facts) -> Result<(), Error> {
-    let invalid = |field, reason: &str| Err(Error::invalid(object, field, format!("{}: {reason}", mount.container_path)));
-    let unsupported = |field, reason: &str| Err(Error::unsupported(object, field, format!("{}: {reason}", mount.container_path)));
+    let invalid =
+        |field, reason: &str| Err(Error::invalid(object, field, format!("{}: {reason}", mount.container_path)));
+    let unsupported =
+        |field, reason: &str| Err(Error::unsupported(object, field, format!("{}: {reason}", mount.container_path)));
     if !mount.container_path.starts_with('/') {
         return invalid("mounts.container_path", "must be an absolute path");
     }
@@ -132,10 +134,18 @@ fn propagation(wanted: MountPropagation) -> MountBindOptionsPropagationEnum {
 fn relabelled(object: &str, mount: &Mount, source: &Path) -> Result<String, Error> {
     let source = source.display().to_string();
     if source.contains(':') || mount.container_path.contains(':') {
-        return Err(Error::unsupported(object, "mounts.selinux_relabel", format!("{source}: a path with a colon cannot be relabelled")));
+        return Err(Error::unsupported(
+            object,
+            "mounts.selinux_relabel",
+            format!("{source}: a path with a colon cannot be relabelled"),
+        ));
     }
     if mount.recursive_read_only {
-        return Err(Error::unsupported(object, "mounts.selinux_relabel", format!("{source}: cannot go with recursive_read_only")));
+        return Err(Error::unsupported(
+            object,
+            "mounts.selinux_relabel",
+            format!("{source}: cannot go with recursive_read_only"),
+        ));
     }
     let mode = if mount.readonly { "ro" } else { "rw" };
     Ok(format!("{source}:{}:{mode},z,{}", mount.container_path, propagation(mount.propagation())))
@@ -242,13 +252,20 @@ mod tests {
     #[test]
     fn devices_are_passed_on_and_checked() {
         let device = |permissions: &str| ContainerConfig {
-            devices: vec![Device { host_path: "/dev/null".into(), permissions: permissions.into(), ..Default::default() }],
+            devices: vec![Device {
+                host_path: "/dev/null".into(),
+                permissions: permissions.into(),
+                ..Default::default()
+            }],
             ..Default::default()
         };
         let passed = devices(&device("rw")).unwrap().unwrap();
         assert_eq!(passed[0].path_in_container.as_deref(), Some("/dev/null"));
         assert!(devices(&device("rwx")).is_err());
-        let cdi = ContainerConfig { cdi_devices: vec![CdiDevice { name: "vendor.example/a=b".into() }], ..Default::default() };
+        let cdi = ContainerConfig {
+            cdi_devices: vec![CdiDevice { name: "vendor.example/a=b".into() }],
+            ..Default::default()
+        };
         assert!(cdi_devices("c", &cdi, &facts(41)).is_err());
         assert_eq!(cdi_devices("c", &cdi, &facts(52)).unwrap().unwrap()[0].driver.as_deref(), Some("cdi"));
     }

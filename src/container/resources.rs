@@ -70,7 +70,11 @@ pub(super) fn merge(known: &LinuxContainerResources, change: &LinuxContainerReso
         oom_score_adj: number(change.oom_score_adj, known.oom_score_adj),
         cpuset_cpus: list(&change.cpuset_cpus, &known.cpuset_cpus),
         cpuset_mems: list(&change.cpuset_mems, &known.cpuset_mems),
-        hugepage_limits: if change.hugepage_limits.is_empty() { known.hugepage_limits.clone() } else { change.hugepage_limits.clone() },
+        hugepage_limits: if change.hugepage_limits.is_empty() {
+            known.hugepage_limits.clone()
+        } else {
+            change.hugepage_limits.clone()
+        },
         unified,
         memory_swap_limit_in_bytes: number(change.memory_swap_limit_in_bytes, known.memory_swap_limit_in_bytes),
     }

@@ -53,10 +53,8 @@ pub(super) fn container_options(
         let old_seccomp = security.seccomp_profile_path.as_str();
         #[allow(deprecated)]
         let old_apparmor = security.apparmor_profile.as_str();
-        let unset = old_profile(old_seccomp).unwrap_or(SecurityProfile {
-            profile_type: ProfileType::Unconfined.into(),
-            ..Default::default()
-        });
+        let unset = old_profile(old_seccomp)
+            .unwrap_or(SecurityProfile { profile_type: ProfileType::Unconfined.into(), ..Default::default() });
         options.extend(seccomp(object, security.seccomp.as_ref().unwrap_or(&unset))?);
         let apparmor_profile = security.apparmor.clone().or_else(|| old_profile(old_apparmor));
         options.extend(apparmor(object, apparmor_profile.as_ref(), facts)?);
@@ -121,7 +119,11 @@ fn apparmor(object: &str, profile: Option<&SecurityProfile>, facts: &Facts) -> R
         ProfileType::Localhost => {
             let name = profile.localhost_ref.strip_prefix(LOCALHOST_PREFIX).unwrap_or(&profile.localhost_ref);
             if !facts.apparmor {
-                return Err(Error::unsupported(object, FIELD, format!("profile {name:?}: Docker has no AppArmor on this host")));
+                return Err(Error::unsupported(
+                    object,
+                    FIELD,
+                    format!("profile {name:?}: Docker has no AppArmor on this host"),
+                ));
             }
             let loaded = std::fs::read_to_string(APPARMOR_PROFILES).unwrap_or_default();
             if !loaded.lines().any(|line| line.rsplit_once(" (").is_some_and(|(loaded, _)| loaded == name)) {
@@ -134,7 +136,8 @@ fn apparmor(object: &str, profile: Option<&SecurityProfile>, facts: &Facts) -> R
 
 fn selinux(object: &str, options: Option<&SeLinuxOption>, facts: &Facts) -> Result<Vec<String>, Error> {
     let Some(options) = options else { return Ok(Vec::new()) };
-    let parts = [("user", &options.user), ("role", &options.role), ("type", &options.r#type), ("level", &options.level)];
+    let parts =
+        [("user", &options.user), ("role", &options.role), ("type", &options.r#type), ("level", &options.level)];
     let asked: Vec<String> =
         parts.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("label={k}:{v}")).collect();
     if !asked.is_empty() && !facts.selinux {
@@ -167,7 +170,8 @@ mod tests {
 
     #[test]
     fn the_runtimes_default_is_dockers_own_profile() {
-        let security = LinuxContainerSecurityContext { seccomp: profile(ProfileType::RuntimeDefault, ""), ..Default::default() };
+        let security =
+            LinuxContainerSecurityContext { seccomp: profile(ProfileType::RuntimeDefault, ""), ..Default::default() };
         assert!(options(&security).is_empty());
     }
 
@@ -176,14 +180,16 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), r#"{ "defaultAction": "SCMP_ACT_LOG" }"#).unwrap();
         let path = file.path().to_str().unwrap();
-        let security = LinuxContainerSecurityContext { seccomp: profile(ProfileType::Localhost, path), ..Default::default() };
+        let security =
+            LinuxContainerSecurityContext { seccomp: profile(ProfileType::Localhost, path), ..Default::default() };
         assert_eq!(options(&security), [r#"seccomp={"defaultAction":"SCMP_ACT_LOG"}"#]);
     }
 
     #[test]
     fn a_profile_that_is_missing_or_relative_is_refused_by_its_field() {
         for path in ["/does/not/exist", "relative.json"] {
-            let security = LinuxContainerSecurityContext { seccomp: profile(ProfileType::Localhost, path), ..Default::default() };
+            let security =
+                LinuxContainerSecurityContext { seccomp: profile(ProfileType::Localhost, path), ..Default::default() };
             let error = container_options("c", &security, &facts(41)).unwrap_err().to_string();
             assert!(error.contains("linux.security_context.seccomp"), "{error}");
         }
@@ -201,7 +207,8 @@ mod tests {
 
     #[test]
     fn what_the_host_cannot_enforce_is_refused_not_dropped() {
-        let apparmor = LinuxContainerSecurityContext { apparmor: profile(ProfileType::Localhost, "mine"), ..Default::default() };
+        let apparmor =
+            LinuxContainerSecurityContext { apparmor: profile(ProfileType::Localhost, "mine"), ..Default::default() };
         assert!(container_options("c", &apparmor, &facts(41)).is_err());
         let selinux = LinuxContainerSecurityContext {
             selinux_options: Some(SeLinuxOption { level: "s0:c1,c2".into(), ..Default::default() }),

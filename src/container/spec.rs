@@ -296,7 +296,8 @@ mod tests {
     #[test]
     fn users_and_groups_are_joined_and_a_group_alone_is_refused() {
         let id = |value| Some(Int64Value { value });
-        let both = LinuxContainerSecurityContext { run_as_user: id(1001), run_as_group: id(1002), ..Default::default() };
+        let both =
+            LinuxContainerSecurityContext { run_as_user: id(1001), run_as_group: id(1002), ..Default::default() };
         assert_eq!(build(&config(both)).unwrap().user.as_deref(), Some("1001:1002"));
         let named = LinuxContainerSecurityContext { run_as_username: "nobody".into(), ..Default::default() };
         assert_eq!(build(&config(named)).unwrap().user.as_deref(), Some("nobody"));

@@ -86,19 +86,13 @@ impl RuntimeService for Service {
         Ok(Response::new(StopPodSandboxResponse {}))
     }
 
-    async fn remove_pod_sandbox(
-        &self,
-        request: Request<RemovePodSandboxRequest>,
-    ) -> Answer<RemovePodSandboxResponse> {
+    async fn remove_pod_sandbox(&self, request: Request<RemovePodSandboxRequest>) -> Answer<RemovePodSandboxResponse> {
         let (pods, id) = (Arc::clone(&self.pods), request.into_inner().pod_sandbox_id);
         self.job(async move { pods.remove(&id).await }).await?;
         Ok(Response::new(RemovePodSandboxResponse {}))
     }
 
-    async fn pod_sandbox_status(
-        &self,
-        request: Request<PodSandboxStatusRequest>,
-    ) -> Answer<PodSandboxStatusResponse> {
+    async fn pod_sandbox_status(&self, request: Request<PodSandboxStatusRequest>) -> Answer<PodSandboxStatusResponse> {
         let request = request.into_inner();
         let (status, info) = self.pods.status(&request.pod_sandbox_id, request.verbose)?;
         Ok(Response::new(PodSandboxStatusResponse { status: Some(status), info, ..Default::default() }))

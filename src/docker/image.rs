@@ -147,7 +147,8 @@ impl Engine {
             .try_filter_map(async |frame| Ok(frame.into_data().ok()))
             .map_err(std::io::Error::other)
             .boxed();
-        let lines = tokio_stream::wrappers::LinesStream::new(tokio::io::AsyncBufReadExt::lines(StreamReader::new(frames)));
+        let lines =
+            tokio_stream::wrappers::LinesStream::new(tokio::io::AsyncBufReadExt::lines(StreamReader::new(frames)));
         Ok(lines.map(move |line| {
             let line = line.map_err(|source| Error::unavailable(DOING, &object, source))?;
             let message: PullProgress = serde_json::from_str(&line).unwrap_or_default();
@@ -199,8 +200,7 @@ mod tests {
 
     #[test]
     fn an_error_in_the_pull_stream_is_seen() {
-        let message: PullProgress =
-            serde_json::from_str(r#"{"errorDetail":{"message":"no"},"error":"no"}"#).unwrap();
+        let message: PullProgress = serde_json::from_str(r#"{"errorDetail":{"message":"no"},"error":"no"}"#).unwrap();
         assert_eq!(message.error, "no");
     }
 }

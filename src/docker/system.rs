@@ -156,12 +156,12 @@ impl Engine {
         let at = self.socket().display().to_string();
         self.transport.set_version(None);
         let version: Version = self.unguarded(DOING, &at, self.get_json("/version")).await?;
-        let api = agree(&version)
-            .map_err(|message| Error::Failed { doing: DOING, object: at.clone(), message })?;
+        let api = agree(&version).map_err(|message| Error::Failed { doing: DOING, object: at.clone(), message })?;
         self.transport.set_version(Some(api));
         let info: Info = self.unguarded("ask Docker for its information at", &at, self.get_json("/info")).await?;
         let security = info.security_options.unwrap_or_default();
-        let has = |name: &str| security.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
+        let has =
+            |name: &str| security.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
         Ok(Facts {
             version: version.version,
             api,
@@ -291,7 +291,10 @@ fn agree(server: &Version) -> Result<ApiVersion, String> {
         ));
     }
     if oldest > OUR_NEWEST {
-        return Err(format!("Docker {} needs API {oldest} or newer; Dockside speaks up to {OUR_NEWEST}", server.version));
+        return Err(format!(
+            "Docker {} needs API {oldest} or newer; Dockside speaks up to {OUR_NEWEST}",
+            server.version
+        ));
     }
     Ok(newest.min(OUR_NEWEST))
 }

@@ -41,7 +41,8 @@ use super::ApiVersion;
 pub type RequestCounts = BTreeMap<String, u64>;
 
 /// The body type that bollard's requests have.
-pub(super) type Body = Either<Full<Bytes>, StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, io::Error>> + Send>>>>;
+pub(super) type Body =
+    Either<Full<Bytes>, StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, io::Error>> + Send>>>>;
 
 /// Idle connections are closed before a restarted daemon can leave many half-dead ones behind.
 const POOL_IDLE: Duration = Duration::from_secs(30);
@@ -106,11 +107,26 @@ impl Transport {
 /// The path with ids and names replaced, so that counts group by what was asked.
 fn kind(method: &str, path: &str) -> String {
     const VERBS: [&str; 14] = [
-        "json", "create", "start", "stop", "kill", "wait", "update", "load", "events", "info", "version", "_ping",
-        "containers", "images",
+        "json",
+        "create",
+        "start",
+        "stop",
+        "kill",
+        "wait",
+        "update",
+        "load",
+        "events",
+        "info",
+        "version",
+        "_ping",
+        "containers",
+        "images",
     ];
-    let parts: Vec<&str> =
-        path.split('/').filter(|part| !part.is_empty()).map(|part| if VERBS.contains(&part) { part } else { "{}" }).collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(|part| if VERBS.contains(&part) { part } else { "{}" })
+        .collect();
     format!("{method} /{}", parts.join("/"))
 }
 
@@ -159,7 +175,11 @@ impl Connection for UnixConnection {
 }
 
 impl hyper::rt::Read for UnixConnection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: hyper::rt::ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: hyper::rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }

@@ -114,7 +114,11 @@ mod tests {
             size: 0,
         };
         Index::new(vec![
-            Image::new(entry("ab", &["nginx:1.14", "<none>:<none>"], &["nginx@sha256:11"]), "1003:1004".into(), "pause:1"),
+            Image::new(
+                entry("ab", &["nginx:1.14", "<none>:<none>"], &["nginx@sha256:11"]),
+                "1003:1004".into(),
+                "pause:1",
+            ),
             Image::new(entry("ac", &["pause:1"], &["<none>@<none>"]), "www-data".into(), "pause:1"),
         ])
     }

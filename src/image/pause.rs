@@ -34,11 +34,7 @@ const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// The image as a tar archive: the body for Docker's `POST /images/load`.
 pub fn archive() -> Vec<u8> {
-    let Image {
-        layer,
-        config,
-        manifest,
-    } = Image::build();
+    let Image { layer, config, manifest } = Image::build();
 
     let index = json!({
         "manifests": [{
@@ -65,11 +61,7 @@ pub fn archive() -> Vec<u8> {
         tar.add(&blob.path(), 0o644, &blob.data);
     }
     tar.add("index.json", 0o644, index.to_string().as_bytes());
-    tar.add(
-        "manifest.json",
-        0o644,
-        docker_manifest.to_string().as_bytes(),
-    );
+    tar.add("manifest.json", 0o644, docker_manifest.to_string().as_bytes());
     tar.add("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#);
     tar.finish()
 }
@@ -113,11 +105,7 @@ impl Image {
             "mediaType": MANIFEST_TYPE,
             "schemaVersion": 2,
         }));
-        Self {
-            layer,
-            config,
-            manifest,
-        }
+        Self { layer, config, manifest }
     }
 }
 
@@ -129,10 +117,7 @@ struct Blob {
 
 impl Blob {
     fn new(data: Vec<u8>) -> Self {
-        Self {
-            digest: format!("sha256:{:x}", Sha256::digest(&data)),
-            data,
-        }
+        Self { digest: format!("sha256:{:x}", Sha256::digest(&data)), data }
     }
 
     fn json(value: &Value) -> Self {
@@ -183,11 +168,7 @@ impl Tar {
 
 /// The processor in the spelling of image configurations.
 fn architecture() -> &'static str {
-    if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "amd64"
-    }
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
 fn tag() -> &'static str {
@@ -230,13 +211,7 @@ mod tests {
                 let mut entry = entry.unwrap();
                 let mut data = Vec::new();
                 entry.read_to_end(&mut data).unwrap();
-                (
-                    entry.path().unwrap().display().to_string(),
-                    File {
-                        header: entry.header().clone(),
-                        data,
-                    },
-                )
+                (entry.path().unwrap().display().to_string(), File { header: entry.header().clone(), data })
             })
             .collect()
     }
@@ -246,10 +221,7 @@ mod tests {
     }
 
     fn blob_path(digest: &Value) -> String {
-        format!(
-            "blobs/sha256/{}",
-            digest.as_str().unwrap().strip_prefix("sha256:").unwrap()
-        )
+        format!("blobs/sha256/{}", digest.as_str().unwrap().strip_prefix("sha256:").unwrap())
     }
 
     #[test]
@@ -276,10 +248,7 @@ mod tests {
         let index = files["index.json"].json();
         let entry = &index["manifests"][0];
         assert_eq!(entry["annotations"]["io.containerd.image.name"], REFERENCE);
-        assert_eq!(
-            entry["annotations"]["org.opencontainers.image.ref.name"],
-            "1"
-        );
+        assert_eq!(entry["annotations"]["org.opencontainers.image.ref.name"], "1");
         assert_eq!(entry["digest"], manifest_digest());
 
         let manifest = &files[&blob_path(&entry["digest"])];
@@ -314,11 +283,7 @@ mod tests {
         assert_eq!(first.len() % Tar::BLOCK, 0);
         for (path, file) in files(&first) {
             assert_eq!(file.header.mtime().unwrap(), 0, "{path}");
-            assert_eq!(
-                (file.header.uid().unwrap(), file.header.gid().unwrap()),
-                (0, 0),
-                "{path}"
-            );
+            assert_eq!((file.header.uid().unwrap(), file.header.gid().unwrap()), (0, 0), "{path}");
         }
     }
 
@@ -328,31 +293,18 @@ mod tests {
     impl Pause {
         /// Starts `script` in a shell, with the program as `$0`.
         fn start(script: &str) -> Self {
-            let pause = Self(
-                Command::new("sh")
-                    .args(["-c", script, PROGRAM_PATH])
-                    .spawn()
-                    .unwrap(),
-            );
+            let pause = Self(Command::new("sh").args(["-c", script, PROGRAM_PATH]).spawn().unwrap());
             let comm = format!("/proc/{}/comm", pause.0.id());
-            eventually("the program runs", || {
-                fs::read_to_string(&comm).unwrap() == "pause\n"
-            });
+            eventually("the program runs", || fs::read_to_string(&comm).unwrap() == "pause\n");
             pause
         }
 
         /// Waits until the program is in the one call in which it waits for signals, and so has
         /// taken charge of them.
         fn until_asleep(&self) {
-            let waiting = if cfg!(target_arch = "aarch64") {
-                "137 "
-            } else {
-                "128 "
-            };
+            let waiting = if cfg!(target_arch = "aarch64") { "137 " } else { "128 " };
             let syscall = format!("/proc/{}/syscall", self.0.id());
-            eventually("the program waits", || {
-                fs::read_to_string(&syscall).unwrap().starts_with(waiting)
-            });
+            eventually("the program waits", || fs::read_to_string(&syscall).unwrap().starts_with(waiting));
         }
 
         fn signal(&self, signal: Signal) {
@@ -374,11 +326,7 @@ mod tests {
                 .unwrap()
                 .filter_map(|entry| fs::read_to_string(entry.unwrap().path().join("stat")).ok());
             stats
-                .filter(|stat| {
-                    stat.rsplit_once(") ")
-                        .and_then(|(_, rest)| rest.split(' ').nth(1))
-                        == Some(&parent)
-                })
+                .filter(|stat| stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)) == Some(&parent))
                 .count()
         }
     }
@@ -405,11 +353,7 @@ mod tests {
             pause.until_asleep();
             pause.signal(signal);
             let status = pause.status();
-            assert_eq!(
-                (status.code(), status.signal()),
-                (Some(0), None),
-                "{signal}"
-            );
+            assert_eq!((status.code(), status.signal()), (Some(0), None), "{signal}");
         }
     }
 

@@ -70,9 +70,14 @@ impl Images {
         let mut reported = Instant::now();
         loop {
             // Unpacking tells nothing for as long as it takes, and is not the network's fault.
-            let limit = if self.stall_limit.is_zero() || layers.is_unpacking() { Duration::MAX } else { self.stall_limit };
+            let limit =
+                if self.stall_limit.is_zero() || layers.is_unpacking() { Duration::MAX } else { self.stall_limit };
             let message = match tokio::time::timeout(limit, messages.next()).await {
-                Err(_) => return Err(Error::DeadlineExceeded(format!("pulling image {reference}: no progress for {limit:?}"))),
+                Err(_) => {
+                    return Err(Error::DeadlineExceeded(format!(
+                        "pulling image {reference}: no progress for {limit:?}"
+                    )));
+                }
                 Ok(None) => return Ok(()),
                 Ok(Some(message)) => message.map_err(|error| sort(reference, error))?,
             };
@@ -80,7 +85,13 @@ impl Images {
             if reported.elapsed() >= REPORT_EVERY {
                 reported = Instant::now();
                 let (current, total) = layers.bytes();
-                tracing::info!(image = reference, layers = layers.0.len(), bytes = current, of = total, "pulling an image");
+                tracing::info!(
+                    image = reference,
+                    layers = layers.0.len(),
+                    bytes = current,
+                    of = total,
+                    "pulling an image"
+                );
             }
         }
     }
@@ -99,10 +110,20 @@ impl Layers {
 
     /// Whether the bytes of every layer are here, so that only unpacking can be going on.
     fn is_unpacking(&self) -> bool {
-        const LOCAL: [&str; 6] =
-            ["Download complete", "Verifying Checksum", "Extracting", "Pull complete", "Already exists", "Pulling from"];
-        !self.0.is_empty() && self.0.values().all(|layer| LOCAL.iter().any(|status| layer.status.starts_with(status)))
-            && self.0.values().any(|layer| layer.status.starts_with("Extracting") || layer.status.starts_with("Download complete"))
+        const LOCAL: [&str; 6] = [
+            "Download complete",
+            "Verifying Checksum",
+            "Extracting",
+            "Pull complete",
+            "Already exists",
+            "Pulling from",
+        ];
+        !self.0.is_empty()
+            && self.0.values().all(|layer| LOCAL.iter().any(|status| layer.status.starts_with(status)))
+            && self
+                .0
+                .values()
+                .any(|layer| layer.status.starts_with("Extracting") || layer.status.starts_with("Download complete"))
     }
 
     fn bytes(&self) -> (u64, u64) {
@@ -150,8 +171,12 @@ fn sort(reference: &str, error: docker::Error) -> Error {
 mod tests {
     use super::*;
 
+    #[allow(clippy::field_reassign_with_default)] // one field is private to the room that reads the stream
     fn message(id: &str, status: &str) -> PullProgress {
-        PullProgress { id: id.into(), status: status.into(), ..Default::default() }
+        let mut message = PullProgress::default();
+        message.id = id.into();
+        message.status = status.into();
+        message
     }
 
     #[test]
@@ -176,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_registry_that_does_not_answer_is_told_apart() {
-        let failed = |message: &str| docker::Error::Failed { doing: "pull image", object: "x".into(), message: message.into() };
+        let failed =
+            |message: &str| docker::Error::Failed { doing: "pull image", object: "x".into(), message: message.into() };
         assert!(matches!(sort("x", failed("dial tcp: connection refused")), Error::RegistryUnavailable(_)));
         assert!(matches!(sort("x", failed("manifest unknown")), Error::Docker(_)));
     }

@@ -36,7 +36,10 @@ impl Pods {
     /// Pins the namespace of process `pid` and runs ADD; `record` gets the addresses.
     pub(super) async fn attach(&self, record: &mut SandboxRecord, pid: i32) -> Result<(), Error> {
         let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
-            Error::Precondition(format!("{}: the pause process ended before its network was made", describe(&record.config)))
+            Error::Precondition(format!(
+                "{}: the pause process ended before its network was made",
+                describe(&record.config)
+            ))
         })?;
         let path = self.netns_path(record);
         let (cni, name) = (Arc::clone(&self.cni), netns_name(record));
@@ -80,11 +83,9 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => Ok(done?),
-        Err(source) => Err(Error::Io {
-            doing: "finish the work on",
-            path: path.to_owned(),
-            source: std::io::Error::other(source),
-        }),
+        Err(source) => {
+            Err(Error::Io { doing: "finish the work on", path: path.to_owned(), source: std::io::Error::other(source) })
+        }
     }
 }
 
@@ -118,9 +119,10 @@ fn attachment(record: &SandboxRecord, netns: Option<PathBuf>) -> Result<Attachme
 
 fn port_mapping(config: &PodSandboxConfig, port: &proto::PortMapping) -> Result<cni::PortMapping, Error> {
     let number = |field, value: i32| {
-        u16::try_from(value).ok().filter(|port| *port > 0).ok_or_else(|| {
-            Error::invalid(describe(config), field, format!("{value} is not a port (1 to 65535)"))
-        })
+        u16::try_from(value)
+            .ok()
+            .filter(|port| *port > 0)
+            .ok_or_else(|| Error::invalid(describe(config), field, format!("{value} is not a port (1 to 65535)")))
     };
     let host_ip = match port.host_ip.as_str() {
         "" => None,
@@ -144,7 +146,11 @@ fn bandwidth(config: &PodSandboxConfig) -> Result<Option<cni::Bandwidth>, Error>
     let rate = |key: &str| match config.annotations.get(key) {
         None => Ok(0),
         Some(text) => bits(text).ok_or_else(|| {
-            Error::invalid(describe(config), "annotations", format!("{key}: {text:?} is not a rate such as 10M (bits per second)"))
+            Error::invalid(
+                describe(config),
+                "annotations",
+                format!("{key}: {text:?} is not a rate such as 10M (bits per second)"),
+            )
         }),
     };
     let (ingress_rate, egress_rate) = (rate(INGRESS)?, rate(EGRESS)?);
@@ -152,7 +158,12 @@ fn bandwidth(config: &PodSandboxConfig) -> Result<Option<cni::Bandwidth>, Error>
         return Ok(None);
     }
     let burst = |rate| if rate == 0 { 0 } else { BURST };
-    Ok(Some(cni::Bandwidth { ingress_rate, ingress_burst: burst(ingress_rate), egress_rate, egress_burst: burst(egress_rate) }))
+    Ok(Some(cni::Bandwidth {
+        ingress_rate,
+        ingress_burst: burst(ingress_rate),
+        egress_rate,
+        egress_burst: burst(egress_rate),
+    }))
 }
 
 /// A whole Kubernetes quantity with an optional suffix, in bits.

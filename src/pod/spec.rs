@@ -45,7 +45,8 @@ pub(super) fn check(config: &PodSandboxConfig) -> Result<&PodSandboxMetadata, Er
         }
     }
     if config.hostname.len() > HOSTNAME_LIMIT {
-        let reason = format!("{:?} has {} bytes; Linux allows {HOSTNAME_LIMIT}", config.hostname, config.hostname.len());
+        let reason =
+            format!("{:?} has {} bytes; Linux allows {HOSTNAME_LIMIT}", config.hostname, config.hostname.len());
         return Err(Error::invalid(&pod, "hostname", reason));
     }
     if !config.log_directory.is_empty() && !config.log_directory.starts_with('/') {
@@ -95,7 +96,11 @@ fn check_sysctls(pod: &str, sysctls: &BTreeMap<String, String>, modes: &Namespac
         } else if IPC.iter().any(|prefix| name.starts_with(prefix)) {
             ("ipc", modes.ipc())
         } else {
-            return Err(Error::invalid(pod, "linux.sysctls", format!("{name} does not belong to a namespace of a pod")));
+            return Err(Error::invalid(
+                pod,
+                "linux.sysctls",
+                format!("{name} does not belong to a namespace of a pod"),
+            ));
         };
         if mode == NamespaceMode::Node {
             let reason = format!("{name} cannot be set for a pod in the node's {namespace} namespace");
@@ -227,7 +232,8 @@ mod tests {
 
     #[test]
     fn a_pod_on_the_nodes_network_has_the_nodes_name() {
-        let body = pause_container(&with_modes(NamespaceMode::Node, NamespaceMode::Node), "pause", None, &facts(41)).unwrap();
+        let body =
+            pause_container(&with_modes(NamespaceMode::Node, NamespaceMode::Node), "pause", None, &facts(41)).unwrap();
         let host = body.host_config.unwrap();
         assert_eq!((host.network_mode.as_deref(), host.uts_mode.as_deref()), (Some("host"), Some("host")));
         assert_eq!(host.ipc_mode.as_deref(), Some("host"));

@@ -35,11 +35,11 @@ impl Directory {
     /// Opens the directory, making it (mode 0700: configurations hold secrets) where it is missing, and clears
     /// what an interrupted write left.
     pub(super) fn open(path: PathBuf) -> Result<Directory, Error> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|source| Error::Io { doing: "make the directory", path: path.clone(), source })?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|source| Error::Io {
+            doing: "make the directory",
+            path: path.clone(),
+            source,
+        })?;
         let directory = Directory { path };
         for file in directory.files()? {
             if file.extension().is_some_and(|e| e == "tmp") {
@@ -83,7 +83,10 @@ impl Directory {
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
-            match fs::read(&path).map_err(|e| e.to_string()).and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string())) {
+            match fs::read(&path)
+                .map_err(|e| e.to_string())
+                .and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string()))
+            {
                 Ok(record) => records.push(record),
                 Err(error) => {
                     let aside = path.with_extension("damaged");
@@ -96,7 +99,8 @@ impl Directory {
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, Error> {
-        let read = || -> io::Result<Vec<PathBuf>> { fs::read_dir(&self.path)?.map(|entry| Ok(entry?.path())).collect() };
+        let read =
+            || -> io::Result<Vec<PathBuf>> { fs::read_dir(&self.path)?.map(|entry| Ok(entry?.path())).collect() };
         read().map_err(|source| Error::Io { doing: "read the directory", path: self.path.clone(), source })
     }
 

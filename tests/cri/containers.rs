@@ -82,7 +82,9 @@ async fn docker_shows_the_names_and_labels_that_cri_dockerd_gives() {
     let sandbox = run_pod(&mut runtime, &config).await;
     let labels = texts(&[("io.kubernetes.pod.name", "labelled"), ("io.kubernetes.sandbox.id", "forged")]);
     let annotations = texts(&[("io.kubernetes.container.hash", "abc")]);
-    let id = create(&mut runtime, &sandbox, &config, &ContainerConfig { labels, annotations, ..container("main", "true") }).await;
+    let id =
+        create(&mut runtime, &sandbox, &config, &ContainerConfig { labels, annotations, ..container("main", "true") })
+            .await;
     let found = inspect(&id);
     assert_eq!(found["Name"], "/k8s_main_labelled_default_uid-labelled_0");
     let labels = &found["Config"]["Labels"];
@@ -198,24 +200,25 @@ async fn the_environment_arrives_whole_and_in_order() {
         ("A_LAST", "$EMPTY ${Z_FIRST} `true`"),
     ];
     let envs = pairs.map(|(key, value)| KeyValue { key: key.to_owned(), value: value.as_bytes().to_vec() }).into();
-    let wanted = ContainerConfig {
-        command: strings(&["cat", "/proc/self/environ"]),
-        envs,
-        ..of_image("main", BUSYBOX)
-    };
+    let wanted =
+        ContainerConfig { command: strings(&["cat", "/proc/self/environ"]), envs, ..of_image("main", BUSYBOX) };
     let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
     ended(&mut runtime, &id).await;
     let output = docker(&["logs", &id]);
     let seen: Vec<&str> = output.split('\0').collect();
-    let ours: Vec<&str> = seen.iter().copied().filter(|pair| pairs.iter().any(|(key, _)| pair.starts_with(&format!("{key}=")))).collect();
+    let ours: Vec<&str> =
+        seen.iter().copied().filter(|pair| pairs.iter().any(|(key, _)| pair.starts_with(&format!("{key}=")))).collect();
     let expected: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(ours, expected);
     // The image's own are kept.
     assert!(seen.iter().any(|pair| pair.starts_with("PATH=/usr/local/sbin:")), "{seen:?}");
 
-    for (key, value, field) in [("", &b"x"[..], "envs.key"), ("A=B", b"x", "envs.key"), ("BINARY", &[0xff, 0xfe], "envs.value")] {
+    for (key, value, field) in
+        [("", &b"x"[..], "envs.key"), ("A=B", b"x", "envs.key"), ("BINARY", &[0xff, 0xfe], "envs.value")]
+    {
         let envs = vec![KeyValue { key: key.to_owned(), value: value.to_vec() }];
-        let refused = try_create(&mut runtime, &sandbox, &config, &ContainerConfig { envs, ..container("bad", "true") }).await;
+        let refused =
+            try_create(&mut runtime, &sandbox, &config, &ContainerConfig { envs, ..container("bad", "true") }).await;
         let code = if field == "envs.key" { Code::InvalidArgument } else { Code::FailedPrecondition };
         assert_refused(refused, code, &["container bad", field]);
     }
@@ -227,7 +230,9 @@ async fn a_container_starts_in_its_working_directory() {
     let mut runtime = runtime().await;
     let config = pod("directories");
     let sandbox = run_pod(&mut runtime, &config).await;
-    for (name, working_dir, expected) in [("own", "/var/log", "/var/log"), ("image", "", "/home"), ("new", "/made/up", "/made/up")] {
+    for (name, working_dir, expected) in
+        [("own", "/var/log", "/var/log"), ("image", "", "/home"), ("new", "/made/up", "/made/up")]
+    {
         let wanted = ContainerConfig {
             working_dir: working_dir.to_owned(),
             command: strings(&["pwd"]),
@@ -246,7 +251,9 @@ async fn standard_input_and_terminal_are_as_asked() {
     let config = pod("terminals");
     let sandbox = run_pod(&mut runtime, &config).await;
     for (number, (stdin, stdin_once, tty)) in
-        [(false, false, false), (true, false, false), (true, true, false), (true, false, true), (false, false, true)].into_iter().enumerate()
+        [(false, false, false), (true, false, false), (true, true, false), (true, false, true), (false, false, true)]
+            .into_iter()
+            .enumerate()
     {
         let script = "if [ -t 1 ]; then echo terminal; else echo no terminal; fi; cat; echo end; sleep 86408";
         let wanted = ContainerConfig { stdin, stdin_once, tty, ..container(&format!("main-{number}"), script) };
@@ -280,7 +287,8 @@ async fn the_same_create_gives_the_same_container_and_another_one_is_refused() {
     ended(&mut runtime, &id).await;
     let refused = try_create(&mut runtime, &sandbox, &config, &wanted).await;
     assert_refused(refused, Code::AlreadyExists, &["container main", &id, "metadata.attempt"]);
-    let next = ContainerConfig { metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt: 1 }), ..wanted.clone() };
+    let next =
+        ContainerConfig { metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt: 1 }), ..wanted.clone() };
     assert_ne!(create(&mut runtime, &sandbox, &config, &next).await, id);
     runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
     assert_ne!(create(&mut runtime, &sandbox, &config, &wanted).await, id);
@@ -307,7 +315,8 @@ async fn lists_go_by_id_state_pod_and_labels_and_all_of_them_together() {
     let (one_config, two_config) = (pod("list-one"), pod("list-two"));
     let one = run_pod(&mut runtime, &one_config).await;
     let two = run_pod(&mut runtime, &two_config).await;
-    let labelled = |name: &str, labels: &[(&str, &str)]| ContainerConfig { labels: texts(labels), ..container(name, UNTIL_TERM) };
+    let labelled =
+        |name: &str, labels: &[(&str, &str)]| ContainerConfig { labels: texts(labels), ..container(name, UNTIL_TERM) };
     let shared = [("test", "container-lists")];
     let web = run_container(&mut runtime, &one, &one_config, &labelled("web", &[shared[0], ("app", "web")])).await;
     let db = create(&mut runtime, &one, &one_config, &labelled("db", &[shared[0], ("app", "db")])).await;
@@ -333,7 +342,8 @@ async fn lists_go_by_id_state_pod_and_labels_and_all_of_them_together() {
         (filter("no-such-id", None, "", &[]), &[]),
     ];
     for (filter, expected) in cases {
-        let found: HashSet<String> = list(&mut runtime, filter.clone()).await.into_iter().map(|container| container.id).collect();
+        let found: HashSet<String> =
+            list(&mut runtime, filter.clone()).await.into_iter().map(|container| container.id).collect();
         assert_eq!(found, expected.iter().map(|id| (*id).clone()).collect(), "{filter:?}");
     }
     remove_pod(&mut runtime, &one).await;
@@ -371,7 +381,11 @@ async fn a_volume_of_the_image_goes_with_its_container() {
     let (source, name) = (mount["Source"].as_str().unwrap(), mount["Name"].as_str().unwrap());
     assert_eq!(mount["Destination"], "/data");
     assert!(Path::new(source).exists());
-    assert_eq!(container_status(&mut runtime, &id).await.mounts, Vec::new(), "only mounts that were asked for are told");
+    assert_eq!(
+        container_status(&mut runtime, &id).await.mounts,
+        Vec::new(),
+        "only mounts that were asked for are told"
+    );
     runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
     assert!(!Path::new(source).exists());
     assert!(!docker(&["volume", "ls", "-q"]).contains(name));

@@ -34,10 +34,15 @@ async fn exit_codes_and_reasons_are_those_of_the_process() {
     let mut runtime = runtime().await;
     let config = pod("exits");
     let sandbox = run_pod(&mut runtime, &config).await;
-    for (number, (script, code, reason)) in
-        [("true", 0, "Completed"), ("exit 1", 1, "Error"), ("exit 255", 255, "Error"), ("kill -SEGV $$", 139, "Error"), ("kill -KILL $$", 137, "Error")]
-            .into_iter()
-            .enumerate()
+    for (number, (script, code, reason)) in [
+        ("true", 0, "Completed"),
+        ("exit 1", 1, "Error"),
+        ("exit 255", 255, "Error"),
+        ("kill -SEGV $$", 139, "Error"),
+        ("kill -KILL $$", 137, "Error"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         // In the pod's process namespace the shell is not process 1, which signals would not reach.
         let id = run_container(&mut runtime, &sandbox, &config, &container(&format!("main-{number}"), script)).await;
@@ -129,11 +134,8 @@ async fn a_stop_sends_the_signal_of_the_request_else_of_the_image_else_term() {
         ("request", "dockside.test/entrypoint:1", Signal::Sigquit, "QUIT"),
         ("realtime", BUSYBOX, Signal::Sigrtminplus3, "RTMIN+3"),
     ] {
-        let wanted = ContainerConfig {
-            image: of_image("", image).image,
-            stop_signal: signal.into(),
-            ..container(name, script)
-        };
+        let wanted =
+            ContainerConfig { image: of_image("", image).image, stop_signal: signal.into(), ..container(name, script) };
         let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
         eventually("the traps are set", async || logs(&id).contains("ready").then_some(())).await;
         let began = Instant::now();
@@ -159,7 +161,10 @@ async fn one_that_does_not_listen_is_killed_when_its_time_is_up() {
     let took = began.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&took), "{took:?}");
     let status = container_status(&mut runtime, &id).await;
-    assert_eq!((status.state(), status.exit_code, status.reason.as_str()), (ContainerState::ContainerExited, 137, "Error"));
+    assert_eq!(
+        (status.state(), status.exit_code, status.reason.as_str()),
+        (ContainerState::ContainerExited, 137, "Error")
+    );
     assert_eq!(logs(&id), "ready\nno");
     stop_container(&mut runtime, &id, 2).await;
     remove_pod(&mut runtime, &sandbox).await;
@@ -256,7 +261,9 @@ async fn after_a_stop_the_end_is_told_at_once() {
     let config = pod("at-once");
     let sandbox = run_pod(&mut runtime, &config).await;
     for number in 0..10 {
-        let id = run_container(&mut runtime, &sandbox, &config, &container(&format!("main-{number}"), "exec sleep 86410")).await;
+        let id =
+            run_container(&mut runtime, &sandbox, &config, &container(&format!("main-{number}"), "exec sleep 86410"))
+                .await;
         assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerRunning);
         stop_container(&mut runtime, &id, i64::from(number % 2)).await;
         assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerExited);

@@ -20,7 +20,10 @@ async fn a_pod_that_is_not_whole_is_refused_by_what_is_missing() {
     let cases: Vec<(Option<PodSandboxConfig>, &str)> = vec![
         (None, "config"),
         (Some(PodSandboxConfig::default()), "config.metadata"),
-        (Some(PodSandboxConfig { metadata: Some(PodSandboxMetadata::default()), ..Default::default() }), "metadata.name"),
+        (
+            Some(PodSandboxConfig { metadata: Some(PodSandboxMetadata::default()), ..Default::default() }),
+            "metadata.name",
+        ),
         (metadata(&|meta| meta.name.clear()), "metadata.name"),
         (metadata(&|meta| meta.namespace.clear()), "metadata.namespace"),
         (metadata(&|meta| meta.uid.clear()), "metadata.uid"),
@@ -53,8 +56,11 @@ async fn a_container_that_is_not_whole_is_refused_by_what_is_missing() {
         (Some(ContainerConfig { image: Some(ImageSpec::default()), ..container("x", "true") }), "image.image"),
     ];
     for (container, field) in cases {
-        let request =
-            CreateContainerRequest { pod_sandbox_id: sandbox.clone(), config: container, sandbox_config: Some(config.clone()) };
+        let request = CreateContainerRequest {
+            pod_sandbox_id: sandbox.clone(),
+            config: container,
+            sandbox_config: Some(config.clone()),
+        };
         assert_refused(runtime.create_container(request).await, Code::InvalidArgument, &[field]);
     }
     // The rest may be absent: the sandbox's configuration is known, and no word on Linux is no wish.
@@ -83,9 +89,17 @@ async fn empty_requests_are_answered_and_change_nothing() {
     assert_refused(runtime.run_pod_sandbox(RunPodSandboxRequest::default()).await, Code::InvalidArgument, &["config"]);
     runtime.stop_pod_sandbox(StopPodSandboxRequest::default()).await.unwrap();
     runtime.remove_pod_sandbox(RemovePodSandboxRequest::default()).await.unwrap();
-    assert_refused(runtime.pod_sandbox_status(PodSandboxStatusRequest::default()).await, Code::NotFound, &["pod sandbox"]);
+    assert_refused(
+        runtime.pod_sandbox_status(PodSandboxStatusRequest::default()).await,
+        Code::NotFound,
+        &["pod sandbox"],
+    );
     runtime.list_pod_sandbox(ListPodSandboxRequest { filter: Some(PodSandboxFilter::default()) }).await.unwrap();
-    assert_refused(runtime.create_container(CreateContainerRequest::default()).await, Code::InvalidArgument, &["config"]);
+    assert_refused(
+        runtime.create_container(CreateContainerRequest::default()).await,
+        Code::InvalidArgument,
+        &["config"],
+    );
     assert_refused(runtime.start_container(StartContainerRequest::default()).await, Code::NotFound, &["container"]);
     runtime.stop_container(StopContainerRequest { container_id: String::new(), timeout: -1 }).await.unwrap();
     runtime.remove_container(RemoveContainerRequest::default()).await.unwrap();
@@ -155,14 +169,17 @@ async fn the_handshake_is_the_one_a_kubelet_insists_on() {
     assert_eq!((version.version.as_str(), version.runtime_name.as_str()), ("0.1.0", "docker"));
     assert_eq!(version.runtime_version, docker(&["version", "-f", "{{.Server.Version}}"]));
     assert_eq!(version.runtime_api_version, "v1");
-    let driver = runtime.runtime_config(RuntimeConfigRequest {}).await.unwrap().into_inner().linux.unwrap().cgroup_driver();
+    let driver =
+        runtime.runtime_config(RuntimeConfigRequest {}).await.unwrap().into_inner().linux.unwrap().cgroup_driver();
     assert_eq!(driver.as_str_name().to_lowercase(), docker(&["info", "-f", "{{.CgroupDriver}}"]));
     let status = runtime.status(StatusRequest { verbose: true }).await.unwrap().into_inner();
     let conditions = status.status.unwrap().conditions;
-    let names: Vec<(&str, bool)> = conditions.iter().map(|condition| (condition.r#type.as_str(), condition.status)).collect();
+    let names: Vec<(&str, bool)> =
+        conditions.iter().map(|condition| (condition.r#type.as_str(), condition.status)).collect();
     assert_eq!(names, [("RuntimeReady", true), ("NetworkReady", true)]);
     for (key, text) in &status.info {
-        serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|error| panic!("{key} is no JSON ({error}): {text}"));
+        serde_json::from_str::<serde_json::Value>(text)
+            .unwrap_or_else(|error| panic!("{key} is no JSON ({error}): {text}"));
     }
     let features = status.features.unwrap();
     assert_eq!(features, RuntimeFeatures::default(), "Docker has none of these");
@@ -175,7 +192,8 @@ async fn a_message_that_is_too_large_is_refused_and_the_largest_works() {
         annotations: crate::pods::texts(&[("large", &"x".repeat(bytes))]),
         ..pod(name)
     };
-    let request = RunPodSandboxRequest { config: Some(with_annotation("too-large", 17 << 20)), runtime_handler: String::new() };
+    let request =
+        RunPodSandboxRequest { config: Some(with_annotation("too-large", 17 << 20)), runtime_handler: String::new() };
     let error = runtime.run_pod_sandbox(request).await.unwrap_err();
     assert_eq!(error.code(), Code::OutOfRange, "{error}");
     let mut runtime = crate::runtime().await;

@@ -48,8 +48,10 @@ fn docker_has_image(name: &str) -> bool {
 
 /// Waits until Dockside has noticed an image that was made behind its back.
 pub async fn noticed(images: &mut Images, name: &str) -> Image {
-    eventually(&format!("{name} is listed"), async || list(images, "").await.into_iter().find(|image| image.repo_tags.iter().any(|tag| tag == name)))
-        .await
+    eventually(&format!("{name} is listed"), async || {
+        list(images, "").await.into_iter().find(|image| image.repo_tags.iter().any(|tag| tag == name))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,14 +63,32 @@ async fn an_image_is_the_same_by_every_kind_of_name() {
     assert!(image.size > 1_000_000, "{}", image.size);
     let digits = image.id.strip_prefix("sha256:").unwrap();
     let short_with_algorithm = format!("sha256:{}", &digits[..12]);
-    let mut names: Vec<&str> =
-        vec!["docker.io/library/nginx:1.14", "docker.io/nginx:1.14", "library/nginx:1.14", &image.id, digits, &digits[..12], &short_with_algorithm];
+    let mut names: Vec<&str> = vec![
+        "docker.io/library/nginx:1.14",
+        "docker.io/nginx:1.14",
+        "library/nginx:1.14",
+        &image.id,
+        digits,
+        &digits[..12],
+        &short_with_algorithm,
+    ];
     names.extend(image.repo_tags.iter().chain(&image.repo_digests).map(String::as_str));
     for name in names {
         assert_eq!(status(&mut images, name).await.as_ref(), Some(&image), "{name}");
         assert_eq!(list(&mut images, name).await, [image.clone()], "{name}");
     }
-    for name in ["nginx", "nginx:1.15", "nginx:1.14x", "no.such/image", &"0".repeat(64), "sha256:00", "UPPER/case:1", "a b", "../x", "nginx@sha256:12"] {
+    for name in [
+        "nginx",
+        "nginx:1.15",
+        "nginx:1.14x",
+        "no.such/image",
+        &"0".repeat(64),
+        "sha256:00",
+        "UPPER/case:1",
+        "a b",
+        "../x",
+        "nginx@sha256:12",
+    ] {
         assert_eq!(status(&mut images, name).await, None, "{name}");
         assert_eq!(list(&mut images, name).await, [], "{name}");
     }
@@ -92,7 +112,9 @@ async fn the_list_has_every_image_once_and_the_pause_image_pinned() {
     let pinned: Vec<&Image> = all.iter().filter(|image| image.pinned).collect();
     assert_eq!(pinned.len(), 1);
     assert_eq!(pinned[0].repo_tags, ["dockside.io/pause:1"]);
-    assert!(!all.iter().any(|image| image.repo_tags.iter().chain(&image.repo_digests).any(|name| name.contains("<none>"))));
+    assert!(
+        !all.iter().any(|image| image.repo_tags.iter().chain(&image.repo_digests).any(|name| name.contains("<none>")))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +155,10 @@ async fn what_docker_does_behind_our_back_shows() {
     .await;
     assert_eq!(tags, [name, "dockside.test/behind:2"]);
     docker(&["rmi", "dockside.test/behind:2"]);
-    eventually("the second tag is gone", async || (status(&mut images, &image.id).await?.repo_tags.len() == 1).then_some(())).await;
+    eventually("the second tag is gone", async || {
+        (status(&mut images, &image.id).await?.repo_tags.len() == 1).then_some(())
+    })
+    .await;
     docker(&["rmi", name]);
     eventually("the image is gone", async || status(&mut images, &image.id).await.is_none().then_some(())).await;
     assert_eq!(list(&mut images, name).await, []);
@@ -240,7 +265,8 @@ async fn an_image_with_one_name_that_a_container_runs_from_stays() {
         let before = noticed(&mut images, &format!("{name}:1")).await;
         let config = pod(&name.replace('/', "-"));
         let sandbox = run_pod(&mut runtime, &config).await;
-        let wanted = ContainerConfig { command: vec!["sleep".to_owned(), "86411".to_owned()], ..of_image("main", &before.id) };
+        let wanted =
+            ContainerConfig { command: vec!["sleep".to_owned(), "86411".to_owned()], ..of_image("main", &before.id) };
         run_container(&mut runtime, &sandbox, &config, &wanted).await;
         assert_refused(remove(&mut images, &before.id).await, Code::FailedPrecondition, &[&before.id]);
         assert_eq!(status(&mut images, &before.id).await.unwrap().repo_tags.len(), tags, "{name}");
@@ -256,6 +282,10 @@ async fn the_file_system_of_images_is_one_that_can_be_looked_at() {
     assert_eq!(info.image_filesystems.len(), 1);
     let images_on = &info.image_filesystems[0];
     assert_eq!(images_on.fs_id.as_ref().unwrap().mountpoint, docker(&["info", "-f", "{{.DockerRootDir}}"]));
-    assert!(images_on.timestamp > 0 && images_on.used_bytes.unwrap().value > 1_000_000 && images_on.inodes_used.unwrap().value > 0);
+    assert!(
+        images_on.timestamp > 0
+            && images_on.used_bytes.unwrap().value > 1_000_000
+            && images_on.inodes_used.unwrap().value > 0
+    );
     assert_eq!(info.container_filesystems.len(), 1);
 }

@@ -30,7 +30,10 @@ fn mounted(name: &str, mounts: Vec<Mount>) -> ContainerConfig {
 /// The options and the optional fields of the mount at `path` in a process' mountinfo (proc(5)).
 fn mount_info(pid: u32, path: &str) -> (String, String) {
     let text = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
-    let line = text.lines().rfind(|line| line.split(' ').nth(4) == Some(path)).unwrap_or_else(|| panic!("no {path} in {text}"));
+    let line = text
+        .lines()
+        .rfind(|line| line.split(' ').nth(4) == Some(path))
+        .unwrap_or_else(|| panic!("no {path} in {text}"));
     let fields: Vec<&str> = line.split(' ').collect();
     let optional: Vec<&str> = fields[6..].iter().copied().take_while(|field| *field != "-").collect();
     (fields[5].to_owned(), optional.join(" "))
@@ -91,10 +94,13 @@ async fn mounts_travel_between_host_and_container_as_their_propagation_says() {
     let mut runtime = runtime().await;
     let config = pod("propagation");
     let sandbox = run_pod(&mut runtime, &config).await;
-    for (number, (propagation, optional, seen)) in
-        [(PropagationPrivate, "", false), (PropagationHostToContainer, "master:", true), (PropagationBidirectional, "shared:", true)]
-            .into_iter()
-            .enumerate()
+    for (number, (propagation, optional, seen)) in [
+        (PropagationPrivate, "", false),
+        (PropagationHostToContainer, "master:", true),
+        (PropagationBidirectional, "shared:", true),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let host = directory(&format!("propagation-{number}"));
         let path = host.to_str().unwrap();
@@ -102,7 +108,8 @@ async fn mounts_travel_between_host_and_container_as_their_propagation_says() {
         run("mount", &["--make-shared", path]);
         std::fs::create_dir_all(host.join("later")).unwrap();
         let mounts = vec![Mount { propagation: propagation.into(), ..bind(&host, "/mnt") }];
-        let id = run_container(&mut runtime, &sandbox, &config, &mounted(&format!("main-{number}"), mounts.clone())).await;
+        let id =
+            run_container(&mut runtime, &sandbox, &config, &mounted(&format!("main-{number}"), mounts.clone())).await;
         let (_, found) = mount_info(pid_of(&id), "/mnt");
         assert!(found.starts_with(optional) && found.is_empty() == optional.is_empty(), "{propagation:?}: {found:?}");
         run("mount", &["-t", "tmpfs", "none", host.join("later").to_str().unwrap()]);
@@ -155,7 +162,11 @@ async fn read_only_does_not_reach_mounts_below_unless_asked() {
         assert_eq!(container_status(&mut runtime, &id).await.mounts, [recursive.clone()]);
     } else {
         let refused = try_create(&mut runtime, &sandbox, &config, &mounted("recursive", vec![recursive.clone()])).await;
-        assert_refused(refused, Code::FailedPrecondition, &["container recursive", "mounts.recursive_read_only", "/mnt", "Docker 25"]);
+        assert_refused(
+            refused,
+            Code::FailedPrecondition,
+            &["container recursive", "mounts.recursive_read_only", "/mnt", "Docker 25"],
+        );
     }
     for (wrong, word) in [
         (Mount { readonly: false, ..recursive.clone() }, "readonly"),
@@ -179,13 +190,21 @@ async fn what_docker_cannot_do_for_a_mount_is_refused_by_its_name() {
     let image = Some(ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() });
     let mount = bind(&host, "/mnt");
     for (wrong, code, field) in [
-        (Mount { mount_options: vec!["noexec".to_owned()], ..mount.clone() }, Code::FailedPrecondition, "mounts.mount_options"),
+        (
+            Mount { mount_options: vec!["noexec".to_owned()], ..mount.clone() },
+            Code::FailedPrecondition,
+            "mounts.mount_options",
+        ),
         (Mount { uid_mappings: vec![mapping], ..mount.clone() }, Code::FailedPrecondition, "mounts.uidMappings"),
         (Mount { gid_mappings: vec![mapping], ..mount.clone() }, Code::FailedPrecondition, "Mappings"),
         (Mount { image, host_path: String::new(), ..mount.clone() }, Code::FailedPrecondition, "mounts.image"),
         (Mount { host_path: "relative".to_owned(), ..mount.clone() }, Code::InvalidArgument, "mounts.host_path"),
         (Mount { host_path: String::new(), ..mount.clone() }, Code::InvalidArgument, "mounts.host_path"),
-        (Mount { container_path: "relative".to_owned(), ..mount.clone() }, Code::InvalidArgument, "mounts.container_path"),
+        (
+            Mount { container_path: "relative".to_owned(), ..mount.clone() },
+            Code::InvalidArgument,
+            "mounts.container_path",
+        ),
         (Mount { container_path: String::new(), ..mount.clone() }, Code::InvalidArgument, "mounts.container_path"),
     ] {
         let refused = try_create(&mut runtime, &sandbox, &config, &mounted("wrong", vec![wrong])).await;

@@ -86,7 +86,9 @@ async fn each_namespace_is_chosen_by_itself_and_told_as_chosen() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
     for (number, (options, kind)) in
-        [(modes(Node, Container, Pod), "net"), (modes(Pod, Node, Pod), "pid"), (modes(Pod, Pod, Node), "ipc")].iter().enumerate()
+        [(modes(Node, Container, Pod), "net"), (modes(Pod, Node, Pod), "pid"), (modes(Pod, Pod, Node), "ipc")]
+            .iter()
+            .enumerate()
     {
         let config = with_modes(pod(&format!("one-of-the-nodes-{number}")), options.clone());
         let id = run_pod(&mut runtime, &config).await;
@@ -138,8 +140,11 @@ async fn processes_are_shared_as_each_container_asks() {
     let elsewhere_config = pod("processes-elsewhere");
     let elsewhere = run_pod(&mut runtime, &elsewhere_config).await;
     const FIELD: &str = "linux.security_context.namespace_options.target_id";
-    for (target, word) in [(own.as_str(), "another sandbox"), ("no-such-container", "does not exist"), ("", "does not exist")] {
-        let refused = try_create(&mut runtime, &elsewhere, &elsewhere_config, &with_pid("joined", Target, target)).await;
+    for (target, word) in
+        [(own.as_str(), "another sandbox"), ("no-such-container", "does not exist"), ("", "does not exist")]
+    {
+        let refused =
+            try_create(&mut runtime, &elsewhere, &elsewhere_config, &with_pid("joined", Target, target)).await;
         assert_refused(refused, Code::InvalidArgument, &[FIELD, word]);
     }
     stop_container(&mut runtime, &own, 0).await;
@@ -208,7 +213,11 @@ async fn the_pods_name_and_dns_are_seen_in_every_container_exactly_as_given() {
 async fn a_name_longer_than_linux_allows_is_refused_and_the_longest_works() {
     let mut runtime = runtime().await;
     let config = PodSandboxConfig { hostname: "x".repeat(65), ..pod("long-name") };
-    assert_refused(try_run(&mut runtime, &config).await, Code::InvalidArgument, &["default/long-name", "hostname", "64"]);
+    assert_refused(
+        try_run(&mut runtime, &config).await,
+        Code::InvalidArgument,
+        &["default/long-name", "hostname", "64"],
+    );
     let config = PodSandboxConfig { hostname: "x".repeat(64), ..pod("long-name") };
     let id = run_pod(&mut runtime, &config).await;
     let main = run_container(&mut runtime, &id, &config, &container("main", UNTIL_TERM)).await;
@@ -306,7 +315,9 @@ async fn a_user_namespace_for_one_pod_is_refused_by_its_field() {
     assert_eq!(told_modes(&mut runtime, &id).await.userns_options, Some(userns(Node)));
     assert_eq!(namespace(pid_of(&id), "user"), namespace("self", "user"));
     remove_pod(&mut runtime, &id).await;
-    for options in [modes(Container, Pod, Pod), modes(Target, Pod, Pod), modes(Pod, Target, Pod), modes(Pod, Pod, Container)] {
+    for options in
+        [modes(Container, Pod, Pod), modes(Target, Pod, Pod), modes(Pod, Target, Pod), modes(Pod, Pod, Container)]
+    {
         let refused = try_run(&mut runtime, &with_modes(pod("bad-modes"), options)).await;
         assert_refused(refused, Code::InvalidArgument, &["linux.security_context.namespace_options"]);
     }

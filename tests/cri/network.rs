@@ -82,11 +82,11 @@ async fn pods_reach_each_other_and_themselves() {
     run_container(&mut runtime, &server, &server_config, &nginx()).await;
     nginx_answers(SocketAddr::new(ip, 80)).await;
     let caller = run_container(&mut runtime, &client, &client_config, &container("main", UNTIL_TERM)).await;
-    assert!(inside(&caller, &format!("wget -qO- -T 10 http://{ip}/")).contains("Welcome to nginx!"));
+    assert!(inside(&caller, &format!("timeout 10 wget -qO- http://{ip}/")).contains("Welcome to nginx!"));
     // Containers of one pod are one host.
     let neighbour = run_container(&mut runtime, &server, &server_config, &container("near", UNTIL_TERM)).await;
     for name in ["localhost", "127.0.0.1", &ip.to_string()] {
-        assert!(inside(&neighbour, &format!("wget -qO- -T 10 http://{name}/")).contains("Welcome to nginx!"), "{name}");
+        assert!(inside(&neighbour, &format!("timeout 10 wget -qO- http://{name}/")).contains("Welcome to nginx!"), "{name}");
     }
     remove_pod(&mut runtime, &server).await;
     remove_pod(&mut runtime, &client).await;
@@ -105,7 +105,7 @@ async fn a_tcp_host_port_leads_to_the_pod_until_it_is_stopped() {
     let other_config = pod("tcp-port-client");
     let other = run_pod(&mut runtime, &other_config).await;
     let caller = run_container(&mut runtime, &other, &other_config, &container("main", UNTIL_TERM)).await;
-    assert!(inside(&caller, &format!("wget -qO- -T 10 http://{NODE_IP}:12080/")).contains("Welcome to nginx!"));
+    assert!(inside(&caller, &format!("timeout 10 wget -qO- http://{NODE_IP}:12080/")).contains("Welcome to nginx!"));
     runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.clone() }).await.unwrap();
     let error = http_get(at("127.0.0.1", 12080)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
@@ -193,7 +193,11 @@ async fn a_bandwidth_that_is_none_is_refused_by_its_annotation() {
     let annotations = texts(&[("kubernetes.io/ingress-bandwidth", "fast")]);
     let config = PodSandboxConfig { annotations, ..pod("bad-bandwidth") };
     let refused = try_run(&mut runtime, &config).await;
-    assert_refused(refused, Code::InvalidArgument, &["default/bad-bandwidth", "kubernetes.io/ingress-bandwidth", "fast"]);
+    assert_refused(
+        refused,
+        Code::InvalidArgument,
+        &["default/bad-bandwidth", "kubernetes.io/ingress-bandwidth", "fast"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -83,7 +83,8 @@ impl Wired {
         for own in ["cni/results", "state/sandboxes", "state/containers"] {
             left.extend(files(&self.node.dir.join(own)));
         }
-        let netns = format!("/run/netns/dockside-{}", dockside::state::key_of(&format!("k8s_POD_{pod}_default_uid-{pod}_0")));
+        let netns =
+            format!("/run/netns/dockside-{}", dockside::state::key_of(&format!("k8s_POD_{pod}_default_uid-{pod}_0")));
         left.extend(Path::new(&netns).exists().then_some(netns));
         left
     }
@@ -259,12 +260,17 @@ async fn without_a_network_only_pods_on_the_nodes_own_start_and_a_configuration_
     .await;
     let began = std::time::Instant::now();
     configure(&node, "10-late.conflist", &conflist("late", 6, &[]));
-    eventually("the network is ready", async || condition(&mut runtime, "NetworkReady").await.status.then_some(())).await;
+    eventually("the network is ready", async || condition(&mut runtime, "NetworkReady").await.status.then_some(()))
+        .await;
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "noticed only after {:?}", began.elapsed());
 
     // Docker drops what pods send each other unless a plugin lets it pass; that is said, and is no reason to stop.
     let network = condition(&mut runtime, "NetworkReady").await;
-    assert!(network.message.contains("`firewall`") && network.message.contains("10-late.conflist"), "{}", network.message);
+    assert!(
+        network.message.contains("`firewall`") && network.message.contains("10-late.conflist"),
+        "{}",
+        network.message
+    );
     eventually("a warning in the log", async || {
         node.log().lines().any(|line| line.contains("WARN") && line.contains("no `firewall` plugin")).then_some(())
     })

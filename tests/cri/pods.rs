@@ -319,7 +319,10 @@ async fn a_runtime_handler_is_honoured_and_told_and_an_unknown_one_refused() {
 async fn the_kubelets_cgroup_holds_the_whole_pod() {
     let mut runtime = runtime().await;
     let parent = KubeletCgroup::make("kubepods/burstable/podcri-test-cgroup");
-    let linux = LinuxPodSandboxConfig { cgroup_parent: "/kubepods/burstable/podcri-test-cgroup".to_owned(), ..Default::default() };
+    let linux = LinuxPodSandboxConfig {
+        cgroup_parent: "/kubepods/burstable/podcri-test-cgroup".to_owned(),
+        ..Default::default()
+    };
     let config = PodSandboxConfig { linux: Some(linux), ..pod("in-cgroup") };
     let id = run_pod(&mut runtime, &config).await;
     let main = run_container(&mut runtime, &id, &config, &container("main", UNTIL_TERM)).await;

@@ -197,7 +197,8 @@ impl Drop for LockedRegistry {
 /// The program that serves the box's own registry.
 fn registry_program() -> std::path::PathBuf {
     let running = std::fs::read_dir("/proc").unwrap().flatten().find(|entry| {
-        std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains("/run/box/registry.yaml"))
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("/run/box/registry.yaml"))
     });
     std::fs::read_link(running.expect("the box's registry runs").path().join("exe")).unwrap()
 }
@@ -214,12 +215,18 @@ async fn credentials_reach_the_registry_in_every_form_and_no_log() {
         ..Default::default()
     };
     let encoded = |text: &str| AuthConfig { auth: BASE64_STANDARD.encode(text), ..Default::default() };
-    let wrong = [None, Some(pair("user", "guess-7431")), Some(encoded("user:guess-7431")), Some(pair("stranger", "secret"))];
+    let wrong =
+        [None, Some(pair("user", "guess-7431")), Some(encoded("user:guess-7431")), Some(pair("stranger", "secret"))];
     for auth in wrong {
         let error = pull(&mut images, &name, auth).await.unwrap_err();
         assert!(!error.message().contains("RegistryUnavailable") && !error.message().contains("guess-7431"), "{error}");
         let told = error.message().to_lowercase();
-        assert!(told.contains("unauthorized") || told.contains("no basic auth credentials") || told.contains("authorization failed"), "{error}");
+        assert!(
+            told.contains("unauthorized")
+                || told.contains("no basic auth credentials")
+                || told.contains("authorization failed"),
+            "{error}"
+        );
         assert_eq!(status(&mut images, &name).await, None);
     }
     let with_server = AuthConfig { server_address: LOCKED.to_owned(), ..pair("user", "secret") };

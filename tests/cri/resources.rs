@@ -36,7 +36,8 @@ fn limits() -> LinuxContainerResources {
 
 /// Whether the box has the controllers of cgroup version 1.
 fn is_v1() -> bool {
-    Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() || Path::new("/sys/fs/cgroup/memory/tasks").exists()
+    Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists()
+        || Path::new("/sys/fs/cgroup/memory/tasks").exists()
 }
 
 /// A file of the container's cgroup; none where version 1 has no such controller.
@@ -67,7 +68,8 @@ fn assert_limits(id: &str, limits: &LinuxContainerResources) {
     assert_eq!(host["CpusetMems"], limits.cpuset_mems.as_str());
     let pid = pid_of(id);
     let seen: Vec<(&str, Option<String>, String)> = if is_v1() {
-        let of = |controller, file, expected: &dyn ToString| (file, v1_file(pid, controller, file), expected.to_string());
+        let of =
+            |controller, file, expected: &dyn ToString| (file, v1_file(pid, controller, file), expected.to_string());
         vec![
             of("cpu", "cpu.cfs_period_us", &limits.cpu_period),
             of("cpu", "cpu.cfs_quota_us", &limits.cpu_quota),
@@ -102,7 +104,11 @@ async fn limits_are_in_force_and_told() {
     let silent = LinuxContainerResources { memory_limit_in_bytes: 32 * MIB, ..Default::default() };
     let id = create(&mut runtime, &sandbox, &config, &limited("no-swap", silent)).await;
     assert_eq!(inspect(&id)["HostConfig"]["MemorySwap"], 32 * MIB);
-    let both = LinuxContainerResources { memory_limit_in_bytes: 32 * MIB, memory_swap_limit_in_bytes: 48 * MIB, ..Default::default() };
+    let both = LinuxContainerResources {
+        memory_limit_in_bytes: 32 * MIB,
+        memory_swap_limit_in_bytes: 48 * MIB,
+        ..Default::default()
+    };
     let id = create(&mut runtime, &sandbox, &config, &limited("swap", both)).await;
     assert_eq!(inspect(&id)["HostConfig"]["MemorySwap"], 48 * MIB);
     // The pause process never stands in the way of the containers.
@@ -144,7 +150,8 @@ async fn the_order_of_kills_is_the_requests_as_far_as_the_host_allows() {
     for (number, score) in [1000, 500, 2, -997].into_iter().enumerate() {
         let resources = LinuxContainerResources { oom_score_adj: score, ..Default::default() };
         let id = run_container(&mut runtime, &sandbox, &config, &limited(&format!("main-{number}"), resources)).await;
-        let seen: i64 = std::fs::read_to_string(format!("/proc/{}/oom_score_adj", pid_of(&id))).unwrap().trim().parse().unwrap();
+        let seen: i64 =
+            std::fs::read_to_string(format!("/proc/{}/oom_score_adj", pid_of(&id))).unwrap().trim().parse().unwrap();
         assert_eq!(seen, score.max(floor));
         let told = container_status(&mut runtime, &id).await.resources.unwrap().linux.unwrap();
         assert_eq!(told.oom_score_adj, score, "told as it was asked for");
@@ -169,7 +176,10 @@ async fn an_update_changes_what_it_names_and_nothing_else() {
     let id = run_container(&mut runtime, &sandbox, &config, &limited("main", limits())).await;
     let mut expected = limits();
     for (change, known) in [
-        (LinuxContainerResources { cpu_shares: 256, ..Default::default() }, LinuxContainerResources { cpu_shares: 256, ..expected.clone() }),
+        (
+            LinuxContainerResources { cpu_shares: 256, ..Default::default() },
+            LinuxContainerResources { cpu_shares: 256, ..expected.clone() },
+        ),
         (
             // Up and down, in the way of a resize in place.
             LinuxContainerResources {

@@ -32,7 +32,12 @@ fn strings(texts: &[&str]) -> Vec<String> {
 }
 
 /// Creates, starts and returns the container's process.
-async fn process(runtime: &mut Runtime, sandbox: &str, pod: &PodSandboxConfig, config: &ContainerConfig) -> (String, u32) {
+async fn process(
+    runtime: &mut Runtime,
+    sandbox: &str,
+    pod: &PodSandboxConfig,
+    config: &ContainerConfig,
+) -> (String, u32) {
     let id = run_container(runtime, sandbox, pod, config).await;
     let pid = pid_of(&id);
     (id, pid)
@@ -56,7 +61,8 @@ async fn the_user_is_the_requests_else_the_images() {
     let config = pod("users");
     let sandbox = run_pod(&mut runtime, &config).await;
     let user = |uid, gid| Security { run_as_user: uid, run_as_group: gid, ..Default::default() };
-    let named = |name: &str, gid| Security { run_as_username: name.to_owned(), run_as_group: gid, ..Default::default() };
+    let named =
+        |name: &str, gid| Security { run_as_username: name.to_owned(), run_as_group: gid, ..Default::default() };
     for (number, (image, security, expected)) in [
         (BUSYBOX, user(None, None), "0:0"),
         (BUSYBOX, user(id(1001), None), "1001:0"),
@@ -75,7 +81,8 @@ async fn the_user_is_the_requests_else_the_images() {
     .enumerate()
     {
         let case = format!("{image} {security:?}");
-        let wanted = ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
+        let wanted =
+            ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
         let (_, pid) = process(&mut runtime, &sandbox, &config, &wanted).await;
         let first = |field| proc_status(pid, field).split('\t').next().unwrap().to_owned();
         assert_eq!(format!("{}:{}", first("Uid"), first("Gid")), expected, "{case}");
@@ -113,7 +120,8 @@ async fn supplemental_groups_are_those_of_the_request_and_of_the_image() {
     .into_iter()
     .enumerate()
     {
-        let wanted = ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
+        let wanted =
+            ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
         let (container, _) = process(&mut runtime, &sandbox, &config, &wanted).await;
         let seen = inside(&container, "id -G");
         let mut seen: Vec<u32> = seen.split(' ').map(|group| group.parse().unwrap()).collect();
@@ -123,7 +131,11 @@ async fn supplemental_groups_are_those_of_the_request_and_of_the_image() {
     }
     let strict = Security { supplemental_groups_policy: SupplementalGroupsPolicy::Strict.into(), ..groups(&[1]) };
     let refused = try_create(&mut runtime, &sandbox, &config, &secured("strict", strict)).await;
-    assert_refused(refused, Code::FailedPrecondition, &["container strict", "linux.security_context.supplemental_groups_policy"]);
+    assert_refused(
+        refused,
+        Code::FailedPrecondition,
+        &["container strict", "linux.security_context.supplemental_groups_policy"],
+    );
     let refused = try_create(&mut runtime, &sandbox, &config, &secured("overflow", groups(&[1 << 32]))).await;
     assert_refused(refused, Code::InvalidArgument, &["linux.security_context.supplemental_groups"]);
     // So a client must not be told that the policy is obeyed.
@@ -168,7 +180,11 @@ async fn capabilities_are_added_and_dropped() {
     let ambient = Capability { add_ambient_capabilities: strings(&["NET_BIND_SERVICE"]), ..Default::default() };
     let refused = Security { capabilities: Some(ambient), ..Default::default() };
     let refused = try_create(&mut runtime, &sandbox, &config, &secured("ambient", refused)).await;
-    assert_refused(refused, Code::FailedPrecondition, &["linux.security_context.capabilities.add_ambient_capabilities"]);
+    assert_refused(
+        refused,
+        Code::FailedPrecondition,
+        &["linux.security_context.capabilities.add_ambient_capabilities"],
+    );
     remove_pod(&mut runtime, &sandbox).await;
 }
 
@@ -177,7 +193,9 @@ async fn the_root_file_system_is_writable_unless_asked_otherwise() {
     let mut runtime = runtime().await;
     let config = pod("rootfs");
     let sandbox = run_pod(&mut runtime, &config).await;
-    for (name, readonly_rootfs, expected) in [("writable", false, "Found"), ("read-only", true, "touch: /new: Read-only file system")] {
+    for (name, readonly_rootfs, expected) in
+        [("writable", false, "Found"), ("read-only", true, "touch: /new: Read-only file system")]
+    {
         let security = Security { readonly_rootfs, ..Default::default() };
         let script = "touch /new && test -e /new && echo Found";
         let wanted = ContainerConfig { command: strings(&["/bin/sh", "-c", script]), ..secured(name, security) };
@@ -198,8 +216,13 @@ async fn paths_are_masked_and_read_only_as_listed_and_none_when_the_lists_are_em
         readonly_paths: strings(readonly),
         ..Default::default()
     };
-    let (listed, _) =
-        process(&mut runtime, &sandbox, &config, &secured("listed", lists(&["/bin/ls", "/proc/kcore"], &["/tmp", "/proc/sys"]))).await;
+    let (listed, _) = process(
+        &mut runtime,
+        &sandbox,
+        &config,
+        &secured("listed", lists(&["/bin/ls", "/proc/kcore"], &["/tmp", "/proc/sys"])),
+    )
+    .await;
     assert_eq!(inside(&listed, "/bin/sh -c ls 2>&1; true"), "/bin/sh: ls: Permission denied");
     assert_eq!(inside(&listed, "touch /tmp/test 2>&1; true"), "touch: /tmp/test: Read-only file system");
     let mounts = inside(&listed, "cat /proc/self/mounts");
@@ -207,7 +230,8 @@ async fn paths_are_masked_and_read_only_as_listed_and_none_when_the_lists_are_em
     // Docker's own defaults must not come back where the lists are empty: procMount Unmasked sends them so.
     let (bare, _) = process(&mut runtime, &sandbox, &config, &secured("bare", lists(&[], &[]))).await;
     let mounts = inside(&bare, "cat /proc/self/mounts");
-    let over_proc: Vec<&str> = mounts.lines().filter(|line| line.split(' ').nth(1).is_some_and(|path| path.starts_with("/proc/"))).collect();
+    let over_proc: Vec<&str> =
+        mounts.lines().filter(|line| line.split(' ').nth(1).is_some_and(|path| path.starts_with("/proc/"))).collect();
     assert_eq!(over_proc, Vec::<&str>::new());
     remove_pod(&mut runtime, &sandbox).await;
 }
@@ -264,7 +288,11 @@ async fn system_calls_are_filtered_as_asked() {
     ] {
         let wanted = secured("refused", with(profile(Localhost, reference)));
         let refused = try_create(&mut runtime, &sandbox, &config, &wanted).await;
-        assert_refused(refused, Code::InvalidArgument, &["container refused", "linux.security_context.seccomp", reference, word]);
+        assert_refused(
+            refused,
+            Code::InvalidArgument,
+            &["container refused", "linux.security_context.seccomp", reference, word],
+        );
     }
     remove_pod(&mut runtime, &sandbox).await;
 }
@@ -315,7 +343,11 @@ async fn what_this_host_cannot_enforce_is_refused_by_its_name() {
         let old = |text: &str| Security { apparmor_profile: text.to_owned(), ..Default::default() };
         for (name, security) in [("new", with(profile(Localhost, "mine"))), ("old", old("localhost/mine"))] {
             let refused = try_create(&mut runtime, &sandbox, &config, &secured(name, security)).await;
-            assert_refused(refused, Code::FailedPrecondition, &[name, "linux.security_context.apparmor", "mine", "AppArmor"]);
+            assert_refused(
+                refused,
+                Code::FailedPrecondition,
+                &[name, "linux.security_context.apparmor", "mine", "AppArmor"],
+            );
         }
         for (name, kind) in [("default", RuntimeDefault), ("unconfined", Unconfined)] {
             create(&mut runtime, &sandbox, &config, &secured(name, with(profile(kind, "")))).await;

@@ -176,11 +176,7 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
 pub fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    assert!(
-        output.status.success(),
-        "{program} {args:?} failed: {text} {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{program} {args:?} failed: {text} {}", String::from_utf8_lossy(&output.stderr));
     text
 }
 
@@ -253,7 +249,12 @@ pub async fn start(runtime: &mut Runtime, id: &str) {
 }
 
 /// A running container in a pod.
-pub async fn run_container(runtime: &mut Runtime, sandbox: &str, pod: &PodSandboxConfig, config: &ContainerConfig) -> String {
+pub async fn run_container(
+    runtime: &mut Runtime,
+    sandbox: &str,
+    pod: &PodSandboxConfig,
+    config: &ContainerConfig,
+) -> String {
     let id = create(runtime, sandbox, pod, config).await;
     start(runtime, &id).await;
     id

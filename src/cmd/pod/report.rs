@@ -13,6 +13,8 @@ use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use parking_lot::Mutex;
 
+/// How long a step may take before there is a sign of life: what is faster would only flicker.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// How often the sign of life moves.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -66,13 +68,20 @@ impl Report {
         work: impl Future<Output = Result<T, E>>,
         told: impl FnOnce(&T) -> String,
     ) -> Result<T, E> {
-        let sign = self.live.as_ref().map(|live| live.add(sign_of_life(call, object)));
         let begin = Instant::now();
-        let result = work.await;
+        let mut work = std::pin::pin!(work);
+        let result = match tokio::time::timeout(PATIENCE, &mut work).await {
+            Ok(result) => result,
+            Err(_) => {
+                let sign = self.live.as_ref().map(|live| sign_of_life(live, call, object));
+                let result = work.await;
+                if let Some(sign) = sign {
+                    sign.finish_and_clear();
+                }
+                result
+            }
+        };
         let seconds = begin.elapsed().as_secs_f64();
-        if let Some(sign) = sign {
-            sign.finish_and_clear();
-        }
         let told = match &result {
             Ok(answer) => told(answer),
             Err(_) => format!("{object}: FAILED"),
@@ -82,14 +91,13 @@ impl Report {
     }
 }
 
-fn sign_of_life(call: &str, object: &str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
+fn sign_of_life(live: &MultiProgress, call: &str, object: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_elapsed(PATIENCE).with_prefix(call.to_owned());
+    let bar = live.add(bar.with_message(object.to_owned()));
     // The template is ours and has no error in it; with the default style the line would only look different.
     if let Ok(style) = ProgressStyle::with_template("  {prefix:<20}{elapsed:>10} {spinner} {msg}") {
         bar.set_style(style);
     }
-    bar.set_prefix(call.to_owned());
-    bar.set_message(object.to_owned());
     bar.enable_steady_tick(TICK);
     bar
 }

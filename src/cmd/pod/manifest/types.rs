@@ -24,6 +24,7 @@ pub struct Pod {
     pub spec: Spec,
 }
 
+/// Who a Pod is.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Metadata {
@@ -39,6 +40,7 @@ pub struct Metadata {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// What a Pod is made of.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Spec {
@@ -78,6 +80,7 @@ impl Spec {
     }
 }
 
+/// When a container that ended is started again.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub enum RestartPolicy {
     #[default]
@@ -86,6 +89,7 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// Whose resolver a Pod has.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub enum DnsPolicy {
     ClusterFirst,
@@ -94,6 +98,7 @@ pub enum DnsPolicy {
     None,
 }
 
+/// What a Pod adds to its resolver.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DnsConfig {
@@ -102,6 +107,7 @@ pub struct DnsConfig {
     pub options: Vec<DnsOption>,
 }
 
+/// An option of the resolver, such as `ndots`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DnsOption {
@@ -109,6 +115,7 @@ pub struct DnsOption {
     pub value: Option<String>,
 }
 
+/// A container, or an init container.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Container {
@@ -146,6 +153,7 @@ pub struct Container {
     pub hash: String,
 }
 
+/// When an image is pulled.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub enum PullPolicy {
     Always,
@@ -172,6 +180,7 @@ impl TerminationMessagePolicy {
     }
 }
 
+/// A variable; its value may refer to earlier ones.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnvVar {
@@ -180,6 +189,7 @@ pub struct EnvVar {
     pub value: String,
 }
 
+/// A port of a container. 0 as the host's port means none.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Port {
@@ -194,6 +204,7 @@ pub struct Port {
     pub protocol: Protocol,
 }
 
+/// What a port speaks.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
@@ -203,6 +214,7 @@ pub enum Protocol {
     Sctp,
 }
 
+/// What a container is promised, and what it may take at most.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
@@ -210,6 +222,7 @@ pub struct Resources {
     pub limits: ResourceList,
 }
 
+/// Processors and bytes.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResourceList {
@@ -217,6 +230,7 @@ pub struct ResourceList {
     pub memory: Option<Quantity>,
 }
 
+/// A directory or file that containers can mount.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Volume {
@@ -226,6 +240,7 @@ pub struct Volume {
     pub empty_dir: Option<EmptyDir>,
 }
 
+/// A path of this machine as a volume.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostPath {
@@ -249,6 +264,7 @@ pub enum HostPathKind {
     BlockDevice,
 }
 
+/// A directory that lives as long as its Pod.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct EmptyDir {
@@ -256,6 +272,7 @@ pub struct EmptyDir {
     pub size_limit: Option<Quantity>,
 }
 
+/// Where an emptyDir is.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub enum Medium {
     #[default]
@@ -264,6 +281,7 @@ pub enum Medium {
     Memory,
 }
 
+/// Where a container sees a volume.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct VolumeMount {
@@ -277,6 +295,7 @@ pub struct VolumeMount {
     pub sub_path: PathBuf,
 }
 
+/// Which way later mounts in a volume travel.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 pub enum Propagation {
     #[default]
@@ -285,6 +304,7 @@ pub enum Propagation {
     Bidirectional,
 }
 
+/// Privileges of all containers, and the group that volumes belong to.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct PodSecurityContext {
@@ -297,6 +317,7 @@ pub struct PodSecurityContext {
     pub app_armor_profile: Option<Profile>,
 }
 
+/// Privileges of one container; they win over the Pod's.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct SecurityContext {
@@ -314,6 +335,7 @@ pub struct SecurityContext {
     _proc_mount: Option<ProcMount>,
 }
 
+/// Differences to the default set.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Capabilities {
@@ -332,6 +354,7 @@ pub struct Profile {
     pub localhost_profile: String,
 }
 
+/// Where a profile comes from.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 pub enum ProfileKind {
     RuntimeDefault,
