@@ -66,7 +66,8 @@ fn after(known: &Process, details: &ContainerDetails) -> Process {
         // A client that connects later learns both times, even when the start was never seen.
         let known = if known.started_at() == 0 { known.started(parse_time(&state.started_at)) } else { known.clone() };
         return known.exited(Exit {
-            at: ended_at,
+            // Docker notes the start after the fact, so a process that was quick has ended before it.
+            at: ended_at.max(known.started_at()),
             code: state.exit_code,
             oom_killed: state.oom_killed,
             reason: String::new(),
@@ -126,6 +127,20 @@ mod tests {
         let process = after(&Process::Created, &details(state));
         assert_eq!(process.exit().unwrap().code, 3);
         assert_eq!(process.exit().unwrap().at - process.started_at(), 1_000_000_000);
+    }
+
+    #[test]
+    fn an_end_that_docker_dates_before_the_start_is_an_end() {
+        let state = ContainerState {
+            started_at: "2026-01-01T00:00:00.002Z".into(),
+            finished_at: "2026-01-01T00:00:00.001Z".into(),
+            ..Default::default()
+        };
+        let started = parse_time(&state.started_at);
+        for known in [Process::Created, Process::Running { started_at: started }] {
+            let process = after(&known, &details(state.clone()));
+            assert_eq!((process.started_at(), process.exit().map(|exit| exit.at)), (started, Some(started)));
+        }
     }
 
     #[test]

@@ -176,9 +176,9 @@ impl Watch {
     fn apply(self: &Arc<Self>, event: &Event) {
         let id = event.actor.id.as_str();
         match (event.kind.as_str(), event.action.as_str()) {
-            ("container", "start") => self.store.change_process(id, |process| process.started(event.time_ns)),
+            ("container", "start") => self.note_start(id),
             ("container", "oom") if self.store.knows(id) => self.note_out_of_memory(id),
-            ("container", "die") if self.store.knows(id) => self.learn_end(id.to_owned()),
+            ("container", "die") if self.store.knows(id) => self.learn(id.to_owned()),
             ("container", "destroy") => {
                 self.out_of_memory.lock().remove(id);
                 observe::gone(&self.store, id);
@@ -189,12 +189,23 @@ impl Watch {
         }
     }
 
-    /// Docker's event has the exit code but not whether memory was the cause, nor the exact time.
-    fn learn_end(self: &Arc<Self>, id: String) {
+    /// A start by a verb is told by that verb; one by a person's hand is looked up, as the event's own time can be
+    /// later than the end of a process that was quick.
+    fn note_start(self: &Arc<Self>, id: &str) {
+        let container = self.store.container(id).map(|c| (c.record.key.clone(), c.process.is_running()));
+        let sandbox = self.store.sandbox(id).map(|s| (s.record.key.clone(), s.process.is_running()));
+        let Some((key, false)) = container.or(sandbox) else { return };
+        if self.store.try_lock(&key).is_some() {
+            self.learn(id.to_owned());
+        }
+    }
+
+    /// An event has an exit code, but not the exact time, nor whether memory was the cause: Docker is asked.
+    fn learn(self: &Arc<Self>, id: String) {
         let watch = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(error) = observe::refresh(&watch.engine, &watch.store, &id).await {
-                tracing::warn!(container = id, %error, "could not learn how a container ended");
+                tracing::warn!(container = id, %error, "could not learn the state of a container");
             }
             if watch.out_of_memory.lock().contains(&id) {
                 watch.mark_out_of_memory(&id);

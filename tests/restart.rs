@@ -232,3 +232,31 @@ async fn a_client_that_goes_away_leaves_a_whole_pod_or_none() {
     }
     assert_eq!(leftovers(&node), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_and_starts_that_nobody_asked_for_are_seen() {
+    let _alone = ALONE.lock().await;
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let config = pod("events");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    // A process that ends before Docker has told of its start.
+    for attempt in 0..20 {
+        let mut quick = container("quick", "exit 3");
+        quick.metadata.as_mut().unwrap().attempt = attempt;
+        let id = run_container(&mut runtime, &sandbox, &config, &quick).await;
+        assert_eq!(ended(&mut runtime, &id).await.exit_code, 3);
+    }
+    let id = run_container(&mut runtime, &sandbox, &config, &container("main", UNTIL_TERM)).await;
+    docker(&["stop", &id]);
+    let first = ended(&mut runtime, &id).await;
+    docker(&["start", &id]);
+    let again = eventually("the container runs again", async || {
+        let status = container_status(&mut runtime, &id).await;
+        (status.state() == ContainerState::ContainerRunning).then_some(status)
+    })
+    .await;
+    assert!(again.started_at > first.finished_at);
+    remove_pod(&mut runtime, &sandbox).await;
+    assert_eq!(leftovers(&node), Vec::<String>::new());
+}

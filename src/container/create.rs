@@ -31,6 +31,9 @@ impl Containers {
     pub async fn create(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String, Error> {
         let meta = spec::check(&config)?;
         let sandbox = self.ready_sandbox(sandbox_id)?;
+        // Held so that the sandbox cannot be stopped or removed around a container it does not know of yet.
+        let _sandbox_guard = self.store.lock(&sandbox.record.key).await;
+        let sandbox = self.ready_sandbox(&sandbox.record.id)?;
         let facts = self.engine.facts()?;
         let pod = sandbox.record.config.metadata.clone().unwrap_or_default();
         let name = naming::container(meta, &pod);
@@ -88,7 +91,7 @@ impl Containers {
         }
     }
 
-    fn ready_sandbox(&self, id: &str) -> Result<std::sync::Arc<Sandbox>, Error> {
+    pub(super) fn ready_sandbox(&self, id: &str) -> Result<std::sync::Arc<Sandbox>, Error> {
         let sandbox = match self.store.resolve_sandbox(id) {
             Resolved::One(sandbox) => sandbox,
             Resolved::None => return Err(Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() }),

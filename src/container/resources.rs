@@ -76,7 +76,7 @@ pub(super) fn merge(known: &LinuxContainerResources, change: &LinuxContainerReso
             change.hugepage_limits.clone()
         },
         unified,
-        memory_swap_limit_in_bytes: number(change.memory_swap_limit_in_bytes, known.memory_swap_limit_in_bytes),
+        memory_swap_limit_in_bytes: memory_and_swap(change).unwrap_or(known.memory_swap_limit_in_bytes),
     }
 }
 
@@ -133,6 +133,8 @@ mod tests {
         let change = LinuxContainerResources { memory_limit_in_bytes: 20, ..Default::default() };
         let merged = merge(&known, &change);
         assert_eq!((merged.cpu_shares, merged.memory_limit_in_bytes), (512, 20));
+        // The limit on swap goes with the one on memory, so that is what is told.
+        assert_eq!(merged.memory_swap_limit_in_bytes, 20);
     }
 
     #[test]

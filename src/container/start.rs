@@ -18,6 +18,10 @@ impl Containers {
     /// with the reason `ContainerCannotRun` then.
     pub async fn start(&self, id: &str) -> Result<(), Error> {
         let container = self.existing(id)?;
+        // Held so that StopPodSandbox finds the container either not started or running.
+        let sandbox = self.ready_sandbox(&container.record.sandbox_id)?;
+        let _sandbox_guard = self.store.lock(&sandbox.record.key).await;
+        self.ready_sandbox(&sandbox.record.id)?;
         let _guard = self.store.lock(&container.record.key).await;
         let container = self.existing(&container.record.id)?;
         let id = container.record.id.as_str();

@@ -102,9 +102,6 @@ pub struct Event {
     pub action: String,
     #[serde(rename = "Actor", default)]
     pub actor: EventActor,
-    /// When it happened, in nanoseconds since 1970.
-    #[serde(rename = "timeNano", default)]
-    pub time_ns: i64,
 }
 
 /// The object an event is about.
