@@ -40,6 +40,8 @@ pub struct Images {
     index: RwLock<Index>,
     /// Refreshes run one after the other, so that an older listing never replaces a newer one.
     refreshing: Mutex<()>,
+    /// So do removals: two of one image at a time make Docker fail, or answer before the image is gone.
+    removing: Mutex<()>,
     /// Pulls are given up after this long without progress; zero for never.
     stall_limit: Duration,
     /// Another pause image than the built-in one.
@@ -49,7 +51,7 @@ pub struct Images {
 impl Images {
     /// `pause` names another sandbox image than the built-in one.
     pub fn new(engine: Engine, pause: Option<String>, stall_limit: Duration) -> Images {
-        Images { engine, index: RwLock::default(), refreshing: Mutex::default(), stall_limit, pause }
+        Images { engine, index: RwLock::default(), refreshing: Mutex::default(), removing: Mutex::default(), stall_limit, pause }
     }
 
     /// Brings the index up to date with Docker.
@@ -156,18 +158,24 @@ impl Images {
     /// # Errors
     /// When Docker cannot load or pull it.
     pub async fn ensure_pause(&self) -> Result<(), Error> {
+        if self.pause.is_none() {
+            return self.ensure_builtin_pause().await;
+        }
+        self.pull(self.pause_reference(), None).await.map(|_| ())
+    }
+
+    /// Loads the built-in pause image unless it is there, or another one is used: that one waits for the first pod,
+    /// as its registry may be slow.
+    ///
+    /// # Errors
+    /// When Docker cannot load it.
+    pub async fn ensure_builtin_pause(&self) -> Result<(), Error> {
         let reference = self.pause_reference();
-        match self.engine.inspect_image(reference).await {
-            Ok(_) => return Ok(()),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error.into()),
+        if self.pause.is_some() || self.engine.inspect_image(reference).await.is_ok() {
+            return Ok(());
         }
-        if self.pause.is_some() {
-            self.pull(reference, None).await?;
-        } else {
-            self.engine.load_image(reference, pause::archive()).await?;
-            tracing::info!(image = reference, "loaded the built-in pause image");
-        }
+        self.engine.load_image(reference, pause::archive()).await?;
+        tracing::info!(image = reference, "loaded the built-in pause image");
         Ok(self.refresh().await?)
     }
 }

@@ -150,7 +150,7 @@ impl Watch {
 
     /// Makes the index agree with Docker, and finishes with what was half-made.
     async fn reconcile(&self) -> Result<(), docker::Error> {
-        self.images.ensure_pause().await.unwrap_or_else(|error| {
+        self.images.ensure_builtin_pause().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the pause image is not ready; it is tried again with the first pod");
         });
         self.images.refresh().await?;

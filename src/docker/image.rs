@@ -114,8 +114,9 @@ impl Engine {
     /// # Errors
     /// [`Error::NotFound`] when there is no such image.
     pub async fn inspect_image(&self, reference: &str) -> Result<ImageDetails, Error> {
-        let path = format!("/images/{}/json", encode_reference(reference));
-        self.call("inspect image", reference, self.get_json(&path)).await
+        const DOING: &str = "inspect image";
+        let path = format!("/images/{}/json", encode_reference(DOING, reference)?);
+        self.call(DOING, reference, self.get_json(&path)).await
     }
 
     /// Starts to pull `repository:tag` or `repository@digest`. Dropping the stream cancels the pull in Docker.
@@ -165,10 +166,11 @@ impl Engine {
     /// # Errors
     /// [`Error::Conflict`] when a container uses it, [`Error::NotFound`] when it is gone.
     pub async fn remove_image(&self, reference: &str, force: bool) -> Result<(), Error> {
+        const DOING: &str = "remove image";
         let options = RemoveImageOptions { force, noprune: false, platforms: None };
-        let name = encode_reference(reference);
+        let name = encode_reference(DOING, reference)?;
         let request = self.api.remove_image(&name, Some(options), None);
-        self.call_within(REMOVE_LIMIT, "remove image", reference, request).await.map(|_| ())
+        self.call_within(REMOVE_LIMIT, DOING, reference, request).await.map(|_| ())
     }
 
     /// Loads a docker-archive.
@@ -183,9 +185,15 @@ impl Engine {
     }
 }
 
-/// A reference in a path keeps its slashes and colons; everything that could change the path is encoded.
-fn encode_reference(reference: &str) -> String {
-    reference.split('/').map(|part| encode(part).replace("%3A", ":").replace("%40", "@")).collect::<Vec<_>>().join("/")
+/// A reference in a path keeps its slashes and colons; everything that could change the path is encoded, and what is
+/// a step to another path is refused, as Docker refuses it elsewhere.
+fn encode_reference(doing: &'static str, reference: &str) -> Result<String, Error> {
+    let parts: Vec<&str> = reference.split('/').collect();
+    if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
+        let message = "invalid reference format".to_owned();
+        return Err(Error::Invalid { doing, object: reference.to_owned(), message });
+    }
+    Ok(parts.iter().map(|part| encode(part).replace("%3A", ":").replace("%40", "@")).collect::<Vec<_>>().join("/"))
 }
 
 #[cfg(test)]
@@ -194,8 +202,12 @@ mod tests {
 
     #[test]
     fn a_reference_keeps_its_shape_in_a_path_but_cannot_leave_it() {
-        assert_eq!(encode_reference("localhost:5000/a/b@sha256:12"), "localhost:5000/a/b@sha256:12");
-        assert_eq!(encode_reference("a?b#c d"), "a%3Fb%23c%20d");
+        let encoded = |reference| encode_reference("inspect image", reference).unwrap();
+        assert_eq!(encoded("localhost:5000/a/b@sha256:12"), "localhost:5000/a/b@sha256:12");
+        assert_eq!(encoded("a?b#c d"), "a%3Fb%23c%20d");
+        for elsewhere in ["../containers/x", "a/./b", "a//b", "/a", "a/"] {
+            assert!(matches!(encode_reference("inspect image", elsewhere), Err(Error::Invalid { .. })), "{elsewhere}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ impl Images {
         if reference.is_empty() {
             return Err(Error::invalid("image", "image.image", "is missing"));
         }
+        let _one_at_a_time = self.removing.lock().await;
         let id = match self.id_of(reference).await {
             Ok(id) => id,
             Err(Error::Docker(docker::Error::NotFound { .. } | docker::Error::Invalid { .. })) => return Ok(()),

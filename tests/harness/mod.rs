@@ -78,6 +78,7 @@ impl Node {
             .args(["--log-level", "debug"])
             .args(&flags)
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
