@@ -64,6 +64,10 @@ pub struct Config {
     pub image_pull_progress_deadline: Option<Duration>,
     /// Deadline of one short call to Docker. At least a second.
     pub runtime_request_timeout: Duration,
+    /// How large a file of Docker's own log of a container gets before it is rotated, as Docker writes sizes.
+    pub container_log_max_size: String,
+    /// How many such files Docker keeps, at least 2.
+    pub container_log_max_files: u32,
     /// A sentence for each setting that was given and has no effect here. The start warns of them.
     pub ignored: Vec<String>,
 }

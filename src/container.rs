@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 mod create;
+mod log;
 mod mounts;
 mod remove;
 mod resources;
@@ -13,39 +14,50 @@ mod spec;
 mod start;
 mod status;
 mod stop;
+mod undo;
 mod update;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use crate::docker::Engine;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::image::Images;
+use crate::logs::Logs;
 use crate::proto::ContainerConfig;
 use crate::state::Container;
 use crate::state::ContainerRecord;
+use crate::state::HalfMade;
 use crate::state::Resolved;
 use crate::state::Store;
 
+pub use self::log::DockerLog;
 pub use self::mounts::has_recursive_read_only;
+pub use self::undo::Outcome;
+pub use self::undo::runs_already;
 
 /// What the verbs on containers work with.
 pub struct Containers {
     engine: Engine,
     store: Arc<Store>,
     images: Arc<Images>,
-    /// Containers that were begun and neither finished nor undone, by key.
-    half_made: Mutex<HashMap<String, ContainerRecord>>,
+    logs: Arc<Logs>,
+    docker_log: DockerLog,
+    half_made: HalfMade<ContainerRecord>,
 }
 
 impl Containers {
     /// `half_made` is what an earlier process left.
-    pub fn new(engine: Engine, store: Arc<Store>, images: Arc<Images>, half_made: Vec<ContainerRecord>) -> Containers {
-        let half_made = half_made.into_iter().map(|record| (record.key.clone(), record)).collect();
-        Containers { engine, store, images, half_made: Mutex::new(half_made) }
+    pub fn new(
+        engine: Engine,
+        store: Arc<Store>,
+        images: Arc<Images>,
+        logs: Arc<Logs>,
+        docker_log: DockerLog,
+        half_made: Vec<ContainerRecord>,
+    ) -> Containers {
+        let half_made = HalfMade::new(half_made.into_iter().map(|record| (record.key.clone(), record)));
+        Containers { engine, store, images, logs, docker_log, half_made }
     }
 
     /// The container that `id`, or its beginning, stands for; `None` when there is none.

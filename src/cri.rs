@@ -38,6 +38,8 @@ pub use self::socket::Socket;
 const MESSAGE_LIMIT: usize = 16 << 20;
 /// How long a stop waits for verbs that are at work. What is not done by then is undone at the next start.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// How long answers may take to reach their clients after that.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 /// What both services answer from.
 pub struct Service {
@@ -99,6 +101,7 @@ pub async fn serve(
     let connections =
         connections.map(|connection| connection.inspect_err(|error| tracing::warn!(%error, "could not accept")));
     let serving = Server::builder().layer(log::LogLayer).add_service(runtime).add_service(images);
+    // Connections stay open while their verbs are at work, so that clients get their answers.
     let drained = async {
         shutdown.cancelled().await;
         service.jobs.close();
@@ -106,8 +109,17 @@ pub async fn serve(
             tracing::warn!(verbs = service.jobs.len(), "stopping with work unfinished; it is undone at the next start");
         }
     };
+    let served = serving.serve_with_incoming_shutdown(connections, shutdown.cancelled());
+    let (mut served, mut drained) = (std::pin::pin!(served), std::pin::pin!(drained));
     tokio::select! {
-        served = serving.serve_with_incoming(connections) => served,
-        () = drained => Ok(()),
+        served = &mut served => {
+            if shutdown.is_cancelled() {
+                drained.await;
+            }
+            return served;
+        }
+        () = &mut drained => {}
     }
+    // The answers of the last verbs are on their way; a client that keeps its connection open is not waited for.
+    tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 pub use self::container::ContainerDetails;
 pub use self::container::ContainerEntry;
 pub use self::container::ContainerState;
+pub use self::container::parse_time;
 pub use self::error::Error;
 pub use self::image::Credentials;
 pub use self::image::ImageDetails;
@@ -85,7 +86,7 @@ impl Engine {
             LinkState::Joining(_) => {
                 Err(self.unreachable("Docker came back, and the state of its containers is being learnt"))
             }
-            LinkState::Down(reason) => Err(self.unreachable(&reason)),
+            LinkState::Suspect(reason) | LinkState::Down(reason) => Err(self.unreachable(&reason)),
         }
     }
 
@@ -144,6 +145,7 @@ pub(crate) mod testing {
             version: "20.10.24".to_owned(),
             api: ApiVersion::v1(minor),
             root_dir: "/var/lib/docker".into(),
+            image_dir: "/var/lib/docker".into(),
             cgroup_driver: CgroupDriver::Cgroupfs,
             cgroup_version: 1,
             runtimes: vec!["runc".to_owned()],

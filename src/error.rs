@@ -12,6 +12,7 @@ use tonic::Status;
 
 use crate::cni;
 use crate::docker;
+use crate::logs;
 use crate::state;
 
 /// The error of every verb.
@@ -36,6 +37,8 @@ pub enum Error {
     Docker(#[from] docker::Error),
     #[error(transparent)]
     Cni(#[from] cni::Error),
+    #[error(transparent)]
+    Logs(#[from] logs::Error),
     #[error(transparent)]
     State(#[from] state::Error),
     #[error("could not {doing} {}: {source}", path.display())]
@@ -110,7 +113,8 @@ impl Error {
             },
             // The kubelet matches RegistryUnavailable by its text, and only when the code is Unknown.
             Error::RegistryUnavailable(_) | Error::Cni(_) => Code::Unknown,
-            Error::State(_) | Error::Io { .. } => Code::Internal,
+            Error::State(state::Error::NotTrueYet) => Code::Unavailable,
+            Error::State(_) | Error::Io { .. } | Error::Logs(_) => Code::Internal,
             Error::Several(errors) => errors.first().map_or(Code::Unknown, Error::code),
         }
     }

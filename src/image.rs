@@ -12,6 +12,7 @@ mod remove;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
@@ -51,7 +52,14 @@ pub struct Images {
 impl Images {
     /// `pause` names another sandbox image than the built-in one.
     pub fn new(engine: Engine, pause: Option<String>, stall_limit: Duration) -> Images {
-        Images { engine, index: RwLock::default(), refreshing: Mutex::default(), removing: Mutex::default(), stall_limit, pause }
+        Images {
+            engine,
+            index: RwLock::default(),
+            refreshing: Mutex::default(),
+            removing: Mutex::default(),
+            stall_limit,
+            pause,
+        }
     }
 
     /// Brings the index up to date with Docker.
@@ -137,7 +145,7 @@ impl Images {
     /// has ever answered its usual directory is told: a kubelet asks this when it connects, and ends if it fails.
     pub fn filesystem(&self) -> FilesystemUsage {
         let facts = self.engine.link().facts();
-        let root = facts.map_or_else(|| PathBuf::from(USUAL_ROOT), |facts| facts.root_dir.clone());
+        let root = facts.map_or_else(|| PathBuf::from(USUAL_ROOT), |facts| facts.image_dir.clone());
         let used = self.index.read().all().map(|image| image.message.size).sum();
         let inodes = statvfs(&root).ok().map(|fs| fs.files().saturating_sub(fs.files_free()));
         FilesystemUsage {
@@ -151,6 +159,20 @@ impl Images {
     /// The name of the pause image.
     pub fn pause_reference(&self) -> &str {
         self.pause.as_deref().unwrap_or(pause::REFERENCE)
+    }
+
+    /// The name to create pause containers from. That of the built-in image is only trusted while it means the image
+    /// we know: whoever else it is given to would be in every pod.
+    ///
+    /// # Errors
+    /// When the built-in image has to be loaded, and Docker cannot do it.
+    pub async fn pause_image(&self) -> Result<&str, Error> {
+        let known =
+            |images: &Images| images.index.read().find(pause::REFERENCE).is_some_and(|i| is_builtin_pause(&i.id));
+        if self.pause.is_none() && !known(self) {
+            self.ensure_builtin_pause().await?;
+        }
+        Ok(self.pause_reference())
     }
 
     /// Makes sure that the pause image is there: the built-in one is loaded, another one pulled.
@@ -170,14 +192,32 @@ impl Images {
     /// # Errors
     /// When Docker cannot load it.
     pub async fn ensure_builtin_pause(&self) -> Result<(), Error> {
-        let reference = self.pause_reference();
-        if self.pause.is_some() || self.engine.inspect_image(reference).await.is_ok() {
+        if self.pause.is_some() {
             return Ok(());
         }
-        self.engine.load_image(reference, pause::archive()).await?;
-        tracing::info!(image = reference, "loaded the built-in pause image");
+        match self.engine.inspect_image(pause::REFERENCE).await {
+            Ok(found) if is_builtin_pause(&found.id) => return Ok(self.refresh().await?),
+            Ok(found) => {
+                tracing::warn!(
+                    image = pause::REFERENCE,
+                    id = found.id,
+                    "another image has the pause image's name; taking it back"
+                );
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.engine.load_image(pause::REFERENCE, pause::archive()).await?;
+        tracing::info!(image = pause::REFERENCE, "loaded the built-in pause image");
         Ok(self.refresh().await?)
     }
+}
+
+/// Whether this id is that of the built-in pause image: graph drivers take the configuration's digest for it,
+/// containerd's image store the manifest's.
+fn is_builtin_pause(id: &str) -> bool {
+    static IDS: OnceLock<[String; 2]> = OnceLock::new();
+    IDS.get_or_init(|| [pause::config_digest(), pause::manifest_digest()]).iter().any(|ours| ours == id)
 }
 
 /// What a person who looks closer wants to know, as JSON.

@@ -3,7 +3,7 @@
 //! The rooms of the house, and who calls whom:
 //!
 //! ```text
-//! kubelet --> cri --> pod | container | image --> docker | cni | state
+//! kubelet --> cri --> pod | container | image | logs --> docker | cni | state
 //! docker events --> watch --> state --> cri (List*, *Status answer from memory)
 //! ```
 
@@ -15,6 +15,7 @@ pub mod cri;
 pub mod docker;
 pub mod error;
 pub mod image;
+pub mod logs;
 pub mod naming;
 pub mod observe;
 pub mod pod;

@@ -1,6 +1,7 @@
 //! The binary `dockside`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::Subcommand;
@@ -54,5 +55,8 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     // The runtime cannot be built only where threads or epoll are refused, and then nothing else works either.
     #[allow(clippy::expect_used)]
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("start the async runtime");
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A thread that waits for a dead file system must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
 }

@@ -13,6 +13,8 @@ use crate::proto::PodSandboxMetadata;
 pub const TYPE: &str = "io.kubernetes.docker.type";
 pub const TYPE_SANDBOX: &str = "podsandbox";
 pub const TYPE_CONTAINER: &str = "container";
+/// Pause containers, and they alone, have names that begin like this; no container may be called `POD`.
+pub const SANDBOX_PREFIX: &str = "k8s_POD_";
 /// On a container: its sandbox's id.
 const SANDBOX_ID: &str = "io.kubernetes.sandbox.id";
 /// On a container: the absolute path of its CRI log.
@@ -24,7 +26,7 @@ const ANNOTATION_PREFIX: &str = "annotation.";
 
 /// The name of a pod's pause container.
 pub fn sandbox(pod: &PodSandboxMetadata) -> String {
-    format!("k8s_POD_{}_{}_{}_{}", pod.name, pod.namespace, pod.uid, pod.attempt)
+    format!("{SANDBOX_PREFIX}{}_{}_{}_{}", pod.name, pod.namespace, pod.uid, pod.attempt)
 }
 
 /// The name of a container in a pod.

@@ -1,11 +1,16 @@
 //! Asks Docker what became of a process, and tells the store. Verbs use it after they changed something, and
 //! `watch` when Docker says that something changed.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use jiff::Timestamp;
 
 use crate::docker;
 use crate::docker::ContainerDetails;
 use crate::docker::Engine;
+use crate::docker::parse_time;
+use crate::logs::Logs;
 use crate::state::Exit;
 use crate::state::Process;
 use crate::state::Store;
@@ -18,31 +23,57 @@ pub fn now_ns() -> i64 {
     i64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
 }
 
-/// Docker's RFC 3339 time in nanoseconds since 1970; 0 for "never", which Docker writes as the year 1.
-pub fn parse_time(text: &str) -> i64 {
-    text.parse::<Timestamp>().ok().and_then(|t| i64::try_from(t.as_nanosecond()).ok()).map_or(0, |ns| ns.max(0))
-}
-
-/// Learns the state of container or sandbox `id` from Docker and stores it.
+/// Learns the state of container or sandbox `id` from Docker and stores it. An end is not stored before the container's
+/// log is complete: Docker says that a container does not run only after it has closed its own.
 ///
 /// # Errors
 /// [`docker::Error::Unavailable`] when Docker does not answer; a container that is gone is a state, not an error.
-pub async fn refresh(engine: &Engine, store: &Store, id: &str) -> Result<(), docker::Error> {
+pub async fn refresh(engine: &Engine, store: &Store, logs: &Logs, id: &str) -> Result<(), docker::Error> {
     match engine.inspect_container(id).await {
         Ok(details) => {
-            store.change_process(id, |known| after(known, &details));
+            let known = store.container(id).map(|container| container.process.clone()).unwrap_or_default();
+            if after(&known, &details).exit().is_some() {
+                logs.finish(id).await;
+            }
+            if has_lost_network(store, &details) {
+                store.change_process(id, |known| known.exited(network_lost()));
+            } else {
+                store.change_process(id, |known| after(known, &details));
+            }
             Ok(())
         }
         Err(error) if error.is_not_found() => {
-            gone(store, id);
+            gone(store, logs, id).await;
             Ok(())
         }
         Err(error) => Err(error),
     }
 }
 
+/// Whether this is a pause container that somebody started again: it runs in a new network namespace, where the pod's
+/// interface is not.
+fn has_lost_network(store: &Store, details: &ContainerDetails) -> bool {
+    let pinned = store.sandbox(&details.id).and_then(|sandbox| sandbox.record.netns.clone());
+    let Some(pinned) = pinned.filter(|_| details.state.running) else { return false };
+    let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let current = identity(Path::new(&format!("/proc/{}/ns/net", details.state.pid)));
+    current.is_some() && current != identity(&pinned)
+}
+
+fn network_lost() -> Exit {
+    Exit {
+        at: now_ns(),
+        code: 0,
+        oom_killed: false,
+        reason: "NetworkLost".to_owned(),
+        message: "the pause container was started again by somebody else, without the pod's network".to_owned(),
+    }
+}
+
 /// Stores that the container `id` does not exist in Docker any more. Its record stays until a client removes it.
-pub fn gone(store: &Store, id: &str) {
+pub async fn gone(store: &Store, logs: &Logs, id: &str) {
+    // What Docker wrote can be read to its end: the files are held open.
+    logs.finish(id).await;
     store.change_process(id, |known| match known {
         Process::Exited { .. } => known.clone(),
         _ => known.exited(Exit {

@@ -12,10 +12,7 @@ mod spec;
 mod status;
 mod stop;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use parking_lot::Mutex;
 
 use crate::cni::Cni;
 use crate::container::Containers;
@@ -24,9 +21,8 @@ use crate::docker::Facts;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::image::Images;
-use crate::proto::NamespaceMode;
-use crate::proto::NamespaceOption;
 use crate::proto::PodSandboxConfig;
+use crate::state::HalfMade;
 use crate::state::Resolved;
 use crate::state::Sandbox;
 use crate::state::SandboxRecord;
@@ -39,9 +35,7 @@ pub struct Pods {
     cni: Arc<Cni>,
     images: Arc<Images>,
     containers: Arc<Containers>,
-    /// Sandboxes that were begun and neither finished nor undone, by key: the process was killed, or Docker went
-    /// away in the middle.
-    half_made: Mutex<HashMap<String, SandboxRecord>>,
+    half_made: HalfMade<SandboxRecord>,
 }
 
 impl Pods {
@@ -54,8 +48,8 @@ impl Pods {
         containers: Arc<Containers>,
         half_made: Vec<SandboxRecord>,
     ) -> Pods {
-        let half_made = half_made.into_iter().map(|record| (record.key.clone(), record)).collect();
-        Pods { engine, store, cni, images, containers, half_made: Mutex::new(half_made) }
+        let half_made = HalfMade::new(half_made.into_iter().map(|record| (record.key.clone(), record)));
+        Pods { engine, store, cni, images, containers, half_made }
     }
 
     /// What Docker can do; refused while it is away, so that a client knows at once.
@@ -71,21 +65,6 @@ impl Pods {
             Resolved::Ambiguous => Err(Error::Ambiguous { kind: Kind::Sandbox, id: id.to_owned() }),
         }
     }
-}
-
-/// The namespaces a pod asked for; absent means that all belong to the pod.
-pub fn namespaces(config: &PodSandboxConfig) -> NamespaceOption {
-    config
-        .linux
-        .as_ref()
-        .and_then(|linux| linux.security_context.as_ref())
-        .and_then(|security| security.namespace_options.clone())
-        .unwrap_or_default()
-}
-
-/// Whether the pod is on the node's network.
-pub fn is_host_network(config: &PodSandboxConfig) -> bool {
-    namespaces(config).network() == NamespaceMode::Node
 }
 
 /// How messages name a pod: `pod namespace/name`.

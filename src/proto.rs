@@ -25,6 +25,19 @@ pub const RUNTIME_API_VERSION: &str = "v1";
 /// it with the published interface.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/cri.bin"));
 
+impl PodSandboxConfig {
+    /// The namespaces the pod asked for; absent means that all belong to the pod.
+    pub fn namespaces(&self) -> NamespaceOption {
+        let security = self.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+        security.and_then(|security| security.namespace_options.clone()).unwrap_or_default()
+    }
+
+    /// Whether the pod is on the node's network.
+    pub fn is_host_network(&self) -> bool {
+        self.namespaces().network() == NamespaceMode::Node
+    }
+}
+
 /// Shows who logs in where, never with what.
 impl fmt::Debug for AuthConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,12 +8,14 @@
 //! This room knows nothing of gRPC servers or of Docker.
 
 mod disk;
+mod half;
 mod locks;
 mod process;
 mod record;
 mod store;
 
 pub use self::disk::Error;
+pub use self::half::HalfMade;
 pub use self::locks::Guard;
 pub use self::process::Exit;
 pub use self::process::Process;
@@ -24,6 +26,7 @@ pub use self::record::SandboxRecord;
 pub use self::record::VERSION;
 pub use self::record::key_of;
 pub use self::store::Container;
+pub use self::store::HalfMadeAtStart;
 pub use self::store::Resolved;
 pub use self::store::Sandbox;
 pub use self::store::Store;

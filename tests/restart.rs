@@ -66,7 +66,7 @@ async fn a_restart_changes_nothing_for_pods_and_forgets_none() {
     assert_eq!(container_status(&mut runtime, &running).await.exit_code, 0);
     remove_pod(&mut runtime, &sandbox).await;
     remove_pod(&mut runtime, &stopped).await;
-    assert_eq!(leftovers(&node), Vec::<String>::new());
+    nothing_left(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +96,7 @@ async fn what_happened_while_dockside_was_down_is_told() {
     })
     .await;
     remove_pod(&mut runtime, &sandbox).await;
-    assert_eq!(leftovers(&node), Vec::<String>::new());
+    nothing_left(&node).await;
 }
 
 /// SIGKILL at random points of many pod starts: afterwards, removing what is listed leaves nothing at all.
@@ -132,7 +132,7 @@ async fn sigkill_at_any_point_of_a_pod_start_leaves_nothing_behind() {
         remove_pod(&mut runtime, &sandbox.id).await;
     }
     assert!(containers(&mut runtime).await.is_empty());
-    assert_eq!(leftovers(&node), Vec::<String>::new());
+    nothing_left(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +169,7 @@ async fn a_docker_that_goes_away_is_told_and_its_return_noticed() {
     remove_pod(&mut runtime, &sandbox).await;
     let again = run_pod(&mut runtime, &config).await;
     remove_pod(&mut runtime, &again).await;
-    assert_eq!(leftovers(&node), Vec::<String>::new());
+    nothing_left(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -230,7 +230,7 @@ async fn a_client_that_goes_away_leaves_a_whole_pod_or_none() {
         assert_eq!(sandboxes(&mut runtime).await.len(), 1);
         remove_pod(&mut runtime, &sandbox).await;
     }
-    assert_eq!(leftovers(&node), Vec::<String>::new());
+    nothing_left(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,5 +258,95 @@ async fn ends_and_starts_that_nobody_asked_for_are_seen() {
     .await;
     assert!(again.started_at > first.finished_at);
     remove_pod(&mut runtime, &sandbox).await;
-    assert_eq!(leftovers(&node), Vec::<String>::new());
+    nothing_left(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_a_verb_come_to_its_end() {
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&[]).await;
+    let config = pod("last");
+    let mut runtime = node.runtime().await;
+    let begun = config.clone();
+    let call = tokio::spawn(async move { run_pod(&mut runtime, &begun).await });
+    eventually("the pause container is being made", async || {
+        docker(&["ps", "-a", "--format", "{{.Names}}"]).contains("k8s_POD_last").then_some(())
+    })
+    .await;
+    assert!(node.terminate().await.success());
+    let sandbox = call.await.expect("the client gets its answer");
+    node.spawn();
+    node.wait_ready().await;
+    let mut runtime = node.runtime().await;
+    assert_eq!(pod_status(&mut runtime, &sandbox).await.state(), PodSandboxState::SandboxReady);
+    remove_pod(&mut runtime, &sandbox).await;
+    nothing_left(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_container_that_was_restarted_by_hand_is_not_ready() {
+    let _alone = ALONE.lock().await;
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let sandbox = run_pod(&mut runtime, &pod("again")).await;
+    docker(&["restart", "-t", "1", &sandbox]);
+    eventually("the sandbox without a network is not ready", async || {
+        (pod_status(&mut runtime, &sandbox).await.state() == PodSandboxState::SandboxNotready).then_some(())
+    })
+    .await;
+    remove_pod(&mut runtime, &sandbox).await;
+    nothing_left(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_costs_its_pod_which_can_be_made_anew() {
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let config = pod("damaged");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    run_container(&mut runtime, &sandbox, &config, &container("main", UNTIL_TERM)).await;
+    node.kill();
+    for entry in std::fs::read_dir(node.dir.join("state/sandboxes")).unwrap() {
+        std::fs::write(entry.unwrap().path(), "{\"version\": 1, \"key").unwrap();
+    }
+    node.spawn();
+    node.wait_ready().await;
+    runtime = node.runtime().await;
+    let again = eventually("the same pod can be made again", async || {
+        let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
+        Some(runtime.run_pod_sandbox(request).await.ok()?.into_inner().pod_sandbox_id)
+    })
+    .await;
+    assert_ne!(again, sandbox);
+    remove_pod(&mut runtime, &again).await;
+    for entry in std::fs::read_dir(node.dir.join("state/sandboxes")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(path.extension().unwrap(), "damaged");
+        std::fs::remove_file(path).unwrap();
+    }
+    nothing_left(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pause_images_name_is_not_trusted() {
+    let _alone = ALONE.lock().await;
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    docker(&["tag", BUSYBOX, "dockside.io/pause:1"]);
+    let id = docker(&["image", "inspect", "-f", "{{.Id}}", BUSYBOX]);
+    let mut images = node.images().await;
+    eventually("the new meaning of the name is seen", async || {
+        let image = Some(ImageSpec { image: "dockside.io/pause:1".to_owned(), ..Default::default() });
+        let status = images.image_status(ImageStatusRequest { image, verbose: false }).await.unwrap().into_inner();
+        (status.image?.id == id).then_some(())
+    })
+    .await;
+    let sandbox = run_pod(&mut runtime, &pod("trusting")).await;
+    assert_eq!(docker(&["inspect", "-f", "{{.Path}}", &sandbox]), "/pause");
+    let image = Some(ImageSpec { image: "dockside.io/pause:2".to_owned(), ..Default::default() });
+    let refused = images.pull_image(PullImageRequest { image, ..Default::default() }).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{refused}");
+    remove_pod(&mut runtime, &sandbox).await;
+    nothing_left(&node).await;
 }

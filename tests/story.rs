@@ -81,7 +81,7 @@ async fn crictl_walks_the_story() {
     crictl(&["stopp", &sandbox]);
     crictl(&["rmp", &sandbox]);
     crictl(&["rmi", "registry.k8s.io/story/nginx:1.14"]);
-    assert_eq!(leftovers(&node), Vec::<String>::new());
+    nothing_left(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,5 +105,5 @@ async fn a_manifest_goes_up_and_comes_down_with_every_step_told() {
     assert!(dockside("ls", &[]).contains("first-job"));
     dockside("down", &[manifest]);
     dockside("down", &[manifest]);
-    assert_eq!(leftovers(&node), Vec::<String>::new());
+    nothing_left(&node).await;
 }

@@ -1,7 +1,9 @@
 //! `dockside serve`: puts the rooms together, serves until SIGTERM or SIGINT, and stops in order.
 
+use std::fs::DirBuilder;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::cni::Cni;
 use crate::cni::PodCidrs;
 use crate::config::Config;
 use crate::container::Containers;
+use crate::container::DockerLog;
 use crate::cri;
 use crate::cri::Service;
 use crate::cri::Settings;
@@ -26,6 +29,8 @@ use crate::cri::Socket;
 use crate::docker;
 use crate::docker::Engine;
 use crate::image::Images;
+use crate::logs;
+use crate::logs::Logs;
 use crate::pod::Pods;
 use crate::state;
 use crate::state::Store;
@@ -39,6 +44,8 @@ pub enum Error {
     Bind(#[from] cri::BindError),
     #[error(transparent)]
     State(#[from] state::Error),
+    #[error(transparent)]
+    Logs(#[from] logs::Error),
     #[error(transparent)]
     Docker(#[from] docker::Error),
     #[error("could not use the state directory {}: another Dockside does", .0.display())]
@@ -60,22 +67,29 @@ pub async fn run(config: Config) -> Result<(), Error> {
     }
     let socket = Socket::bind(&config.listen)?;
     let shutdown = stop_signal()?;
-    let (store, half_sandboxes, half_containers) = Store::open(&config.state_dir)?;
     let _alone = lock(&config.state_dir)?;
+    let (store, half_made) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let engine = Engine::new(&config.docker_endpoint, config.runtime_request_timeout)?;
     let cni = Arc::new(network(&config, &store));
     let stall_limit = config.image_pull_progress_deadline.unwrap_or(Duration::ZERO);
     let images = Arc::new(Images::new(engine.clone(), config.sandbox_image.clone(), stall_limit));
-    let containers =
-        Arc::new(Containers::new(engine.clone(), Arc::clone(&store), Arc::clone(&images), half_containers));
+    let logs = Arc::new(logs(&config, &store)?);
+    let containers = Arc::new(Containers::new(
+        engine.clone(),
+        Arc::clone(&store),
+        Arc::clone(&images),
+        Arc::clone(&logs),
+        DockerLog { max_size: config.container_log_max_size.clone(), max_files: config.container_log_max_files },
+        half_made.containers,
+    ));
     let pods = Arc::new(Pods::new(
         engine.clone(),
         Arc::clone(&store),
         Arc::clone(&cni),
         Arc::clone(&images),
         Arc::clone(&containers),
-        half_sandboxes,
+        half_made.sandboxes,
     ));
     let watch = Arc::new(Watch::new(
         engine.clone(),
@@ -83,6 +97,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         Arc::clone(&images),
         Arc::clone(&containers),
         Arc::clone(&pods),
+        half_made.damaged,
     ));
     let watching = tokio::spawn(Arc::clone(&watch).run(shutdown.clone()));
     let following_conf = tokio::spawn(Arc::clone(&cni).watch(shutdown.clone()));
@@ -102,8 +117,17 @@ pub async fn run(config: Config) -> Result<(), Error> {
     shutdown.cancel();
     let _ = watching.await;
     let _ = following_conf.await;
+    logs.close().await;
     tracing::info!("stopped");
     Ok(served?)
+}
+
+/// The logs, going on where an earlier process left off: Docker need not be there for that.
+fn logs(config: &Config, store: &Store) -> Result<Logs, logs::Error> {
+    let logs = Logs::open(config.state_dir.join("logs"))?;
+    let containers = store.containers();
+    logs.resume(containers.iter().map(|container| container.record.id.as_str()));
+    Ok(logs)
 }
 
 /// The pod network. What a kubelet said of the node's pod CIDR is newer than the configuration.
@@ -120,9 +144,9 @@ fn network(config: &Config, store: &Store) -> Cni {
 
 /// Two processes that write the same records would lose each other's.
 fn lock(state_dir: &Path) -> Result<Flock<File>, Error> {
-    let path = state_dir.join("lock");
-    let file =
-        File::create(&path).map_err(|source| Error::Io { doing: "make the lock of the state directory", source })?;
+    let failed = |source| Error::Io { doing: "lock the state directory", source };
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
+    let file = File::create(state_dir.join("lock")).map_err(failed)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::StateInUse(state_dir.to_owned()))
 }
 

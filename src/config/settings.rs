@@ -11,6 +11,7 @@ use super::value::duration;
 use super::value::listen;
 use super::value::log_format;
 use super::value::log_level;
+use super::value::size;
 use super::value::socket;
 
 /// The setting whose empty value has a meaning of its own.
@@ -170,6 +171,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         effect: Effect::Set(|config, value| set(&mut config.runtime_request_timeout, value.text().and_then(timeout))),
     },
     Setting {
+        name: "container-log-max-size",
+        form: "SIZE",
+        default: "32m",
+        aliases: &[],
+        help: "How large Docker's own log of a container gets before it is rotated; its lines go into the kubelet's file at once",
+        effect: Effect::Set(|config, value| set(&mut config.container_log_max_size, value.text().and_then(size))),
+    },
+    Setting {
+        name: "container-log-max-files",
+        form: "NUMBER",
+        default: "3",
+        aliases: &[],
+        help: "How many such files Docker keeps, at least 2; what a container writes beyond them while Dockside is down is lost",
+        effect: Effect::Set(|config, value| set(&mut config.container_log_max_files, value.text().and_then(files))),
+    },
+    Setting {
         name: "network-plugin",
         form: "PLUGIN",
         default: "cni",
@@ -250,6 +267,12 @@ fn image(text: &str) -> Result<Option<String>, String> {
         return Err(format!("an image is named as in {BUILT_IN_PAUSE}, which is the default"));
     }
     Ok(Some(text.to_owned()))
+}
+
+/// With one file, Docker would cut short what is being read.
+fn files(text: &str) -> Result<u32, String> {
+    let files: u32 = text.parse().map_err(|_| "a number is needed")?;
+    if (2..=100).contains(&files) { Ok(files) } else { Err("from 2 to 100 files can be kept".into()) }
 }
 
 fn deadline(text: &str) -> Result<Option<Duration>, String> {

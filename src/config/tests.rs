@@ -66,6 +66,8 @@ fn nothing_given_means_the_defaults() {
         log_format: LogFormat::Text,
         image_pull_progress_deadline: Some(Duration::from_secs(300)),
         runtime_request_timeout: Duration::from_secs(120),
+        container_log_max_size: "32m".into(),
+        container_log_max_files: 3,
         ignored: vec![],
     };
     assert_eq!(resolve(&[]).unwrap(), expected);
@@ -94,6 +96,8 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         ("log-format", "json"),
         ("image-pull-progress-deadline", "1m30s"),
         ("runtime-request-timeout", "45s"),
+        ("container-log-max-size", "5k"),
+        ("container-log-max-files", "2"),
     ];
     let expected = Config {
         listen: "/run/x.sock".into(),
@@ -108,6 +112,8 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         log_format: LogFormat::Json,
         image_pull_progress_deadline: Some(Duration::from_secs(90)),
         runtime_request_timeout: Duration::from_secs(45),
+        container_log_max_size: "5k".into(),
+        container_log_max_files: 2,
         ignored: vec![],
     };
     let apart: Vec<String> = values.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).into()]).collect();
@@ -371,4 +377,13 @@ fn no_name_is_used_twice() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), count);
+}
+
+#[test]
+fn dockers_own_logs_are_bounded_and_rotated() {
+    for size in ["", "0", "32M", "1t", "-1", "m"] {
+        assert!(refusal(&["--container-log-max-size", size]).contains("a size is a number of bytes"), "{size}");
+    }
+    assert!(refusal(&["--container-log-max-files", "1"]).contains("from 2 to 100"));
+    assert_eq!(resolve(&["--container-log-max-size", "1g"]).unwrap().container_log_max_size, "1g");
 }

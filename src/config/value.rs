@@ -73,6 +73,18 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a duration is written as in 30s, 1m30s or 500ms".into())
 }
 
+/// Reads a size such as `32m`, in the letters Docker takes for `max-size`, and keeps it as it is.
+///
+/// # Errors
+/// A sentence that says how a size is written.
+pub(super) fn size(text: &str) -> Result<String, String> {
+    let number = text.strip_suffix(['k', 'm', 'g']).unwrap_or(text);
+    match number.parse::<u32>() {
+        Ok(1..) => Ok(text.to_owned()),
+        _ => Err("a size is a number of bytes, with k, m or g for more: 32m".into()),
+    }
+}
+
 /// Reads a directory.
 pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     if !Path::new(text).is_absolute() {

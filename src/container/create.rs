@@ -1,10 +1,14 @@
-//! CreateContainer, and undoing one that did not get to its end.
+//! CreateContainer.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::docker;
+use crate::docker::Facts;
+use crate::docker::model::ContainerCreateBody;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::naming;
-use crate::observe;
 use crate::observe::now_ns;
 use crate::proto::ContainerConfig;
 use crate::proto::NamespaceMode;
@@ -18,9 +22,14 @@ use crate::state::VERSION;
 use crate::state::key_of;
 
 use super::Containers;
+use super::Outcome;
 use super::describe;
+use super::runs_already;
 use super::spec;
 use super::spec::Surroundings;
+
+/// How long the file systems of a container's mounts may take to answer.
+const MOUNTS_LIMIT: Duration = Duration::from_secs(20);
 
 impl Containers {
     /// Makes a container in a sandbox and returns its id. The same request repeated returns the same id while the
@@ -55,13 +64,8 @@ impl Containers {
             image_id,
             config,
         };
-        let around = Surroundings {
-            sandbox: &sandbox.record,
-            facts: &facts,
-            log_path: &record.log_path(&sandbox.record),
-            pid_target: self.pid_target(&record.config, &sandbox)?,
-        };
-        let body = spec::container(&record.config, &around)?;
+        let pid_target = self.pid_target(&record.config, &sandbox)?;
+        let body = self.body(&record, &sandbox, facts, pid_target).await?;
         self.store.write_container(&record).await?;
         match self.make(&mut record, body).await {
             Ok(()) => {
@@ -70,34 +74,54 @@ impl Containers {
                 Ok(id)
             }
             Err(error) => {
-                self.undo_or_keep(record).await;
+                self.undo_or_keep(record, Outcome::of(&error)).await;
                 Err(error)
             }
         }
     }
 
-    /// Undoes what an earlier process, or a broken connection, left half-made. Containers that a verb is working
-    /// on are left alone.
-    pub async fn undo_half_made(&self) {
-        let keys: Vec<String> = self.half_made.lock().keys().cloned().collect();
-        for key in keys {
-            let Some(_guard) = self.store.try_lock(&key) else { continue };
-            let Some(record) = self.half_made.lock().get(&key).cloned() else { continue };
-            let name = record.name.clone();
-            match self.undo(record).await {
-                Ok(()) => tracing::info!(container = name, "undid a half-made container"),
-                Err(error) => tracing::warn!(container = name, %error, "could not undo a half-made container yet"),
+    /// The container to ask Docker for. Its mounts are looked at on the way, which can take for ever on a dead network
+    /// file system, so that is done on a thread of its own.
+    async fn body(
+        &self,
+        record: &ContainerRecord,
+        sandbox: &Arc<Sandbox>,
+        facts: Arc<Facts>,
+        pid_target: Option<String>,
+    ) -> Result<ContainerCreateBody, Error> {
+        let (config, sandbox, docker_log) = (record.config.clone(), Arc::clone(sandbox), self.docker_log.clone());
+        let log_path = record.log_path(&sandbox.record);
+        let building = tokio::task::spawn_blocking(move || {
+            let around = Surroundings {
+                sandbox: &sandbox.record,
+                facts: &facts,
+                log_path: &log_path,
+                docker_log: &docker_log,
+                pid_target,
+            };
+            spec::container(&config, &around)
+        });
+        match tokio::time::timeout(MOUNTS_LIMIT, building).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => Err(Error::invalid(describe(&record.config), "mounts", error)),
+            Err(_) => {
+                let paths: Vec<&str> = record.config.mounts.iter().map(|mount| mount.host_path.as_str()).collect();
+                Err(Error::DeadlineExceeded(format!(
+                    "{}: mounts.host_path: no answer within {MOUNTS_LIMIT:?} from one of {}",
+                    describe(&record.config),
+                    paths.join(", ")
+                )))
             }
         }
     }
 
-    pub(super) fn ready_sandbox(&self, id: &str) -> Result<std::sync::Arc<Sandbox>, Error> {
+    pub(super) fn ready_sandbox(&self, id: &str) -> Result<Arc<Sandbox>, Error> {
         let sandbox = match self.store.resolve_sandbox(id) {
             Resolved::One(sandbox) => sandbox,
             Resolved::None => return Err(Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() }),
             Resolved::Ambiguous => return Err(Error::Ambiguous { kind: Kind::Sandbox, id: id.to_owned() }),
         };
-        if sandbox.is_ready() {
+        if sandbox.is_ready() && !sandbox.stopping {
             Ok(sandbox)
         } else {
             Err(Error::Precondition(format!("pod sandbox {} is not ready", sandbox.record.id)))
@@ -106,9 +130,8 @@ impl Containers {
 
     /// The id of the container, if the same request made it before. A leftover of a failed attempt is undone.
     async fn already(&self, key: &str, sandbox: &str, config: &ContainerConfig) -> Result<Option<String>, Error> {
-        let leftover = self.half_made.lock().get(key).cloned();
-        if let Some(record) = leftover {
-            self.undo(record).await?;
+        if let Some(record) = self.half_made.get(key) {
+            self.undo(record, Outcome::Known).await?;
             return Ok(None);
         }
         let Some(container) = self.store.container_by_key(key) else { return Ok(None) };
@@ -151,52 +174,14 @@ impl Containers {
     async fn make(&self, record: &mut ContainerRecord, body: docker::model::ContainerCreateBody) -> Result<(), Error> {
         record.id = match self.engine.create_container(&record.name, body.clone()).await {
             Err(docker::Error::Conflict { .. }) => {
-                self.remove_stray(&record.name).await?;
+                if let Some(id) = self.engine.remove_unless_running(&record.name).await? {
+                    return Err(runs_already(&record.name, &id));
+                }
                 self.engine.create_container(&record.name, body).await?
             }
             other => other?,
         };
         record.phase = Phase::Live;
         Ok(self.store.write_container(record).await?)
-    }
-
-    /// A container of this name that no record knows is what a lost state directory left.
-    async fn remove_stray(&self, name: &str) -> Result<(), Error> {
-        let details = self.engine.inspect_container(name).await?;
-        if details.state.running {
-            return Err(Error::AlreadyExists(format!(
-                "container {} runs under the name {name}, and Dockside has no record of it; stop it first",
-                details.id
-            )));
-        }
-        Ok(self.engine.remove_container(&details.id).await?)
-    }
-
-    async fn undo_or_keep(&self, mut record: ContainerRecord) {
-        record.phase = Phase::Creating;
-        if let Err(error) = self.undo(record.clone()).await {
-            tracing::warn!(container = record.name, %error, "could not undo a container that failed to be made; it is tried again");
-            self.half_made.lock().insert(record.key.clone(), record);
-        }
-    }
-
-    /// Takes back a begun CreateContainer. Every step can be repeated.
-    async fn undo(&self, mut record: ContainerRecord) -> Result<(), Error> {
-        if record.id.is_empty() {
-            // Killed between Docker's create and the note of the id: the name tells. One that is older than the
-            // record is somebody else's.
-            match self.engine.inspect_container(&record.name).await {
-                Ok(details) if observe::parse_time(&details.created) >= record.created_at => record.id = details.id,
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if !record.id.is_empty() {
-            self.engine.remove_container(&record.id).await?;
-        }
-        self.store.forget_container(&record).await?;
-        self.half_made.lock().remove(&record.key);
-        Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Processor, memory and the rest, between the CRI's terms and Docker's.
 
+use std::sync::Once;
+
 use crate::docker::Facts;
 use crate::docker::model::ContainerUpdateBody;
 use crate::docker::model::HostConfig;
@@ -32,6 +34,12 @@ pub(super) fn check(object: &str, resources: &LinuxContainerResources, facts: &F
 /// Puts the resources of a new container into Docker's terms. Hugepage limits have none there: the kubelet sets
 /// them on the pod's cgroup, which bounds the container too.
 pub(super) fn apply(resources: &LinuxContainerResources, host: &mut HostConfig, facts: &Facts) {
+    static TOLD: Once = Once::new();
+    if resources.hugepage_limits.iter().any(|limit| limit.limit > 0) {
+        TOLD.call_once(|| {
+            tracing::warn!("Docker has no hugepage limits for a container; those of the pod's cgroup hold")
+        });
+    }
     host.cpu_period = positive(resources.cpu_period);
     host.cpu_quota = nonzero(resources.cpu_quota);
     host.cpu_shares = positive(resources.cpu_shares);
@@ -67,14 +75,11 @@ pub(super) fn merge(known: &LinuxContainerResources, change: &LinuxContainerReso
         cpu_quota: number(change.cpu_quota, known.cpu_quota),
         cpu_shares: number(change.cpu_shares, known.cpu_shares),
         memory_limit_in_bytes: number(change.memory_limit_in_bytes, known.memory_limit_in_bytes),
-        oom_score_adj: number(change.oom_score_adj, known.oom_score_adj),
+        // Docker cannot change these two of a container that exists.
+        oom_score_adj: known.oom_score_adj,
+        hugepage_limits: known.hugepage_limits.clone(),
         cpuset_cpus: list(&change.cpuset_cpus, &known.cpuset_cpus),
         cpuset_mems: list(&change.cpuset_mems, &known.cpuset_mems),
-        hugepage_limits: if change.hugepage_limits.is_empty() {
-            known.hugepage_limits.clone()
-        } else {
-            change.hugepage_limits.clone()
-        },
         unified,
         memory_swap_limit_in_bytes: memory_and_swap(change).unwrap_or(known.memory_swap_limit_in_bytes),
     }

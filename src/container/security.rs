@@ -64,16 +64,19 @@ pub(super) fn container_options(
 }
 
 /// Docker's `SecurityOpt` for a pause container. Where the pod asks for nothing, Docker's own seccomp profile
-/// stays on: a process that only sleeps needs no more.
+/// stays on: a process that only sleeps needs no more. Its root is read-only whatever `readonly_rootfs` says.
 pub fn sandbox_options(
     object: &str,
     security: &LinuxSandboxSecurityContext,
     facts: &Facts,
 ) -> Result<Vec<String>, Error> {
     let mut options = vec!["no-new-privileges".to_owned()];
-    if let Some(profile) = &security.seccomp {
+    #[allow(deprecated)]
+    let old_seccomp = old_profile(&security.seccomp_profile_path);
+    if let Some(profile) = security.seccomp.as_ref().or(old_seccomp.as_ref()) {
         options.extend(seccomp(object, profile)?);
     }
+    options.extend(apparmor(object, security.apparmor.as_ref(), facts)?);
     options.extend(selinux(object, security.selinux_options.as_ref(), facts)?);
     Ok(options)
 }

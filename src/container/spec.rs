@@ -4,21 +4,23 @@ use crate::docker::Facts;
 use crate::docker::model::ContainerCreateBody;
 use crate::docker::model::HealthConfig;
 use crate::docker::model::HostConfig;
+use crate::docker::model::HostConfigLogConfig;
 use crate::docker::model::RestartPolicy;
 use crate::docker::model::RestartPolicyNameEnum;
 use crate::error::Error;
 use crate::naming;
-use crate::pod;
 use crate::proto::ContainerConfig;
 use crate::proto::ContainerMetadata;
 use crate::proto::LinuxContainerSecurityContext;
 use crate::proto::NamespaceMode;
+use crate::proto::PodSandboxMetadata;
 use crate::proto::Signal;
 use crate::proto::SupplementalGroupsPolicy;
 use crate::state::SandboxRecord;
 
 use super::cgroup;
 use super::describe;
+use super::log::DockerLog;
 use super::mounts;
 use super::resources;
 use super::security;
@@ -32,6 +34,9 @@ pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Erro
     if !naming::is_valid_part(&meta.name) {
         let reason = format!("{:?} must be letters, digits, '-', '_' and '.', and not empty", meta.name);
         return Err(Error::invalid("container", "metadata.name", reason));
+    }
+    if naming::container(meta, &PodSandboxMetadata::default()).starts_with(naming::SANDBOX_PREFIX) {
+        return Err(Error::invalid("container", "metadata.name", "POD is the name of pause containers"));
     }
     if config.image.as_ref().is_none_or(|image| image.image.is_empty()) {
         return Err(Error::invalid(&object, "image.image", "is missing"));
@@ -48,6 +53,7 @@ pub(super) struct Surroundings<'a> {
     pub sandbox: &'a SandboxRecord,
     pub facts: &'a Facts,
     pub log_path: &'a str,
+    pub docker_log: &'a DockerLog,
     /// The Docker id of the container whose process namespace to join, for mode TARGET.
     pub pid_target: Option<String>,
 }
@@ -98,7 +104,7 @@ fn host_config(
     let mut host = HostConfig {
         network_mode: Some(join.clone()),
         ipc_mode: Some(if modes.ipc() == NamespaceMode::Node { "host".to_owned() } else { join.clone() }),
-        uts_mode: pod::is_host_network(&sandbox.config).then(|| "host".to_owned()),
+        uts_mode: sandbox.config.is_host_network().then(|| "host".to_owned()),
         pid_mode: match modes.pid() {
             NamespaceMode::Pod => Some(join),
             NamespaceMode::Node => Some("host".to_owned()),
@@ -116,6 +122,7 @@ fn host_config(
         group_add: security::groups(object, &security.supplemental_groups)?,
         security_opt: Some(security::container_options(object, security, around.facts)?),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
+        log_config: Some(log_config(around.docker_log)),
         runtime: (!sandbox.runtime_handler.is_empty()).then(|| sandbox.runtime_handler.clone()),
         ..Default::default()
     };
@@ -165,7 +172,7 @@ fn check_security(
             "Docker has user namespaces for the whole daemon only, not for one pod",
         ));
     }
-    let pod_network = pod::is_host_network(&around.sandbox.config);
+    let pod_network = around.sandbox.config.is_host_network();
     if (modes.network() == NamespaceMode::Node) != pod_network {
         let reason = "differs from the sandbox's, whose network every container shares";
         return Err(Error::invalid(object, "linux.security_context.namespace_options.network", reason));
@@ -215,6 +222,18 @@ fn environment(object: &str, config: &ContainerConfig) -> Result<Vec<String>, Er
 /// Capabilities come with or without `CAP_` from different clients; Docker takes both.
 fn capability_names(names: &[String]) -> Option<Vec<String>> {
     (!names.is_empty()).then(|| names.iter().map(|name| name.to_uppercase()).collect())
+}
+
+/// What Docker keeps of the output, for `docker logs` and for [`crate::logs`] to read. All that matters is said, or the
+/// daemon's own settings would fill it in; a compressed file could not be read on.
+fn log_config(limits: &DockerLog) -> HostConfigLogConfig {
+    let options = [
+        ("max-size", limits.max_size.clone()),
+        ("max-file", limits.max_files.to_string()),
+        ("compress", "false".to_owned()),
+    ];
+    let config = options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(config) }
 }
 
 /// Docker's name for a signal of the CRI; none means the image's, else SIGTERM.
@@ -267,7 +286,9 @@ mod tests {
 
     fn build(config: &ContainerConfig) -> Result<ContainerCreateBody, Error> {
         let (sandbox, facts) = (sandbox(), facts(41));
-        container(config, &Surroundings { sandbox: &sandbox, facts: &facts, log_path: "/l", pid_target: None })
+        let docker_log = &DockerLog { max_size: "1m".into(), max_files: 2 };
+        let around = Surroundings { sandbox: &sandbox, facts: &facts, log_path: "/l", docker_log, pid_target: None };
+        container(config, &around)
     }
 
     fn refused(security: LinuxContainerSecurityContext) -> String {

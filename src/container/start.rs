@@ -1,10 +1,13 @@
 //! StartContainer.
 
+use std::collections::BTreeMap;
+
 use crate::docker;
 use crate::error::Error;
 use crate::observe;
 use crate::observe::now_ns;
 use crate::state::Container;
+use crate::state::ContainerRecord;
 use crate::state::Process;
 
 use super::Containers;
@@ -14,7 +17,7 @@ impl Containers {
     /// Starts a container that was created and never started.
     ///
     /// # Errors
-    /// [`Error::Precondition`] when it ran before; otherwise the OCI runtime's words, and the container has ended
+    /// [`Error::Precondition`] when it ran before; [`Error::Invalid`] when its log file cannot be one; otherwise the OCI runtime's words, and the container has ended
     /// with the reason `ContainerCannotRun` then.
     pub async fn start(&self, id: &str) -> Result<(), Error> {
         let container = self.existing(id)?;
@@ -30,12 +33,22 @@ impl Containers {
             Process::Running { .. } => return Ok(()),
             Process::Exited { .. } => return Err(Error::Precondition(format!("container {id} has exited"))),
         }
+        // The kubelet links to the file once this call has returned, and Docker's must not be missed.
+        self.begin_log(&container, &sandbox.record).await?;
         // Taken before the request: a process that ends at once must not seem to have ended before it began.
         let started_at = now_ns();
         match self.engine.start_container(id).await {
             Ok(()) => {
                 self.store.change_process(id, |process| process.started(started_at));
-                self.write_unified(&container).await
+                let resources = container.record.config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
+                let unified = resources.map(|resources| resources.unified.clone()).unwrap_or_default();
+                match self.write_unified(&container.record, &unified).await {
+                    Ok(()) => Ok(()),
+                    Err(error) => {
+                        self.end_unlimited(id).await;
+                        Err(error)
+                    }
+                }
             }
             Err(error) => {
                 self.learn_failure(&container, &error).await;
@@ -47,13 +60,14 @@ impl Containers {
     /// A container that Docker could not start has ended; one whose start got no answer may run.
     async fn learn_failure(&self, container: &Container, error: &docker::Error) {
         let record = &container.record;
-        if let Err(error) = observe::refresh(&self.engine, &self.store, &record.id).await {
+        if let Err(error) = observe::refresh(&self.engine, &self.store, &self.logs, &record.id).await {
             tracing::warn!(container = record.id, %error, "could not learn how the start failed");
         }
         let unanswered = matches!(error, docker::Error::Unavailable { .. } | docker::Error::Timeout { .. });
         if unanswered {
             return;
         }
+        self.logs.finish(&record.id).await;
         let exit = observe::cannot_run(now_ns(), 0, &error.message());
         self.store.change_process(&record.id, |process| match process {
             Process::Created => process.exited(exit.clone()),
@@ -62,12 +76,14 @@ impl Containers {
     }
 
     /// Settings of cgroup v2 that Docker's API has no field for go straight into the container's cgroup.
-    async fn write_unified(&self, container: &Container) -> Result<(), Error> {
-        let record = &container.record;
-        let resources = record.config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
-        let Some(unified) = resources.map(|resources| &resources.unified).filter(|unified| !unified.is_empty()) else {
+    pub(super) async fn write_unified(
+        &self,
+        record: &ContainerRecord,
+        unified: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        if unified.is_empty() {
             return Ok(());
-        };
+        }
         let sandbox = self.store.sandbox(&record.sandbox_id);
         let parent = sandbox
             .as_ref()
@@ -79,6 +95,15 @@ impl Containers {
             // A process that has ended already has no cgroup any more.
             Err(error) if self.store.container(&record.id).is_some_and(|c| c.process.is_running()) => Err(error),
             _ => Ok(()),
+        }
+    }
+
+    /// A container that does not have the limits it was asked for must not go on.
+    async fn end_unlimited(&self, id: &str) {
+        let killed = self.engine.kill_container(id).await;
+        let seen = observe::refresh(&self.engine, &self.store, &self.logs, id).await;
+        for error in [killed.err(), seen.err()].into_iter().flatten() {
+            tracing::error!(container = id, %error, "could not end a container that lacks its limits");
         }
     }
 }

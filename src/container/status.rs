@@ -26,8 +26,9 @@ impl Containers {
     /// One container, with a JSON object of details for a person under the key `info` when `verbose`.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
     pub fn status(&self, id: &str, verbose: bool) -> Result<(ContainerStatus, BTreeMap<String, String>), Error> {
+        self.store.require_true()?;
         let container = self.existing(id)?;
         let log_path = self.log_path(&container.record);
         let info = if verbose { BTreeMap::from([("info".to_owned(), info(&container))]) } else { BTreeMap::new() };
@@ -39,13 +40,14 @@ impl Containers {
     /// # Errors
     /// [`Error::Ambiguous`] when an id of the filter is the beginning of several.
     pub fn list(&self, filter: Option<&ContainerFilter>) -> Result<Vec<proto::Container>, Error> {
+        self.store.require_true()?;
         let Some(filter) = filter else { return Ok(self.store.containers().iter().map(|c| entry(c)).collect()) };
         let candidates: Vec<Arc<Container>> =
             if filter.id.is_empty() { self.store.containers() } else { self.find(&filter.id)?.into_iter().collect() };
         Ok(candidates.iter().filter(|container| passes(container, filter)).map(|c| entry(c)).collect())
     }
 
-    fn log_path(&self, record: &ContainerRecord) -> String {
+    pub(super) fn log_path(&self, record: &ContainerRecord) -> String {
         self.store.sandbox(&record.sandbox_id).map(|sandbox| record.log_path(&sandbox.record)).unwrap_or_default()
     }
 }
@@ -65,9 +67,13 @@ fn state(container: &Container) -> ContainerState {
     }
 }
 
-/// The image as it was asked for; a kubelet asks by id and says in `user_specified_image` what the pod has.
+/// The image as a person knows it: a kubelet asks by id, and says in `user_specified_image` what the pod has.
 fn image(record: &ContainerRecord) -> Option<ImageSpec> {
-    record.config.image.clone()
+    let mut image = record.config.image.clone()?;
+    if !image.user_specified_image.is_empty() {
+        image.image = image.user_specified_image.clone();
+    }
+    Some(image)
 }
 
 fn entry(container: &Container) -> proto::Container {

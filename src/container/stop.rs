@@ -21,6 +21,7 @@ impl Containers {
         if container.process.exit().is_some() {
             return Ok(());
         }
+        self.engine.facts()?;
         let stopped = if grace.is_zero() {
             self.engine.kill_container(id).await
         } else {
@@ -31,6 +32,6 @@ impl Containers {
             _ => {}
         }
         // After this answer, ContainerStatus says EXITED.
-        Ok(observe::refresh(&self.engine, &self.store, id).await?)
+        Ok(observe::refresh(&self.engine, &self.store, &self.logs, id).await?)
     }
 }

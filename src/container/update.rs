@@ -10,8 +10,8 @@ use super::resources;
 impl Containers {
     /// Changes the resources of a container that was not removed; ContainerStatus tells the new ones.
     ///
-    /// `oom_score_adj` and hugepage limits of an existing container cannot be changed in Docker; the kubelet sends
-    /// them along unchanged.
+    /// `oom_score_adj` and hugepage limits of an existing container cannot be changed in Docker and stay as they are;
+    /// the kubelet sends them along unchanged.
     ///
     /// # Errors
     /// [`Error::Invalid`] names the field; Docker's words when the kernel refuses a value.
@@ -25,6 +25,9 @@ impl Containers {
             return Err(Error::Precondition(format!("container {} has exited", container.record.id)));
         }
         self.engine.update_container(&container.record.id, resources::update(change)).await?;
+        if container.process.is_running() {
+            self.write_unified(&container.record, &change.unified).await?;
+        }
         let mut record = container.record.clone();
         let linux = record.config.linux.get_or_insert_default();
         linux.resources = Some(resources::merge(&linux.resources.clone().unwrap_or_default(), change));

@@ -156,6 +156,15 @@ impl RuntimeService for Service {
         Ok(Response::new(UpdateContainerResourcesResponse {}))
     }
 
+    async fn reopen_container_log(
+        &self,
+        request: Request<ReopenContainerLogRequest>,
+    ) -> Answer<ReopenContainerLogResponse> {
+        let (containers, id) = (Arc::clone(&self.containers), request.into_inner().container_id);
+        self.job(async move { containers.reopen_log(&id).await }).await?;
+        Ok(Response::new(ReopenContainerLogResponse {}))
+    }
+
     // --- not yet ---
 
     async fn update_pod_sandbox_resources(
@@ -163,10 +172,6 @@ impl RuntimeService for Service {
         _: Request<UpdatePodSandboxResourcesRequest>,
     ) -> Answer<UpdatePodSandboxResourcesResponse> {
         later("UpdatePodSandboxResources is not implemented yet; the kubelet sets the pod's cgroup itself")
-    }
-
-    async fn reopen_container_log(&self, _: Request<ReopenContainerLogRequest>) -> Answer<ReopenContainerLogResponse> {
-        later("container logs are not written as CRI files yet; docker logs has them")
     }
 
     async fn exec_sync(&self, _: Request<ExecSyncRequest>) -> Answer<ExecSyncResponse> {

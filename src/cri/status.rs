@@ -55,11 +55,21 @@ pub(super) fn status(service: &Service, verbose: bool) -> StatusResponse {
 
 fn runtime_ready(service: &Service) -> RuntimeCondition {
     let (ready, reason, message) = match service.engine.link().state() {
-        LinkState::Up(_) => (true, String::new(), String::new()),
+        LinkState::Up(_) => (true, String::new(), log_troubles(service)),
         LinkState::Joining(_) => (false, "DockerReturning".to_owned(), "learning the state of containers".to_owned()),
+        LinkState::Suspect(reason) => (false, "DockerSlow".to_owned(), reason),
         LinkState::Down(reason) => (false, "DockerNotAvailable".to_owned(), reason),
     };
     RuntimeCondition { r#type: "RuntimeReady".to_owned(), status: ready, reason, message }
+}
+
+/// Pods run on when a log cannot be written, so this makes nothing unready.
+fn log_troubles(service: &Service) -> String {
+    let troubles = service.containers.logs().troubles();
+    match troubles.first() {
+        None => String::new(),
+        Some(first) => format!("{} logs cannot be written, the first: {}", troubles.len(), first.reason),
+    }
 }
 
 fn network_ready(service: &Service) -> RuntimeCondition {
@@ -105,6 +115,14 @@ fn info(service: &Service, facts: Option<&Facts>) -> BTreeMap<String, String> {
         ("config".to_owned(), json!(service.settings).to_string()),
         ("docker".to_owned(), json!(docker).to_string()),
         ("network".to_owned(), network.to_string()),
+        (
+            "logs".to_owned(),
+            json!({
+                "followed": service.containers.logs().followed_count(),
+                "troubles": service.containers.logs().troubles(),
+            })
+            .to_string(),
+        ),
         ("dockerRequests".to_owned(), json!(service.engine.request_counts()).to_string()),
         ("version".to_owned(), json!(env!("CARGO_PKG_VERSION")).to_string()),
     ])

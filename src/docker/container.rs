@@ -8,6 +8,7 @@ use bollard::query_parameters::CreateContainerOptions;
 use bollard::query_parameters::KillContainerOptions;
 use bollard::query_parameters::RemoveContainerOptions;
 use bollard::query_parameters::StopContainerOptions;
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Engine;
@@ -78,6 +79,11 @@ impl ContainerEntry {
     pub fn name(&self) -> &str {
         self.names.first().map_or("", |name| name.trim_start_matches('/'))
     }
+}
+
+/// Docker's RFC 3339 time in nanoseconds since 1970; 0 for "never", which Docker writes as the year 1.
+pub fn parse_time(text: &str) -> i64 {
+    text.parse::<Timestamp>().ok().and_then(|t| i64::try_from(t.as_nanosecond()).ok()).map_or(0, |ns| ns.max(0))
 }
 
 impl Engine {
@@ -155,6 +161,32 @@ impl Engine {
     pub async fn inspect_container(&self, id: &str) -> Result<ContainerDetails, Error> {
         let path = format!("/containers/{}/json", encode(id));
         self.call("inspect container", id, self.get_json(&path)).await
+    }
+
+    /// The id of the container called `name`, if it was made at `since` (nanoseconds since 1970) or later. An older one
+    /// is somebody else's.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when Docker does not answer.
+    pub async fn find_made_since(&self, name: &str, since: i64) -> Result<Option<String>, Error> {
+        match self.inspect_container(name).await {
+            Ok(details) => Ok((parse_time(&details.created) >= since).then_some(details.id)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the container called `name` unless it runs; the id of one that does is returned.
+    ///
+    /// # Errors
+    /// When Docker cannot remove it.
+    pub async fn remove_unless_running(&self, name: &str) -> Result<Option<String>, Error> {
+        match self.inspect_container(name).await {
+            Ok(details) if details.state.running => Ok(Some(details.id)),
+            Ok(details) => self.remove_container(&details.id).await.map(|()| None),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// All containers, in every state, that carry `label`.

@@ -14,6 +14,8 @@ pub enum LinkState {
     Up(Arc<Facts>),
     /// Docker answers, and what happened while it was away is being learnt.
     Joining(Arc<Facts>),
+    /// Docker is slow to answer, for this reason. Calls in flight go on; nothing new is begun.
+    Suspect(String),
     /// Docker does not answer, for this reason.
     Down(String),
 }
@@ -47,6 +49,19 @@ impl Link {
         self.state.send_replace(LinkState::Up(facts));
     }
 
+    /// Records that Docker was slow to say that it is there.
+    pub fn set_suspect(&self, reason: impl Into<String>) {
+        self.state.send_replace(LinkState::Suspect(reason.into()));
+    }
+
+    /// Records that a Docker that was slow answers again.
+    pub fn clear_suspicion(&self) {
+        let suspected = matches!(self.state(), LinkState::Suspect(_));
+        if let (true, Some(facts)) = (suspected, self.facts()) {
+            self.state.send_replace(LinkState::Up(facts));
+        }
+    }
+
     /// Records that Docker does not answer; calls in flight are given up.
     pub fn set_down(&self, reason: impl Into<String>) {
         self.state.send_replace(LinkState::Down(reason.into()));
@@ -64,7 +79,7 @@ impl Link {
 
     pub(super) fn down_reason(&self) -> Option<String> {
         match &*self.state.borrow() {
-            LinkState::Up(_) | LinkState::Joining(_) => None,
+            LinkState::Up(_) | LinkState::Joining(_) | LinkState::Suspect(_) => None,
             LinkState::Down(reason) => Some(reason.clone()),
         }
     }

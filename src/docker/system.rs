@@ -64,6 +64,8 @@ pub struct Facts {
     pub api: ApiVersion,
     /// Where Docker keeps its data, such as `/var/lib/docker`.
     pub root_dir: PathBuf,
+    /// Where images are: the same, or containerd's directory where Docker uses containerd's image store.
+    pub image_dir: PathBuf,
     pub cgroup_driver: CgroupDriver,
     /// 1 or 2.
     pub cgroup_version: u8,
@@ -140,6 +142,18 @@ struct Info {
     security_options: Option<Vec<String>>,
     #[serde(default)]
     live_restore_enabled: bool,
+    /// Pairs of words on the storage driver.
+    #[serde(default)]
+    driver_status: Option<Vec<Vec<String>>>,
+    #[serde(default)]
+    containerd: Option<Containerd>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+#[derive(Default)]
+struct Containerd {
+    address: String,
 }
 
 impl Engine {
@@ -151,17 +165,17 @@ impl Engine {
     pub async fn contact(&self) -> Result<Facts, Error> {
         const DOING: &str = "ask Docker for its version at";
         let at = self.socket().display().to_string();
-        self.transport.set_version(None);
         let version: Version = self.unguarded(DOING, &at, self.get_json("/version")).await?;
         let api = agree(&version).map_err(|message| Error::Failed { doing: DOING, object: at.clone(), message })?;
-        self.transport.set_version(Some(api));
+        self.transport.set_version(api);
         let info: Info = self.unguarded("ask Docker for its information at", &at, self.get_json("/info")).await?;
-        let security = info.security_options.unwrap_or_default();
+        let security = info.security_options.clone().unwrap_or_default();
         let has =
             |name: &str| security.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
         Ok(Facts {
             version: version.version,
             api,
+            image_dir: image_dir(&info),
             root_dir: info.docker_root_dir,
             cgroup_driver: if info.cgroup_driver == "systemd" { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs },
             cgroup_version: if info.cgroup_version == "2" { 2 } else { 1 },
@@ -294,6 +308,19 @@ fn agree(server: &Version) -> Result<ApiVersion, String> {
         ));
     }
     Ok(newest.min(OUR_NEWEST))
+}
+
+/// Where the image store is. Docker does not say where containerd keeps its data, but by its socket it can be told
+/// whether that is the one Docker runs itself or the system's, and both have a usual place.
+fn image_dir(info: &Info) -> PathBuf {
+    const SYSTEM_CONTAINERD: &str = "/var/lib/containerd";
+    let status = info.driver_status.as_deref().unwrap_or_default();
+    let containerd_store = status.iter().flatten().any(|word| word.starts_with("io.containerd.snapshotter"));
+    if !containerd_store {
+        return info.docker_root_dir.clone();
+    }
+    let own = info.containerd.as_ref().is_some_and(|containerd| containerd.address.contains("/docker/containerd/"));
+    if own { info.docker_root_dir.join("containerd/daemon") } else { PathBuf::from(SYSTEM_CONTAINERD) }
 }
 
 /// What keeps the process behind `socket` from lowering `oom_score_adj`, read from its own /proc entry. With

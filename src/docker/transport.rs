@@ -64,9 +64,9 @@ impl Transport {
         Transport { http, version: AtomicU32::new(0), counts: Arc::default() }
     }
 
-    /// Fixes the API version that every later request names; `None` asks without a version.
-    pub(super) fn set_version(&self, version: Option<ApiVersion>) {
-        let packed = version.map_or(0, |v| u32::from(v.major) << 16 | u32::from(v.minor));
+    /// Fixes the API version that every later request names.
+    pub(super) fn set_version(&self, version: ApiVersion) {
+        let packed = u32::from(version.major) << 16 | u32::from(version.minor);
         self.version.store(packed, Ordering::Relaxed);
     }
 
@@ -131,7 +131,8 @@ fn kind(method: &str, path: &str) -> String {
 }
 
 fn versioned(uri: &Uri, packed: u32) -> Result<Option<Uri>, Bollard> {
-    if packed == 0 {
+    // These two have to be answered whatever version was agreed on: the daemon may be another one by now.
+    if packed == 0 || matches!(uri.path(), "/version" | "/_ping") {
         return Ok(None);
     }
     let path = uri.path_and_query().map_or("/", |p| p.as_str());

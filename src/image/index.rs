@@ -30,7 +30,9 @@ impl Image {
         let named = |names: Option<Vec<String>>| -> Vec<String> {
             names.unwrap_or_default().into_iter().filter(|name| !name.contains(NONE)).collect()
         };
-        let (repo_tags, repo_digests) = (named(entry.repo_tags), named(entry.repo_digests));
+        let (mut repo_tags, repo_digests) = (named(entry.repo_tags), named(entry.repo_digests));
+        // Docker's containerd store lists an image that was pulled by digest with that name among the tags, too.
+        repo_tags.retain(|name| !name.contains('@'));
         let pinned_name = Reference::parse(pinned).familiar();
         let (uid, username) = user_of(&user);
         let message = proto::Image {
@@ -115,7 +117,7 @@ mod tests {
         };
         Index::new(vec![
             Image::new(
-                entry("ab", &["nginx:1.14", "<none>:<none>"], &["nginx@sha256:11"]),
+                entry("ab", &["nginx:1.14", "<none>:<none>", "nginx@sha256:11"], &["nginx@sha256:11"]),
                 "1003:1004".into(),
                 "pause:1",
             ),

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::proto::AuthConfig;
 
 use super::Images;
+use super::pause;
 use super::reference::Reference;
 
 /// How often a long pull tells of its progress in the log.
@@ -45,6 +46,13 @@ impl Images {
             return Err(Error::invalid("image", "image.image", "is missing"));
         }
         let parsed = Reference::parse(reference);
+        if self.pause.is_none() && parsed.repository == Reference::parse(pause::REFERENCE).repository {
+            return Err(Error::invalid(
+                format!("image {reference}"),
+                "image.image",
+                "is the name of the built-in pause image",
+            ));
+        }
         let credentials = auth.map(|auth| credentials(reference, auth)).transpose()?;
         let began = Instant::now();
         let messages = self

@@ -128,7 +128,11 @@ impl Checkpoints {
         match serde_json::from_slice::<Checkpoint>(&bytes) {
             Ok(checkpoint) if checkpoint.version == VERSION => Some(checkpoint),
             Ok(checkpoint) => {
-                tracing::error!(container = id, version = checkpoint.version, "the checkpoint of a log is of another version");
+                tracing::error!(
+                    container = id,
+                    version = checkpoint.version,
+                    "the checkpoint of a log is of another version"
+                );
                 None
             }
             Err(error) => {
@@ -141,7 +145,9 @@ impl Checkpoints {
     pub(super) fn remove(&self, id: &str) -> Result<(), Error> {
         let path = self.path(id);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove the checkpoint", &path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove the checkpoint", &path)(error))
+            }
             _ => Ok(()),
         }
     }

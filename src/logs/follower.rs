@@ -169,7 +169,11 @@ impl Follower {
         let reason = error.to_string();
         let retry = self.stall.as_ref().map_or(RETRY_FIRST, |stall| (stall.retry * 2).min(RETRY_LAST));
         if self.stall.as_ref().is_none_or(|stall| stall.reason != reason) {
-            tracing::warn!(container = self.id, reason, "a log cannot go on; it is tried again, and Docker keeps what comes");
+            tracing::warn!(
+                container = self.id,
+                reason,
+                "a log cannot go on; it is tried again, and Docker keeps what comes"
+            );
         }
         let due = Instant::now() + retry;
         self.stall = Some(Stall { reason, retry, due });
@@ -256,7 +260,11 @@ impl Following {
             if done.consumed > 0 {
                 self.write(scratch, done)?;
             } else if source.len().map_err(self.reading())? < self.offset {
-                tracing::warn!(container = self.id, since = self.last_time, "Docker's log was cut short by somebody; going on at its beginning");
+                tracing::warn!(
+                    container = self.id,
+                    since = self.last_time,
+                    "Docker's log was cut short by somebody; going on at its beginning"
+                );
                 self.offset = 0;
             } else if self.files.len() > 1 {
                 self.leave_file(scratch);
@@ -290,7 +298,12 @@ impl Following {
     fn advance(&mut self, done: Converted) {
         if let Some((at, count)) = done.damaged {
             let offset = self.offset + at as u64;
-            tracing::warn!(container = self.id, offset, count, "Docker's log is damaged; what is no record was left out");
+            tracing::warn!(
+                container = self.id,
+                offset,
+                count,
+                "Docker's log is damaged; what is no record was left out"
+            );
         }
         self.offset += done.consumed as u64;
         if let Some(time) = done.last_time {
@@ -342,7 +355,12 @@ impl Following {
         let length = self.files.front().and_then(|source| source.len().ok()).unwrap_or(0);
         if length > self.offset {
             let bytes = length - self.offset;
-            tracing::warn!(container = self.id, offset = self.offset, bytes, "Docker's log ends in the middle of a record, which was left out");
+            tracing::warn!(
+                container = self.id,
+                offset = self.offset,
+                bytes,
+                "Docker's log ends in the middle of a record, which was left out"
+            );
         }
     }
 

@@ -14,7 +14,6 @@ use crate::state::SandboxRecord;
 
 use super::Pods;
 use super::describe;
-use super::is_host_network;
 
 /// The kubelet's annotations for the bandwidth plugin, as quantities of bits per second.
 const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
@@ -25,7 +24,7 @@ const BURST: u64 = i32::MAX as u64;
 impl Pods {
     /// Refuses a pod that needs a network while there is none, before anything is made for it.
     pub(super) fn network_or_refuse(&self, record: &SandboxRecord) -> Result<(), Error> {
-        if is_host_network(&record.config) {
+        if record.config.is_host_network() {
             return Ok(());
         }
         attachment(record, None)?;
@@ -52,7 +51,7 @@ impl Pods {
 
     /// Runs DEL and unpins the namespace; both may be repeated, and done for a pod that never got that far.
     pub(super) async fn detach(&self, record: &mut SandboxRecord) -> Result<(), Error> {
-        if is_host_network(&record.config) || record.network.as_ref().is_some_and(|network| network.released) {
+        if record.config.is_host_network() || record.network.as_ref().is_some_and(|network| network.released) {
             return Ok(());
         }
         let path = self.netns_path(record);

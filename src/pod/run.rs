@@ -2,6 +2,8 @@
 
 use tokio::join;
 
+use crate::container::Outcome;
+use crate::container::runs_already;
 use crate::docker;
 use crate::docker::Facts;
 use crate::error::Error;
@@ -18,7 +20,6 @@ use crate::state::key_of;
 
 use super::Pods;
 use super::describe;
-use super::is_host_network;
 use super::resolv;
 use super::spec;
 
@@ -65,7 +66,7 @@ impl Pods {
                 Ok(id)
             }
             Err(error) => {
-                self.undo_or_keep(record).await;
+                self.undo_or_keep(record, Outcome::of(&error)).await;
                 Err(error)
             }
         }
@@ -74,16 +75,34 @@ impl Pods {
     /// Undoes what an earlier process, or a broken connection, left half-made. Sandboxes that a verb is working on
     /// are left alone.
     pub async fn undo_half_made(&self) {
-        let keys: Vec<String> = self.half_made.lock().keys().cloned().collect();
-        for key in keys {
+        for key in self.half_made.keys() {
             let Some(_guard) = self.store.try_lock(&key) else { continue };
-            let Some(record) = self.half_made.lock().get(&key).cloned() else { continue };
+            let Some(record) = self.half_made.get(&key) else { continue };
             let name = record.name.clone();
-            match self.undo(record).await {
-                Ok(()) => tracing::info!(sandbox = name, "undid a half-made sandbox"),
+            match self.undo(record, Outcome::Unknown).await {
+                Ok(true) => tracing::info!(sandbox = name, "undid a half-made sandbox"),
+                Ok(false) => {}
                 Err(error) => tracing::warn!(sandbox = name, %error, "could not undo a half-made sandbox yet"),
             }
         }
+    }
+
+    /// Takes over a pause container whose record is damaged, to be undone.
+    pub fn adopt_damaged(&self, name: &str, id: &str) {
+        let key = key_of(name);
+        let record = SandboxRecord {
+            version: VERSION,
+            key: key.clone(),
+            name: name.to_owned(),
+            id: id.to_owned(),
+            phase: Phase::Creating,
+            created_at: now_ns(),
+            runtime_handler: String::new(),
+            netns: None,
+            network: None,
+            config: PodSandboxConfig::default(),
+        };
+        self.half_made.insert(key, record);
     }
 
     fn check_handler(&self, config: &PodSandboxConfig, handler: &str, facts: &Facts) -> Result<(), Error> {
@@ -96,15 +115,14 @@ impl Pods {
 
     /// The id of the sandbox, if the same request made it before. A leftover of a failed attempt is undone.
     async fn already(&self, key: &str, config: &PodSandboxConfig, handler: &str) -> Result<Option<String>, Error> {
-        let leftover = self.half_made.lock().get(key).cloned();
-        if let Some(record) = leftover {
-            self.undo(record).await?;
+        if let Some(record) = self.half_made.get(key) {
+            self.undo(record, Outcome::Known).await?;
             return Ok(None);
         }
         let Some(sandbox) = self.store.sandbox_by_key(key) else { return Ok(None) };
         let record = &sandbox.record;
         if record.phase == Phase::Broken {
-            self.undo(record.clone()).await?;
+            self.undo(record.clone(), Outcome::Known).await?;
             return Ok(None);
         }
         if sandbox.is_ready() && record.config == *config && record.runtime_handler == handler {
@@ -128,77 +146,78 @@ impl Pods {
         if let Some(dns) = record.config.dns_config.as_ref().filter(|dns| resolv::is_asked(dns)) {
             resolv::write(&details.resolv_conf_path, dns).await?;
         }
-        if !is_host_network(&record.config) {
+        if !record.config.is_host_network() {
             self.attach(record, details.state.pid).await?;
         }
         record.phase = Phase::Live;
         self.store.write_sandbox(record).await?;
-        Ok(Sandbox { record: record.clone(), process: Process::Running { started_at } })
+        Ok(Sandbox::new(record.clone(), Process::Running { started_at }))
     }
 
     /// Creates the pause container. A missing pause image is fetched, and a container of the same name that no
     /// record knows is what a lost state directory left: it is removed if it does not run.
     async fn create_pause(&self, record: &SandboxRecord, facts: &Facts) -> Result<String, Error> {
         let runtime = (!record.runtime_handler.is_empty()).then(|| record.runtime_handler.clone());
-        let body = spec::pause_container(&record.config, self.images.pause_reference(), runtime, facts)?;
+        let image = self.images.pause_image().await?;
+        let body = spec::pause_container(&record.config, image, runtime, facts)?;
         match self.engine.create_container(&record.name, body.clone()).await {
             Err(docker::Error::NotFound { .. }) => self.images.ensure_pause().await?,
-            Err(docker::Error::Conflict { .. }) => self.remove_stray(&record.name).await?,
+            Err(docker::Error::Conflict { .. }) => {
+                if let Some(id) = self.engine.remove_unless_running(&record.name).await? {
+                    return Err(runs_already(&record.name, &id));
+                }
+            }
             other => return Ok(other?),
         }
         Ok(self.engine.create_container(&record.name, body).await?)
     }
 
-    async fn remove_stray(&self, name: &str) -> Result<(), Error> {
-        let details = self.engine.inspect_container(name).await?;
-        if details.state.running {
-            return Err(Error::AlreadyExists(format!(
-                "container {} runs under the name {name}, and Dockside has no record of it; stop it first",
-                details.id
-            )));
-        }
-        Ok(self.engine.remove_container(&details.id).await?)
-    }
-
     /// The pause process may have died before the sandbox was in the index, where Docker's event is looked up.
     async fn check_pause_lives(&self, id: &str) {
-        if let Err(error) = observe::refresh(&self.engine, &self.store, id).await {
+        if let Err(error) = observe::refresh(&self.engine, &self.store, self.containers.logs(), id).await {
             tracing::warn!(sandbox = id, %error, "could not check the new sandbox");
         }
     }
 
-    async fn undo_or_keep(&self, mut record: SandboxRecord) {
-        let Err(error) = self.undo(record.clone()).await else { return };
-        tracing::warn!(sandbox = record.name, %error, "could not undo a sandbox that failed to start; it is kept until that works");
+    async fn undo_or_keep(&self, mut record: SandboxRecord, outcome: Outcome) {
+        let error = match self.undo(record.clone(), outcome).await {
+            Ok(true) => return,
+            Ok(false) => None,
+            Err(error) => Some(error),
+        };
         if record.id.is_empty() {
-            self.half_made.lock().insert(record.key.clone(), record);
+            self.half_made.insert(record.key.clone(), record);
             return;
         }
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        tracing::warn!(sandbox = record.name, error, "could not undo a sandbox that failed to start; it is kept");
         record.phase = Phase::Broken;
         if let Err(error) = self.store.write_sandbox(&record).await {
             tracing::error!(sandbox = record.name, %error, "could not record a broken sandbox");
         }
-        self.store.put_sandbox(Sandbox { record, process: Process::Created });
+        self.store.put_sandbox(Sandbox::new(record, Process::Created));
     }
 
-    /// Takes back everything a begun RunPodSandbox may have made, in reverse. Every step can be repeated.
-    pub(super) async fn undo(&self, mut record: SandboxRecord) -> Result<(), Error> {
+    /// Takes back everything a begun RunPodSandbox may have made, in reverse. Every step can be repeated. False when
+    /// Docker may still be making the pause container: then the record stays, and this has to be called again.
+    async fn undo(&self, mut record: SandboxRecord, outcome: Outcome) -> Result<bool, Error> {
         if record.id.is_empty() {
             // Killed between Docker's create and the note of the id: the name tells.
-            match self.engine.inspect_container(&record.name).await {
-                // One that is older than the record is somebody else's.
-                Ok(details) if observe::parse_time(&details.created) >= record.created_at => record.id = details.id,
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
+            match self.engine.find_made_since(&record.name, record.created_at).await? {
+                Some(id) => record.id = id,
+                None if outcome.may_come(record.created_at) => return Ok(false),
+                None => {}
             }
         }
         if !record.id.is_empty() {
+            for container in self.store.containers_of(&record.id) {
+                self.containers.remove(&container.record.id).await?;
+            }
             self.detach(&mut record).await?;
             self.engine.remove_container(&record.id).await?;
         }
         self.store.forget_sandbox(&record).await?;
-        self.half_made.lock().remove(&record.key);
-        Ok(())
+        self.half_made.remove(&record.key);
+        Ok(true)
     }
 }

@@ -21,7 +21,6 @@ use crate::proto::PodSandboxMetadata;
 use crate::proto::SupplementalGroupsPolicy;
 
 use super::describe;
-use super::namespaces;
 
 /// The weight of a process that only sleeps: the least there is.
 const PAUSE_CPU_SHARES: i64 = 2;
@@ -52,7 +51,7 @@ pub(super) fn check(config: &PodSandboxConfig) -> Result<&PodSandboxMetadata, Er
     if !config.log_directory.is_empty() && !config.log_directory.starts_with('/') {
         return Err(Error::invalid(&pod, "log_directory", "must be an absolute path"));
     }
-    let modes = namespaces(config);
+    let modes = config.namespaces();
     check_namespaces(&pod, &modes)?;
     if let Some(linux) = &config.linux {
         check_sysctls(&pod, &linux.sysctls, &modes)?;
@@ -132,7 +131,7 @@ pub(super) fn pause_container(
     facts: &Facts,
 ) -> Result<ContainerCreateBody, Error> {
     let pod = describe(config);
-    let modes = namespaces(config);
+    let modes = config.namespaces();
     let host_network = modes.network() == NamespaceMode::Node;
     let linux = config.linux.clone().unwrap_or_default();
     let security = linux.security_context.clone().unwrap_or_default();

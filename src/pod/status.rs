@@ -17,14 +17,14 @@ use crate::proto::PodSandboxStatus;
 use crate::state::Sandbox;
 
 use super::Pods;
-use super::namespaces;
 
 impl Pods {
     /// One sandbox, with a JSON object of details for a person under the key `info` when `verbose`.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
     pub fn status(&self, id: &str, verbose: bool) -> Result<(PodSandboxStatus, BTreeMap<String, String>), Error> {
+        self.store.require_true()?;
         let sandbox = self.find(id)?.ok_or_else(|| Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() })?;
         let info = if verbose { BTreeMap::from([("info".to_owned(), info(&sandbox))]) } else { BTreeMap::new() };
         Ok((status(&sandbox), info))
@@ -35,6 +35,7 @@ impl Pods {
     /// # Errors
     /// [`Error::Ambiguous`] when the filter's id is the beginning of several.
     pub fn list(&self, filter: Option<&PodSandboxFilter>) -> Result<Vec<PodSandbox>, Error> {
+        self.store.require_true()?;
         let Some(filter) = filter else { return Ok(self.store.sandboxes().iter().map(|s| entry(s)).collect()) };
         let candidates: Vec<Arc<Sandbox>> =
             if filter.id.is_empty() { self.store.sandboxes() } else { self.find(&filter.id)?.into_iter().collect() };
@@ -75,7 +76,7 @@ fn status(sandbox: &Sandbox) -> PodSandboxStatus {
         network: Some(network(sandbox)),
         // The kubelet compares this with what it asked for, and makes the sandbox anew when it differs.
         linux: Some(proto::LinuxPodSandboxStatus {
-            namespaces: Some(proto::Namespace { options: Some(namespaces(&record.config)) }),
+            namespaces: Some(proto::Namespace { options: Some(record.config.namespaces()) }),
         }),
         labels: record.config.labels.clone(),
         annotations: record.config.annotations.clone(),

@@ -17,6 +17,9 @@ impl Pods {
     /// may be repeated.
     pub async fn stop(&self, id: &str) -> Result<(), Error> {
         let Some(sandbox) = self.find(id)? else { return Ok(()) };
+        self.facts()?;
+        // Creates and starts that wait for the lock are refused from now on, or the stop would wait for each of them.
+        self.store.change_sandbox(&sandbox.record.id, |sandbox| sandbox.stopping = true);
         let _guard = self.store.lock(&sandbox.record.key).await;
         // It may have been removed while we waited.
         let Some(sandbox) = self.store.sandbox(&sandbox.record.id) else { return Ok(()) };
@@ -49,6 +52,6 @@ impl Pods {
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => {}
         }
-        Ok(observe::refresh(&self.engine, &self.store, &id).await?)
+        Ok(observe::refresh(&self.engine, &self.store, self.containers.logs(), &id).await?)
     }
 }

@@ -14,11 +14,15 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::record::VERSION;
+
 /// A record that could not be kept or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("could not {doing} {}: {source}", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("Docker has not been reached since the start, so it is not known which containers run")]
+    NotTrueYet,
     #[error("could not encode the record for {}: {source}", path.display())]
     Encode { path: PathBuf, source: serde_json::Error },
     #[error("the task that wrote {} did not finish: {source}", path.display())]
@@ -76,26 +80,27 @@ impl Directory {
         serde_json::from_slice(&fs::read(self.file(key)).ok()?).ok()
     }
 
-    /// All records that can be read. A damaged file is named in the log and set aside as `*.damaged`.
-    pub(super) fn read_all<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
-        let mut records = Vec::new();
+    /// All records that can be read, and the keys of those that are damaged: such a file is named in the log and set
+    /// aside as `*.damaged`. One that a newer Dockside wrote is left alone.
+    pub(super) fn read_all<T: DeserializeOwned>(&self) -> Result<(Vec<T>, Vec<String>), Error> {
+        let (mut records, mut damaged) = (Vec::new(), Vec::new());
         for path in self.files()? {
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
-            match fs::read(&path)
-                .map_err(|e| e.to_string())
-                .and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string()))
-            {
-                Ok(record) => records.push(record),
+            match read_record(&path) {
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => {
+                    tracing::error!(path = %path.display(), "a newer Dockside wrote this record; it is left alone");
+                }
                 Err(error) => {
-                    let aside = path.with_extension("damaged");
-                    tracing::error!(path = %path.display(), error, "a record is damaged; it is set aside as *.damaged and its object is not managed any more");
-                    let _ = fs::rename(&path, aside);
+                    tracing::error!(path = %path.display(), error, "a record is damaged; it is set aside as *.damaged");
+                    let _ = fs::rename(&path, path.with_extension("damaged"));
+                    damaged.extend(path.file_stem().map(|key| key.to_string_lossy().into_owned()));
                 }
             }
         }
-        Ok(records)
+        Ok((records, damaged))
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, Error> {
@@ -107,6 +112,20 @@ impl Directory {
     fn file(&self, key: &str) -> PathBuf {
         self.path.join(format!("{key}.json"))
     }
+}
+
+/// A record, or nothing when it was written by a newer Dockside, whose fields would be lost.
+fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let bytes = fs::read(path).map_err(|error| error.to_string())?;
+    let head: Head = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    if head.version > VERSION {
+        return Ok(None);
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string())
 }
 
 /// Writes a temporary file beside `path`, flushes it, renames it over `path` and flushes the directory.
@@ -130,28 +149,47 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 mod tests {
     use super::*;
 
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Record {
+        version: u32,
+        value: i32,
+    }
+
+    fn record(value: i32) -> Record {
+        Record { version: VERSION, value }
+    }
+
     #[tokio::test]
     async fn what_is_written_is_read_back_and_what_is_removed_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let records = Directory::open(dir.path().join("x")).unwrap();
-        records.write("a", &vec![1]).await.unwrap();
-        records.write("a", &vec![2]).await.unwrap();
-        assert_eq!(records.read_all::<Vec<i32>>().unwrap(), [[2]]);
+        records.write("a", &record(1)).await.unwrap();
+        records.write("a", &record(2)).await.unwrap();
+        assert_eq!(records.read_all::<Record>().unwrap().0, [record(2)]);
         records.remove("a").await.unwrap();
         records.remove("a").await.unwrap();
-        assert!(records.read_all::<Vec<i32>>().unwrap().is_empty());
+        assert!(records.read_all::<Record>().unwrap().0.is_empty());
     }
 
     #[tokio::test]
     async fn a_damaged_record_costs_only_itself_and_a_half_written_one_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let records = Directory::open(dir.path().to_owned()).unwrap();
-        records.write("good", &vec![1]).await.unwrap();
+        records.write("good", &record(1)).await.unwrap();
         fs::write(dir.path().join("bad.json"), "{\"half\": ").unwrap();
         fs::write(dir.path().join("good.tmp"), "[7").unwrap();
         let again = Directory::open(dir.path().to_owned()).unwrap();
-        assert_eq!(again.read_all::<Vec<i32>>().unwrap(), [[1]]);
+        assert_eq!(again.read_all::<Record>().unwrap(), (vec![record(1)], vec!["bad".to_owned()]));
         assert!(dir.path().join("bad.damaged").exists());
         assert!(!dir.path().join("good.tmp").exists());
+    }
+
+    #[tokio::test]
+    async fn a_record_of_a_newer_dockside_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Directory::open(dir.path().to_owned()).unwrap();
+        records.write("new", &Record { version: VERSION + 1, value: 1 }).await.unwrap();
+        assert_eq!(records.read_all::<Record>().unwrap(), (Vec::new(), Vec::new()));
+        assert!(dir.path().join("new.json").exists());
     }
 }

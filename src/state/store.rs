@@ -1,8 +1,11 @@
 //! The index: every record with what its process does, in memory, behind one short lock.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
 
@@ -21,13 +24,30 @@ pub struct Sandbox {
     pub record: SandboxRecord,
     /// The pause container's process.
     pub process: Process,
+    /// Somebody is stopping it: nothing new is begun in it.
+    pub stopping: bool,
 }
 
 impl Sandbox {
-    /// READY in the sense of the CRI: wholly made and its pause process runs.
-    pub fn is_ready(&self) -> bool {
-        self.record.phase == Phase::Live && self.process.is_running()
+    /// A sandbox that nobody is stopping.
+    pub fn new(record: SandboxRecord, process: Process) -> Sandbox {
+        Sandbox { record, process, stopping: false }
     }
+
+    /// READY in the sense of the CRI: wholly made, its pause process runs, and it has its network.
+    pub fn is_ready(&self) -> bool {
+        let released = self.record.network.as_ref().is_some_and(|network| network.released);
+        self.record.phase == Phase::Live && self.process.is_running() && !released
+    }
+}
+
+/// What an earlier process left unfinished.
+#[derive(Debug, Default)]
+pub struct HalfMadeAtStart {
+    pub sandboxes: Vec<SandboxRecord>,
+    pub containers: Vec<ContainerRecord>,
+    /// Keys of records that cannot be read: what they were about has to go, as nobody can answer for it.
+    pub damaged: HashSet<String>,
 }
 
 /// A container as clients see it.
@@ -58,35 +78,41 @@ pub struct Store {
     sandboxes: RwLock<HashMap<String, Arc<Sandbox>>>,
     containers: RwLock<HashMap<String, Arc<Container>>>,
     locks: Locks,
+    is_true: AtomicBool,
 }
 
 impl Store {
-    /// Opens the records under `directory`. Objects that were made enter the index: until Docker is asked, sandboxes
-    /// are taken to run, as nothing else is known of them; half-made ones are returned for the caller to undo.
+    /// Opens the records under `directory`. Objects that were made enter the index, with processes not known yet (see
+    /// [`Store::is_true`]); what else is there is returned for the caller to undo.
     ///
     /// # Errors
-    /// When the directories cannot be made or read. A damaged record is not an error; see [`Directory::read_all`].
-    pub fn open(directory: &Path) -> Result<(Store, Vec<SandboxRecord>, Vec<ContainerRecord>), Error> {
+    /// When the directories cannot be made or read. A damaged record is not an error.
+    pub fn open(directory: &Path) -> Result<(Store, HalfMadeAtStart), Error> {
         let sandbox_files = Directory::open(directory.join("sandboxes"))?;
         let container_files = Directory::open(directory.join("containers"))?;
-        let (sandboxes, half_sandboxes): (Vec<SandboxRecord>, Vec<_>) =
-            sandbox_files.read_all()?.into_iter().partition(|r: &SandboxRecord| r.phase != Phase::Creating);
-        let (containers, half_containers): (Vec<ContainerRecord>, Vec<_>) =
-            container_files.read_all()?.into_iter().partition(|r: &ContainerRecord| r.phase != Phase::Creating);
-        let by_id = |r: SandboxRecord| {
-            let process = Process::Running { started_at: r.created_at };
-            (r.id.clone(), Arc::new(Sandbox { record: r, process }))
-        };
-        let c_by_id = |r: ContainerRecord| (r.id.clone(), Arc::new(Container { record: r, process: Process::Created }));
+        let (sandboxes, damaged_sandboxes) = sandbox_files.read_all::<SandboxRecord>()?;
+        let (containers, damaged_containers) = container_files.read_all::<ContainerRecord>()?;
+        let (sandboxes, half_sandboxes): (Vec<_>, Vec<_>) =
+            sandboxes.into_iter().partition(|record| record.phase != Phase::Creating);
+        let (containers, half_containers): (Vec<_>, Vec<_>) =
+            containers.into_iter().partition(|record| record.phase != Phase::Creating);
         let store = Store {
             settings: Directory::open(directory.to_owned())?,
             sandbox_files,
             container_files,
-            sandboxes: RwLock::new(sandboxes.into_iter().map(by_id).collect()),
-            containers: RwLock::new(containers.into_iter().map(c_by_id).collect()),
+            sandboxes: RwLock::default(),
+            containers: RwLock::default(),
             locks: Locks::default(),
+            is_true: AtomicBool::new(false),
         };
-        Ok((store, half_sandboxes, half_containers))
+        for record in sandboxes {
+            store.put_sandbox(Sandbox::new(record, Process::Created));
+        }
+        for record in containers {
+            store.put_container(Container { record, process: Process::Created });
+        }
+        let damaged = damaged_sandboxes.into_iter().chain(damaged_containers).collect();
+        Ok((store, HalfMadeAtStart { sandboxes: half_sandboxes, containers: half_containers, damaged }))
     }
 
     /// Waits for the lock of the object with this key.
@@ -235,6 +261,25 @@ impl Store {
         self.change_sandbox(id, |sandbox| sandbox.process = change(&sandbox.process));
     }
 
+    /// Whether the processes were learnt from Docker since the start. Before, a list would tell a client that its
+    /// pods do not run.
+    pub fn is_true(&self) -> bool {
+        self.is_true.load(Ordering::Acquire)
+    }
+
+    /// Refuses an answer that would not be true.
+    ///
+    /// # Errors
+    /// [`Error::NotTrueYet`] before the processes were learnt from Docker.
+    pub fn require_true(&self) -> Result<(), Error> {
+        if self.is_true() { Ok(()) } else { Err(Error::NotTrueYet) }
+    }
+
+    /// Records that every process was learnt from Docker.
+    pub fn set_true(&self) {
+        self.is_true.store(true, Ordering::Release);
+    }
+
     /// Whether a container or a sandbox has exactly this id.
     pub fn knows(&self, id: &str) -> bool {
         self.containers.read().contains_key(id) || self.sandboxes.read().contains_key(id)
@@ -280,20 +325,20 @@ mod tests {
     #[tokio::test]
     async fn a_restart_finds_what_was_made_and_hands_back_what_was_half_made() {
         let dir = tempfile::tempdir().unwrap();
-        let (store, ..) = Store::open(dir.path()).unwrap();
+        let (store, _) = Store::open(dir.path()).unwrap();
         store.write_sandbox(&sandbox("done", "aa1", Phase::Live)).await.unwrap();
         store.write_sandbox(&sandbox("half", "", Phase::Creating)).await.unwrap();
-        let (store, half, _) = Store::open(dir.path()).unwrap();
+        let (store, half) = Store::open(dir.path()).unwrap();
         assert_eq!(store.sandboxes().len(), 1);
-        assert_eq!(half[0].name, "half");
+        assert_eq!(half.sandboxes[0].name, "half");
     }
 
     #[tokio::test]
     async fn the_beginning_of_an_id_is_enough_when_it_is_unique() {
         let dir = tempfile::tempdir().unwrap();
-        let (store, ..) = Store::open(dir.path()).unwrap();
+        let (store, _) = Store::open(dir.path()).unwrap();
         for (name, id) in [("a", "aa1"), ("b", "aa2"), ("c", "b")] {
-            store.put_sandbox(Sandbox { record: sandbox(name, id, Phase::Live), process: Process::Created });
+            store.put_sandbox(Sandbox::new(sandbox(name, id, Phase::Live), Process::Created));
         }
         assert!(matches!(store.resolve_sandbox("b"), Resolved::One(_)));
         assert!(matches!(store.resolve_sandbox("aa"), Resolved::Ambiguous));

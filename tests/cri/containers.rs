@@ -389,6 +389,13 @@ async fn a_volume_of_the_image_goes_with_its_container() {
     runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
     assert!(!Path::new(source).exists());
     assert!(!docker(&["volume", "ls", "-q"]).contains(name));
+    // A mount of the pod at the same place is the only one there.
+    let host_path = "/var/lib/kubelet/instead-of-volume".to_owned();
+    let mount = Mount { host_path: host_path.clone(), container_path: "/data".to_owned(), ..Default::default() };
+    let wanted = ContainerConfig { image: wanted.image, mounts: vec![mount], ..container("mounted", UNTIL_TERM) };
+    let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
+    let mounts = inspect(&id)["Mounts"].as_array().unwrap().clone();
+    assert_eq!((mounts.len(), mounts[0]["Source"].as_str()), (1, Some(host_path.as_str())));
     remove_pod(&mut runtime, &sandbox).await;
     docker(&["rmi", IMAGE]);
 }

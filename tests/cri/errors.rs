@@ -138,7 +138,6 @@ async fn what_is_not_there_yet_says_so_in_a_sentence() {
     later!(
         runtime,
         update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest),
-        reopen_container_log(ReopenContainerLogRequest),
         exec_sync(ExecSyncRequest),
         exec(ExecRequest),
         attach(AttachRequest),

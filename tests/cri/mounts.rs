@@ -66,6 +66,38 @@ async fn a_directory_is_shared_both_ways_and_a_read_only_one_is_not_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_kubelet_take_the_place_of_dockers_own() {
+    let mut runtime = runtime().await;
+    let config = pod("kubelet-files");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let host = directory("kubelet-files");
+    let mut mounts = Vec::new();
+    for inside in ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/termination-log"] {
+        let file = host.join(inside.rsplit('/').next().unwrap());
+        std::fs::write(&file, format!("mine for {inside}\n")).unwrap();
+        mounts.push(bind(&file, inside));
+    }
+    // An emptyDir in memory, where the pod's shared memory would be, and one below another in any order.
+    mounts.push(bind(&directory("kubelet-files/shm"), "/dev/shm"));
+    mounts.push(bind(&directory("kubelet-files/below"), "/data/deep/below"));
+    mounts.push(bind(&directory("kubelet-files/data"), "/data"));
+    let id = run_container(&mut runtime, &sandbox, &config, &mounted("main", mounts.clone())).await;
+    for inside_path in ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/termination-log"] {
+        assert_eq!(inside(&id, &format!("cat {inside_path}")), format!("mine for {inside_path}"));
+    }
+    inside(&id, "echo bye >/dev/termination-log; touch /dev/shm/in-shm /data/deep/below/in-below /data/in-data");
+    assert_eq!(std::fs::read_to_string(host.join("termination-log")).unwrap(), "bye\n");
+    for file in ["shm/in-shm", "below/in-below", "data/in-data"] {
+        assert!(host.join(file).exists(), "{file}");
+    }
+    assert_eq!(container_status(&mut runtime, &id).await.mounts, mounts);
+    // Another container of the pod still has the pod's.
+    let other = run_container(&mut runtime, &sandbox, &config, &mounted("other", Vec::new())).await;
+    assert!(inside(&other, "cat /etc/hosts").contains("localhost"));
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_symbolic_link_is_followed_and_a_missing_host_path_made() {
     let mut runtime = runtime().await;
     let config = pod("paths-on-host");

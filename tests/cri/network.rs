@@ -86,7 +86,10 @@ async fn pods_reach_each_other_and_themselves() {
     // Containers of one pod are one host.
     let neighbour = run_container(&mut runtime, &server, &server_config, &container("near", UNTIL_TERM)).await;
     for name in ["localhost", "127.0.0.1", &ip.to_string()] {
-        assert!(inside(&neighbour, &format!("timeout 10 wget -qO- http://{name}/")).contains("Welcome to nginx!"), "{name}");
+        assert!(
+            inside(&neighbour, &format!("timeout 10 wget -qO- http://{name}/")).contains("Welcome to nginx!"),
+            "{name}"
+        );
     }
     remove_pod(&mut runtime, &server).await;
     remove_pod(&mut runtime, &client).await;

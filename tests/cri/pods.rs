@@ -416,3 +416,25 @@ async fn twenty_pods_at_once_all_come_up_with_addresses_of_their_own() {
     }
     assert!(!docker(&["ps", "-a", "--format", "{{.Names}}"]).contains("_crowd-"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_somebody_elses_container_has_is_taken_over_only_when_nothing_runs_in_it() {
+    let mut runtime = runtime().await;
+    let config = pod("stray");
+    let name = "k8s_POD_stray_default_uid-stray_0";
+    docker(&["create", "--name", name, BUSYBOX]);
+    let id = run_pod(&mut runtime, &config).await;
+    assert_eq!(inspect(name)["Id"], id.as_str());
+    let stray = docker(&["create", "--name", "k8s_main_stray_default_uid-stray_0", BUSYBOX]);
+    let main = create(&mut runtime, &id, &config, &container("main", "true")).await;
+    assert!(!docker_has(&stray) && docker_has(&main));
+    remove_pod(&mut runtime, &id).await;
+
+    let stray = docker(&["run", "-d", "--name", name, BUSYBOX, "sleep", "86412"]);
+    assert_refused(try_run(&mut runtime, &config, "").await, Code::AlreadyExists, &[name, &stray]);
+    assert_eq!(inspect(&stray)["State"]["Running"], true, "what runs is nobody's to remove");
+    assert!(!sandboxes(&mut runtime).await.iter().any(|pod| pod.metadata == config.metadata));
+    docker(&["rm", "-f", &stray]);
+    let id = run_pod(&mut runtime, &config).await;
+    remove_pod(&mut runtime, &id).await;
+}

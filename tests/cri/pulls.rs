@@ -131,7 +131,7 @@ async fn an_image_that_is_not_there_is_told_apart_from_a_registry_that_is_not() 
         assert_eq!(error.code(), Code::Unknown, "{error}");
         assert!(error.message().starts_with("RegistryUnavailable: ") && error.message().contains(away), "{error}");
     }
-    for wrong in ["UPPER/case", "a b", "127.0.0.1:80/x@sha256:12", "-"] {
+    for wrong in ["127.0.0.1:80/UPPER", "a b", "127.0.0.1:80/x@sha256:12", "-"] {
         let error = pull(&mut images, wrong, None).await.unwrap_err();
         assert!(error.message().contains(wrong.split('@').next().unwrap()), "{error}");
         assert_eq!(error.code(), Code::InvalidArgument, "{error}");

@@ -15,17 +15,17 @@ fn between(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTr
 }
 
 /// A node of its own, after its first pod: connections are open and everything is known.
-async fn warm() -> (Node, Runtime) {
+async fn warm(name: &str) -> (Node, Runtime) {
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
-    let id = run_pod(&mut runtime, &pod("warm-up")).await;
+    let id = run_pod(&mut runtime, &pod(&format!("warm-{name}"))).await;
     remove_pod(&mut runtime, &id).await;
     (node, runtime)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_ask_docker_nothing() {
-    let (node, mut runtime) = warm().await;
+    let (node, mut runtime) = warm("reads").await;
     let mut images = node.images().await;
     let config = pod("read");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -61,7 +61,7 @@ async fn reads_ask_docker_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_start_asks_docker_no_more_than_it_must() {
-    let (node, mut runtime) = warm().await;
+    let (node, mut runtime) = warm("starts").await;
     let config = pod("counted");
     let before = node.docker_requests().await;
     let sandbox = run_pod(&mut runtime, &config).await;

@@ -299,6 +299,16 @@ pub async fn containers(runtime: &mut Runtime) -> Vec<Container> {
     runtime.list_containers(ListContainersRequest::default()).await.unwrap().into_inner().containers
 }
 
+/// Waits until nothing of any pod is left. What was cut short is undone in the background, and Docker has half a minute
+/// to come up with a container whose creation got no answer.
+pub async fn nothing_left(node: &Node) {
+    let began = Instant::now();
+    while !leftovers(node).is_empty() {
+        assert!(began.elapsed() < DEADLINE, "still left after {DEADLINE:?}: {:?}", leftovers(node));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// What pods leave in the box: Docker containers with our names, pinned namespaces, addresses, veths, records.
 pub fn leftovers(node: &Node) -> Vec<String> {
     let mut left: Vec<String> = docker(&["ps", "-a", "--filter", "name=k8s_", "--format", "{{.Names}}"])

@@ -1,0 +1,101 @@
+//! What Docker's events change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::docker;
+use crate::docker::Event;
+use crate::docker::LinkState;
+use crate::observe;
+use crate::state::Exit;
+use crate::state::Process;
+
+use super::Watch;
+
+/// Between the first two attempts to learn what became of a container, and between later ones.
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+impl Watch {
+    pub(super) fn apply(self: &Arc<Self>, event: &Event) {
+        let id = event.actor.id.as_str();
+        match (event.kind.as_str(), event.action.as_str()) {
+            ("container", "start") => self.note_start(id),
+            ("container", "oom") if self.store.knows(id) => self.note_out_of_memory(id),
+            ("container", "die") if self.store.knows(id) => self.learn(id.to_owned()),
+            ("container", "destroy") => {
+                self.out_of_memory.lock().remove(id);
+                self.learn_removal(id.to_owned());
+            }
+            ("image", "pull" | "tag" | "untag" | "delete" | "import" | "load") => self.images_changed.notify_one(),
+            ("daemon", "reload") => self.reloaded.notify_one(),
+            _ => {}
+        }
+    }
+
+    pub(super) async fn refresh(&self, id: &str) -> Result<(), docker::Error> {
+        observe::refresh(&self.engine, &self.store, self.containers.logs(), id).await?;
+        self.containers.follow_running_log(id).await;
+        Ok(())
+    }
+
+    fn learn_removal(self: &Arc<Self>, id: String) {
+        let watch = Arc::clone(self);
+        tokio::spawn(async move { observe::gone(&watch.store, watch.containers.logs(), &id).await });
+    }
+
+    /// A start by a verb is told by that verb; one by a person's hand is looked up, as the event's own time can be
+    /// later than the end of a process that was quick.
+    fn note_start(self: &Arc<Self>, id: &str) {
+        let Some((key, false)) = self.key_and_running(id) else { return };
+        let (watch, id) = (Arc::clone(self), id.to_owned());
+        tokio::spawn(async move {
+            let guard = watch.store.lock(&key).await;
+            let told = watch.key_and_running(&id).is_none_or(|(_, running)| running);
+            drop(guard);
+            if !told {
+                watch.learn(id);
+            }
+        });
+    }
+
+    fn key_and_running(&self, id: &str) -> Option<(String, bool)> {
+        let container = self.store.container(id).map(|c| (c.record.key.clone(), c.process.is_running()));
+        container.or_else(|| self.store.sandbox(id).map(|s| (s.record.key.clone(), s.process.is_running())))
+    }
+
+    /// An event has an exit code, but not the exact time, nor whether memory was the cause: Docker is asked, until it
+    /// has answered or is gone; the next connection begins with a look at everything.
+    fn learn(self: &Arc<Self>, id: String) {
+        let watch = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut pause = FIRST_RETRY;
+            while let Err(error) = watch.refresh(&id).await {
+                tracing::warn!(container = id, %error, "could not learn the state of a container");
+                if matches!(watch.engine.link().state(), LinkState::Down(_)) {
+                    return;
+                }
+                tokio::time::sleep(pause).await;
+                pause = LAST_RETRY.min(pause * 2);
+            }
+            if watch.out_of_memory.lock().contains(&id) {
+                watch.mark_out_of_memory(&id);
+            }
+        });
+    }
+
+    fn note_out_of_memory(&self, id: &str) {
+        self.out_of_memory.lock().insert(id.to_owned());
+        self.mark_out_of_memory(id);
+    }
+
+    /// The kernel may have killed any process of the container; it is the container's end only if that was by KILL.
+    fn mark_out_of_memory(&self, id: &str) {
+        self.store.change_process(id, |process| match process {
+            Process::Exited { started_at, exit } if exit.code == 137 => {
+                Process::Exited { started_at: *started_at, exit: Exit { oom_killed: true, ..exit.clone() } }
+            }
+            other => other.clone(),
+        });
+    }
+}

@@ -1,0 +1,57 @@
+//! What happened while nobody watched.
+
+use std::collections::HashSet;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use crate::docker;
+use crate::docker::ContainerEntry;
+use crate::naming;
+use crate::observe;
+use crate::state::key_of;
+
+use super::Watch;
+
+/// How many containers are inspected at a time.
+const INSPECT_AT_ONCE: usize = 8;
+
+impl Watch {
+    /// Makes the index agree with Docker.
+    pub(super) async fn reconcile(&self) -> Result<(), docker::Error> {
+        self.images.ensure_builtin_pause().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the pause image is not ready; it is tried again with the first pod");
+        });
+        self.images.refresh().await?;
+        // The ids are taken first: what is made after the listing must not seem to be gone.
+        let sandboxes = self.store.sandboxes().into_iter().map(|sandbox| sandbox.record.id.clone());
+        let containers = self.store.containers().into_iter().map(|container| container.record.id.clone());
+        let known: Vec<String> = sandboxes.chain(containers).collect();
+        let rows = self.engine.list_containers(naming::TYPE).await?;
+        self.adopt_damaged(&rows);
+        let present: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        let (here, away): (Vec<String>, Vec<String>) = known.into_iter().partition(|id| present.contains(id.as_str()));
+        for id in away {
+            observe::gone(&self.store, self.containers.logs(), &id).await;
+        }
+        let mut looks =
+            stream::iter(here).map(|id| async move { self.refresh(&id).await }).buffer_unordered(INSPECT_AT_ONCE);
+        while let Some(look) = looks.next().await {
+            look?;
+        }
+        Ok(())
+    }
+
+    /// A container whose record cannot be read is nobody's any more: it is removed like a half-made one, so that its
+    /// client can make it anew. The name tells, as the labels may be those of its image.
+    fn adopt_damaged(&self, rows: &[ContainerEntry]) {
+        for row in rows.iter().filter(|row| !self.store.knows(&row.id) && self.damaged.contains(&key_of(row.name()))) {
+            tracing::error!(container = row.name(), "removing a container whose record is damaged");
+            if row.name().starts_with(naming::SANDBOX_PREFIX) {
+                self.pods.adopt_damaged(row.name(), &row.id);
+            } else {
+                self.containers.adopt_damaged(row.name(), &row.id);
+            }
+        }
+    }
+}
