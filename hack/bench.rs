@@ -1,7 +1,10 @@
 //! How fast a running Dockside is, beside raw calls to the same Docker in the same run. `hack/bench` runs it in the box.
 //!
-//! Usage: bench SOCKET DOCKER_SOCKET PID PODS, where PID is Dockside's process.
+//! Usage: bench SOCKET DOCKER_SOCKET PID PODS, where PID is Dockside's process; "logs" in place of PODS measures logs.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "bench-logs.rs"]
+mod logs;
 
 use std::path::Path;
 use std::time::Duration;
@@ -53,15 +56,11 @@ async fn main() {
     let [socket, docker_socket, pid, pods] = args.as_slice() else {
         panic!("usage: bench SOCKET DOCKER_SOCKET PID PODS");
     };
+    if pods == "logs" {
+        return logs::run(&mut connect(socket, docker_socket).await, pid).await;
+    }
     let pods: usize = pods.parse().expect("PODS is a number");
-    let channel = Endpoint::try_from(format!("unix://{socket}")).unwrap().connect().await.expect("connect to dockside");
-    let mut bench = Bench {
-        runtime: RuntimeServiceClient::new(channel.clone()),
-        images: ImageServiceClient::new(channel),
-        docker: docker(docker_socket).await,
-    };
-    // Answered once Dockside has loaded its pause image, which the raw calls use too.
-    bench.runtime.version(VersionRequest::default()).await.expect("ask dockside for its version");
+    let mut bench = connect(socket, docker_socket).await;
     let cpu_before = cpu(pid);
     let mut rows = bench.starts(pods).await;
     let cpu_starts = (cpu(pid) - cpu_before).as_secs_f64() * 1000.0 / pods as f64;
@@ -83,6 +82,18 @@ async fn main() {
     }
     println!("server CPU per pod start: {cpu_starts:.1} ms");
     println!("resident memory with {pods} pods: {:.1} MB", resident(pid));
+}
+
+async fn connect(socket: &str, docker_socket: &str) -> Bench {
+    let channel = Endpoint::try_from(format!("unix://{socket}")).unwrap().connect().await.expect("connect to dockside");
+    let mut bench = Bench {
+        runtime: RuntimeServiceClient::new(channel.clone()),
+        images: ImageServiceClient::new(channel),
+        docker: docker(docker_socket).await,
+    };
+    // Answered once Dockside has loaded its pause image, which the raw calls use too.
+    bench.runtime.version(VersionRequest::default()).await.expect("ask dockside for its version");
+    bench
 }
 
 struct Bench {

@@ -56,6 +56,10 @@ pub enum Error {
     Serve(#[from] tonic::transport::Error),
 }
 
+/// A process that was killed while it started a plugin leaves, for a moment, a child that still holds the lock.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
 /// Serves the CRI with this configuration until the process is told to stop.
 ///
 /// # Errors
@@ -65,9 +69,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
     for sentence in &config.ignored {
         tracing::warn!("{sentence}");
     }
-    let socket = Socket::bind(&config.listen)?;
+    let socket = Socket::bind(&config.listen).await?;
     let shutdown = stop_signal()?;
-    let _alone = lock(&config.state_dir)?;
+    let _alone = lock(&config.state_dir).await?;
     let (store, half_made) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let engine = Engine::new(&config.docker_endpoint, config.runtime_request_timeout)?;
@@ -143,11 +147,18 @@ fn network(config: &Config, store: &Store) -> Cni {
 }
 
 /// Two processes that write the same records would lose each other's.
-fn lock(state_dir: &Path) -> Result<Flock<File>, Error> {
+async fn lock(state_dir: &Path) -> Result<Flock<File>, Error> {
     let failed = |source| Error::Io { doing: "lock the state directory", source };
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
-    let file = File::create(state_dir.join("lock")).map_err(failed)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::StateInUse(state_dir.to_owned()))
+    let mut file = File::create(state_dir.join("lock")).map_err(failed)?;
+    for _ in 0..LOCK_ATTEMPTS {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Ok(locked),
+            Err((file, _)) => file,
+        };
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    Err(Error::StateInUse(state_dir.to_owned()))
 }
 
 /// A token that is cancelled by the first SIGTERM or SIGINT.

@@ -5,10 +5,15 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
 
 use nix::sys::stat::Mode;
 use nix::sys::stat::umask;
 use tokio::net::UnixListener;
+
+/// A socket that is answered for longer than this is served by a process that lives.
+const STALE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A listening socket whose file goes away with it.
 #[derive(Debug)]
@@ -37,12 +42,12 @@ impl Socket {
     ///
     /// # Errors
     /// [`BindError::InUse`] when a process answers there already.
-    pub fn bind(path: &Path) -> Result<Socket, BindError> {
+    pub async fn bind(path: &Path) -> Result<Socket, BindError> {
         let failed = |source| BindError::Io { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(failed)?;
         }
-        clear(path)?;
+        clear(path).await?;
         // Who can connect can become root on this node, so nobody else may, not even for a moment.
         let former = umask(Mode::from_bits_truncate(0o177));
         let listener = UnixListener::bind(path);
@@ -56,7 +61,7 @@ impl Socket {
 }
 
 /// Removes the socket that a process left when it died.
-fn clear(path: &Path) -> Result<(), BindError> {
+async fn clear(path: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Io { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -64,10 +69,15 @@ fn clear(path: &Path) -> Result<(), BindError> {
         Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(BindError::InUse(path.to_owned())),
-        Err(_) => std::fs::remove_file(path).map_err(failed),
+    let began = Instant::now();
+    while UnixStream::connect(path).is_ok() {
+        // A process that was killed while it started a plugin leaves, for a moment, a child that still holds the socket.
+        if began.elapsed() > STALE_LIMIT {
+            return Err(BindError::InUse(path.to_owned()));
+        }
+        tokio::time::sleep(STALE_LIMIT / 20).await;
     }
+    std::fs::remove_file(path).map_err(failed)
 }
 
 impl Drop for File {
@@ -85,7 +95,7 @@ mod tests {
     async fn the_socket_is_for_its_owner_only_and_goes_with_its_process() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/dockside.sock");
-        let socket = Socket::bind(&path).unwrap();
+        let socket = Socket::bind(&path).await.unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(socket);
         assert!(!path.exists());
@@ -95,13 +105,13 @@ mod tests {
     async fn a_live_socket_is_refused_and_a_stale_one_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dockside.sock");
-        let first = Socket::bind(&path).unwrap();
-        assert!(matches!(Socket::bind(&path), Err(BindError::InUse(_))));
+        let first = Socket::bind(&path).await.unwrap();
+        assert!(matches!(Socket::bind(&path).await, Err(BindError::InUse(_))));
         // What SIGKILL leaves: the file without a listener.
         let (listener, file) = first.into_listener();
         std::mem::forget(file);
         drop(listener);
-        Socket::bind(&path).unwrap();
+        Socket::bind(&path).await.unwrap();
     }
 
     #[tokio::test]
@@ -109,7 +119,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("precious");
         std::fs::write(&path, "x").unwrap();
-        assert!(matches!(Socket::bind(&path), Err(BindError::NotASocket(_))));
+        assert!(matches!(Socket::bind(&path).await, Err(BindError::NotASocket(_))));
         assert!(path.exists());
     }
 }

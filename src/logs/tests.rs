@@ -1,1 +1,342 @@
+//! The room as a whole, beside a stand-in for Docker that writes and rotates as Docker does.
 
+use std::fs;
+use std::fs::File;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::logs::follower::Next;
+
+/// Writes numbered records.
+struct Docker {
+    path: PathBuf,
+    max_files: usize,
+    file: Option<File>,
+    written: u64,
+}
+
+impl Docker {
+    fn write(&mut self, count: u64) {
+        if self.file.is_none() {
+            self.file = Some(OpenOptions::new().append(true).create(true).open(&self.path).unwrap());
+        }
+        let mut text = String::new();
+        for number in self.written + 1..=self.written + count {
+            let (seconds, nanos) = (number / 1000 % 60, number % 1000);
+            text += &format!(
+                "{{\"log\":\"{number}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:{seconds:02}.{nanos:09}Z\"}}\n"
+            );
+        }
+        self.written += count;
+        self.file.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn raw(&mut self, bytes: &[u8]) {
+        self.file.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    fn rotate(&mut self) {
+        let at = |index: usize| PathBuf::from(format!("{}.{index}", self.path.display()));
+        let _ = fs::remove_file(at(self.max_files - 1));
+        for index in (1..self.max_files - 1).rev() {
+            let _ = fs::rename(at(index), at(index + 1));
+        }
+        fs::rename(&self.path, at(1)).unwrap();
+        self.file = Some(File::create(&self.path).unwrap());
+    }
+}
+
+struct Room {
+    dir: TempDir,
+    docker: Docker,
+    place: Place,
+}
+
+const ID: &str = "c1";
+
+impl Room {
+    fn new() -> Room {
+        let dir = tempfile::tempdir().unwrap();
+        let path = docker_file(&dir.path().join("docker"), ID);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let docker = Docker { path: path.clone(), max_files: 4, file: None, written: 0 };
+        let place = Place { docker_file: path, directory: dir.path().join("pod"), path: "main/0.log".into() };
+        Room { dir, docker, place }
+    }
+
+    fn logs(&self) -> Logs {
+        Logs::open(self.dir.path().join("state")).unwrap()
+    }
+
+    fn checkpoints(&self) -> Arc<Checkpoints> {
+        Arc::new(Checkpoints::open(self.dir.path().join("state")).unwrap())
+    }
+
+    fn cri(&self) -> PathBuf {
+        self.place.cri_file()
+    }
+}
+
+/// The numbers in a file, and that it has nothing else.
+fn numbers(path: &Path) -> Vec<u64> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.rsplit_once(" stdout F ").unwrap().1.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_docker_writes_and_rotates_is_in_the_file_at_the_end() {
+    let mut room = Room::new();
+    let logs = room.logs();
+    logs.begin(ID, room.place.clone()).await.unwrap();
+    assert_eq!(fs::metadata(room.cri()).unwrap().mode() & 0o777, 0o640);
+    for _ in 0..20 {
+        room.docker.write(1000);
+        room.docker.rotate();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    room.docker.write(10);
+    logs.finish(ID).await;
+    assert_eq!(numbers(&room.cri()), (1..=20_010).collect::<Vec<_>>());
+    // A second end finds nothing to do, and a removal nothing to keep.
+    logs.finish(ID).await;
+    logs.forget(ID).await.unwrap();
+    assert_eq!(logs.followed_count(), 0);
+    assert_eq!(fs::read_dir(room.dir.path().join("state")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_line_is_there_soon_without_anybody_asking() {
+    let mut room = Room::new();
+    let logs = room.logs();
+    logs.begin(ID, room.place.clone()).await.unwrap();
+    for round in 1..=5 {
+        room.docker.write(1);
+        let begun = std::time::Instant::now();
+        while numbers(&room.cri()).len() < round {
+            assert!(begun.elapsed() < Duration::from_secs(5), "line {round} does not come");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_run_of_the_same_container_is_appended() {
+    let mut room = Room::new();
+    let logs = room.logs();
+    for last in [5, 10] {
+        logs.begin(ID, room.place.clone()).await.unwrap();
+        room.docker.write(5);
+        logs.finish(ID).await;
+        assert_eq!(numbers(&room.cri()).len(), last);
+    }
+}
+
+#[tokio::test]
+async fn reopening_divides_the_lines_between_the_files() {
+    let mut room = Room::new();
+    let logs = room.logs();
+    logs.begin(ID, room.place.clone()).await.unwrap();
+    let mut all = Vec::new();
+    for round in 0..5 {
+        room.docker.write(5000);
+        let old = room.cri().with_extension(round.to_string());
+        fs::rename(room.cri(), &old).unwrap();
+        logs.reopen(ID).await.unwrap();
+        assert!(room.cri().exists());
+        all.extend(numbers(&old));
+    }
+    logs.finish(ID).await;
+    all.extend(numbers(&room.cri()));
+    assert_eq!(all, (1..=25_000).collect::<Vec<_>>());
+    assert!(matches!(logs.reopen(ID).await, Err(Error::NotFollowed { .. })));
+}
+
+#[tokio::test]
+async fn a_reopen_that_cannot_be_noted_leaves_no_new_file_and_the_old_one_goes_on() {
+    let mut room = Room::new();
+    let logs = room.logs();
+    logs.begin(ID, room.place.clone()).await.unwrap();
+    let (state, aside) = (room.dir.path().join("state"), room.dir.path().join("aside"));
+    fs::rename(&state, &aside).unwrap();
+    let old = room.cri().with_extension("old");
+    fs::rename(room.cri(), &old).unwrap();
+    assert!(logs.reopen(ID).await.is_err());
+    assert!(!room.cri().exists());
+    fs::rename(&old, room.cri()).unwrap();
+    fs::rename(&aside, &state).unwrap();
+    room.docker.write(10);
+    logs.finish(ID).await;
+    assert_eq!(numbers(&room.cri()).len(), 10);
+}
+
+#[tokio::test]
+async fn a_path_that_leaves_the_directory_is_refused_by_the_name_of_its_field() {
+    let room = Room::new();
+    let logs = room.logs();
+    let outside = room.dir.path().join("outside");
+    fs::create_dir_all(&outside).unwrap();
+    fs::create_dir_all(room.place.directory.join("dir.log")).unwrap();
+    std::os::unix::fs::symlink(&outside, room.place.directory.join("link")).unwrap();
+    std::os::unix::fs::symlink(outside.join("x"), room.place.directory.join("link.log")).unwrap();
+    for path in ["dir.log", "link/0.log", "link.log", "../0.log", "/0.log", ""] {
+        let place = Place { path: path.into(), ..room.place.clone() };
+        let refused = logs.begin(ID, place).await.unwrap_err();
+        assert!(matches!(refused, Error::Place { field: "log_path", .. }), "{path}: {refused}");
+    }
+    assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
+    fs::write(room.dir.path().join("file"), "").unwrap();
+    let place = Place { directory: room.dir.path().join("file"), ..room.place.clone() };
+    let refused = logs.begin(ID, place).await.unwrap_err();
+    assert!(matches!(refused, Error::Place { field: "log_directory", .. }), "{refused}");
+}
+
+/// Takes steps until there is nothing more to take.
+fn drain(follower: &mut Follower, scratch: &mut Scratch, ending: bool) {
+    while !matches!(follower.step(scratch, ending), Next::Idle | Next::Done) {}
+}
+
+#[test]
+fn a_torn_record_in_the_middle_is_left_out_and_the_next_one_kept() {
+    let mut room = Room::new();
+    let mut scratch = Scratch::new();
+    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
+    room.docker.write(3);
+    room.docker.raw(b"{\"log\":\"torn");
+    drain(&mut follower, &mut scratch, false);
+    room.docker.write(3);
+    room.docker.raw(b"garbage\n");
+    room.docker.write(3);
+    room.docker.raw(b"{\"log\":\"never ended");
+    drain(&mut follower, &mut scratch, true);
+    assert_eq!(numbers(&room.cri()), (1..=9).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_a_checkpoint_the_last_line_tells_where_to_go_on() {
+    let mut room = Room::new();
+    let mut scratch = Scratch::new();
+    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
+    room.docker.write(3000);
+    room.docker.rotate();
+    room.docker.write(3000);
+    drain(&mut follower, &mut scratch, false);
+    drop(follower);
+    room.docker.write(10);
+    room.docker.rotate();
+    room.docker.write(10);
+    fs::write(room.dir.path().join("state/c1.json"), "{\"damaged").unwrap();
+    let known = room.checkpoints().read(ID);
+    assert_eq!(known, None);
+    let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), known);
+    drain(&mut follower, &mut scratch, true);
+    assert_eq!(numbers(&room.cri()), (1..=6020).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_took_over_an_inode_is_not_mistaken_for_the_one_that_had_it() {
+    let mut room = Room::new();
+    room.docker.max_files = 2;
+    let mut scratch = Scratch::new();
+    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
+    room.docker.write(100);
+    drain(&mut follower, &mut scratch, false);
+    follower.save().unwrap();
+    drop(follower);
+    for _ in 0..6 {
+        room.docker.rotate();
+        room.docker.write(100);
+    }
+    let known = room.checkpoints().read(ID);
+    let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), known);
+    drain(&mut follower, &mut scratch, true);
+    let expected: Vec<u64> = (1..=100).chain(501..=700).collect();
+    assert_eq!(numbers(&room.cri()), expected);
+}
+
+/// What happens to a log, in any order.
+#[derive(Debug, Clone)]
+enum Happening {
+    Write(u64),
+    DockerRotates,
+    Step,
+    Save,
+    /// The kubelet renames and asks for a new file.
+    Rotate,
+    /// The kubelet renames and nobody hears of it.
+    Rename,
+    /// Killed in the middle of a write that the checkpoint does not know of: with so many bytes of a line more.
+    Kill(usize),
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let one = prop_oneof![
+        4 => (0u64..2000).prop_map(Happening::Write),
+        1 => Just(Happening::DockerRotates),
+        4 => Just(Happening::Step),
+        1 => Just(Happening::Save),
+        1 => Just(Happening::Rotate),
+        1 => Just(Happening::Rename),
+        2 => (0usize..40).prop_map(Happening::Kill),
+    ];
+    prop::collection::vec(one, 1..40)
+}
+
+fn play(happenings: &[Happening]) {
+    static SCRATCH: OnceLock<Mutex<Scratch>> = OnceLock::new();
+    let mut scratch = SCRATCH.get_or_init(|| Mutex::new(Scratch::new())).lock();
+    let mut room = Room::new();
+    room.docker.max_files = 100;
+    room.docker.write(0);
+    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
+    let mut files = Vec::new();
+    let mut renamed = false;
+    for happening in happenings {
+        match happening {
+            Happening::Write(count) => room.docker.write(*count),
+            Happening::DockerRotates => room.docker.rotate(),
+            Happening::Step => {
+                follower.step(&mut scratch, false);
+            }
+            Happening::Save => follower.save().unwrap(),
+            Happening::Rotate | Happening::Rename => {
+                if !renamed {
+                    files.push(room.cri().with_extension(files.len().to_string()));
+                    fs::rename(room.cri(), files.last().unwrap()).unwrap();
+                }
+                renamed = matches!(happening, Happening::Rename);
+                if !renamed {
+                    follower.reopen(&mut scratch).unwrap();
+                }
+            }
+            Happening::Kill(torn) => {
+                let last = if renamed { files.last().unwrap().clone() } else { room.cri() };
+                let tail = "2026-01-01T00:00:00.000000001Z stdout F 12345";
+                OpenOptions::new().append(true).open(last).unwrap().write_all(&tail.as_bytes()[..*torn]).unwrap();
+                let known = room.checkpoints().read(ID);
+                follower = Follower::resuming(ID, &room.place, &room.checkpoints(), known);
+                follower.resume(&mut scratch).unwrap();
+                renamed = false;
+            }
+        }
+    }
+    drain(&mut follower, &mut scratch, true);
+    if !renamed {
+        files.push(room.cri());
+    }
+    let all: Vec<u64> = files.iter().flat_map(|file| numbers(file)).collect();
+    assert_eq!(all, (1..=room.docker.written).collect::<Vec<_>>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_happens_each_record_becomes_one_line(happenings in happenings()) {
+        play(&happenings);
+    }
+}
