@@ -124,7 +124,11 @@ async fn crowd(bench: &mut Bench, sandbox: &str, pod: &PodSandboxConfig, pid: &s
     let before = cpu(pid);
     tokio::time::sleep(WATCHED).await;
     let share = (cpu(pid) - before).as_secs_f64() / WATCHED.as_secs_f64();
-    println!("{CROWD} containers that write at once: resident {:.1} MB, {:.1} % of a core", resident(pid), share * 100.0);
+    println!(
+        "{CROWD} containers that write at once: resident {:.1} MB, {:.1} % of a core",
+        resident(pid),
+        share * 100.0
+    );
 }
 
 async fn create(bench: &mut Bench, sandbox: &str, pod: &PodSandboxConfig, name: &str, script: &str) -> String {

@@ -54,6 +54,8 @@ pub struct Config {
     pub cni_cache_dir: PathBuf,
     /// The ranges for pods, until a kubelet sends some.
     pub pod_cidr: Option<PodCidrs>,
+    /// Whether to serve a network of our own while the configuration directory has none.
+    pub builtin_network: bool,
     /// The image of the pause container. `None`: the one built into Dockside.
     pub sandbox_image: Option<String>,
     /// The least important lines to log.

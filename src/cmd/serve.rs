@@ -141,6 +141,7 @@ fn network(config: &Config, store: &Store) -> Cni {
         conf_dir: config.cni_conf_dir.clone(),
         bin_dirs: config.cni_bin_dirs.clone(),
         cache_dir: config.cni_cache_dir.clone(),
+        builtin_network: config.builtin_network,
         ..cni::Config::default()
     };
     Cni::new(settings, remembered.or_else(|| config.pod_cidr.clone()))

@@ -129,6 +129,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         effect: Effect::Set(|config, value| set(&mut config.pod_cidr, pod_cidr(value))),
     },
     Setting {
+        name: "builtin-network",
+        form: "true|false",
+        default: "true",
+        aliases: &[],
+        help: "Serve a bridge network from the pod CIDR while there is no network configuration; `false` where an add-on will bring one",
+        effect: Effect::Set(|config, value| set(&mut config.builtin_network, value.text().and_then(switch))),
+    },
+    Setting {
         name: "sandbox-image",
         form: "IMAGE",
         default: BUILT_IN_PAUSE,
@@ -256,6 +264,10 @@ fn pod_cidr(value: &Value) -> Result<Option<crate::cni::PodCidrs>, String> {
         crate::cni::Error::PodCidr { reason, .. } => reason,
         other => other.to_string(),
     })
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "it is true or false".to_owned())
 }
 
 /// Docker checks references better than we could; this is for slips that would only show at the first pod.

@@ -61,6 +61,7 @@ fn nothing_given_means_the_defaults() {
         cni_bin_dirs: vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()],
         cni_cache_dir: "/var/lib/cni/cache".into(),
         pod_cidr: None,
+        builtin_network: true,
         sandbox_image: None,
         log_level: LogLevel::Info,
         log_format: LogFormat::Text,
@@ -91,6 +92,7 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         ("cni-bin-dir", "/b1,/b2"),
         ("cni-cache-dir", "/k"),
         ("pod-cidr", "10.1.2.0/24,fd00::/64"),
+        ("builtin-network", "false"),
         ("sandbox-image", "example.org/pause:9"),
         ("log-level", "trace"),
         ("log-format", "json"),
@@ -107,6 +109,7 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         cni_bin_dirs: vec!["/b1".into(), "/b2".into()],
         cni_cache_dir: "/k".into(),
         pod_cidr: Some("10.1.2.0/24,fd00::/64".parse().unwrap()),
+        builtin_network: false,
         sandbox_image: Some("example.org/pause:9".into()),
         log_level: LogLevel::Trace,
         log_format: LogFormat::Json,
@@ -382,7 +385,8 @@ fn no_name_is_used_twice() {
 #[test]
 fn dockers_own_logs_are_bounded_and_rotated() {
     for size in ["", "0", "32M", "1t", "-1", "m"] {
-        assert!(refusal(&["--container-log-max-size", size]).contains("a size is a number of bytes"), "{size}");
+        let flag = format!("--container-log-max-size={size}");
+        assert!(refusal(&[&flag]).contains("a size is a number of bytes"), "{size}");
     }
     assert!(refusal(&["--container-log-max-files", "1"]).contains("from 2 to 100"));
     assert_eq!(resolve(&["--container-log-max-size", "1g"]).unwrap().container_log_max_size, "1g");

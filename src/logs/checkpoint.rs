@@ -79,7 +79,8 @@ fn witness(source: &Source, offset: u64) -> io::Result<String> {
     let mut buffer = [0; WITNESS];
     let length = usize::try_from(offset).unwrap_or(WITNESS).min(WITNESS);
     let read = source.read_at(&mut buffer[..length], offset - length as u64)?;
-    Ok(buffer[..read].iter().map(|byte| format!("{byte:02x}")).collect())
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    Ok(buffer[..read].iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect())
 }
 
 /// The directory of checkpoints.
