@@ -35,6 +35,8 @@ mod reads;
 mod resources;
 #[path = "cri/security.rs"]
 mod security;
+#[path = "cri/together.rs"]
+mod together;
 
 use std::fmt::Debug;
 use std::sync::OnceLock;

@@ -191,7 +191,7 @@ async fn read_only_does_not_reach_mounts_below_unless_asked() {
     if promised.recursive_read_only_mounts {
         let id = run_container(&mut runtime, &sandbox, &config, &mounted("recursive", vec![recursive.clone()])).await;
         assert_eq!(inside(&id, "touch /mnt/tmpfs/y 2>&1; true"), "touch: /mnt/tmpfs/y: Read-only file system");
-        assert_eq!(container_status(&mut runtime, &id).await.mounts, [recursive.clone()]);
+        assert_eq!(container_status(&mut runtime, &id).await.mounts, std::slice::from_ref(&recursive));
     } else {
         let refused = try_create(&mut runtime, &sandbox, &config, &mounted("recursive", vec![recursive.clone()])).await;
         assert_refused(

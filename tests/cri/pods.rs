@@ -438,3 +438,24 @@ async fn a_name_that_somebody_elses_container_has_is_taken_over_only_when_nothin
     let id = run_pod(&mut runtime, &config).await;
     remove_pod(&mut runtime, &id).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_with_the_longest_names_kubernetes_allows_is_a_pod() {
+    let mut runtime = runtime().await;
+    let name = format!("{}.x", "n".repeat(251));
+    let mut config = PodSandboxConfig { hostname: "n".repeat(63), ..pod(&name) };
+    config.metadata = Some(PodSandboxMetadata {
+        name,
+        namespace: "s".repeat(63),
+        uid: "0f5bdbd1-7b5d-4d7e-a8e4-2b1ff3a2b0c6".to_owned(),
+        attempt: u32::MAX,
+    });
+    config.log_directory = "/var/log/pods/longest".to_owned();
+    let id = run_pod(&mut runtime, &config).await;
+    assert_eq!(pod_status(&mut runtime, &id).await.metadata, config.metadata);
+    let metadata = ContainerMetadata { name: "c".repeat(63), attempt: u32::MAX };
+    let wanted = ContainerConfig { metadata: Some(metadata), ..container("main", UNTIL_TERM) };
+    let main = run_container(&mut runtime, &id, &config, &wanted).await;
+    assert_eq!(container_status(&mut runtime, &main).await.metadata, wanted.metadata);
+    remove_pod(&mut runtime, &id).await;
+}

@@ -299,6 +299,33 @@ async fn system_calls_are_filtered_as_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_pause_process_has_the_pods_profile() {
+    let mut runtime = runtime().await;
+    let path = "/var/lib/kubelet/seccomp/pod.json";
+    std::fs::create_dir_all("/var/lib/kubelet/seccomp").unwrap();
+    std::fs::write(path, NO_CHMOD).unwrap();
+    for (kind, reference, filtered) in [
+        (ProfileType::RuntimeDefault, "", "2"),
+        (ProfileType::Unconfined, "", "0"),
+        (ProfileType::Localhost, path, "2"),
+    ] {
+        let security = LinuxSandboxSecurityContext { seccomp: profile(kind, reference), ..Default::default() };
+        let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
+        let sandbox = run_pod(&mut runtime, &PodSandboxConfig { linux: Some(linux), ..pod("pod-profile") }).await;
+        assert_eq!(proc_status(pid_of(&sandbox), "Seccomp"), filtered, "{kind:?}");
+        remove_pod(&mut runtime, &sandbox).await;
+    }
+    let missing = profile(ProfileType::Localhost, "/var/lib/kubelet/seccomp/missing.json");
+    let security = LinuxSandboxSecurityContext { seccomp: missing, ..Default::default() };
+    let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
+    let config = PodSandboxConfig { linux: Some(linux), ..pod("pod-profile") };
+    let request = RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+    let refused = runtime.run_pod_sandbox(request).await;
+    assert_refused(refused, Code::InvalidArgument, &["default/pod-profile", "seccomp", "missing.json"]);
+    assert!(!docker_has("k8s_POD_pod-profile_default_uid-pod-profile_0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_privileged_container_needs_a_pod_for_it() {
     let mut runtime = runtime().await;
     let privileged = Security { privileged: true, ..Default::default() };
@@ -326,9 +353,14 @@ async fn a_privileged_container_needs_a_pod_for_it() {
     assert_eq!(capabilities(pid, "CapEff"), u64::from_str_radix(own, 16).unwrap() & known);
     assert_eq!(proc_status(pid, "Seccomp"), "0");
     inside(&id, "mkdir /tmp/m && mount -t tmpfs none /tmp/m");
+    // The same by name, without the rest of what privileged means.
+    let all = Capability { add_capabilities: strings(&["ALL"]), ..Default::default() };
+    let all = Security { capabilities: Some(all), ..Default::default() };
+    let (_, pid) = process(&mut runtime, &sandbox, &config, &secured("all", all)).await;
+    assert_eq!(capabilities(pid, "CapEff"), u64::from_str_radix(own, 16).unwrap() & known);
+    assert_eq!(inspect(&sandbox)["HostConfig"]["Privileged"], false);
     // The pause process stays without.
     assert_eq!(capabilities(pid_of(&sandbox), "CapEff"), 0);
-    assert_eq!(inspect(&sandbox)["HostConfig"]["Privileged"], false);
     remove_pod(&mut runtime, &sandbox).await;
 }
 

@@ -1,0 +1,171 @@
+//! Dockside is killed, Docker restarts: each line once and in order, or a gap that is named.
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use dockside::proto::*;
+
+use super::harness::*;
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigkill_while_a_container_writes_at_full_speed_neither_loses_nor_doubles_a_line() {
+    const LINES: u32 = 1_000_000;
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&["--container-log-max-size", "1g"]).await;
+    let mut runtime = node.runtime().await;
+    let (pod, config) = (pod("killed"), container("writer", &format!("{}; sleep 1000", numbered(LINES))));
+    let sandbox = run_pod(&mut runtime, &pod).await;
+    let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
+    let file = log_file(&pod, &config);
+    let whole = u64::from(LINES) * 132;
+    let mut kills = 0;
+    for down in [10, 200, 700, 3_000, 50, 50, 50] {
+        grows_to(&file, (size(&file) + 300_000).min(whole)).await;
+        node.kill();
+        kills += u32::from(size(&file) < whole);
+        tokio::time::sleep(Duration::from_millis(down)).await;
+        node.spawn();
+        eventually("dockside serves again", async || node.try_runtime().await.map(|_| ())).await;
+    }
+    assert!(kills >= 3, "only {kills} kills hit a log that was being written");
+    node.wait_ready().await;
+    let mut runtime = node.runtime().await;
+    eventually("the last line is there", async || {
+        (size(&file) >= whole && tail(&fs::read_to_string(&file).unwrap(), 1).contains(&format!(" F {LINES:07} ")))
+            .then_some(())
+    })
+    .await;
+    stop_container(&mut runtime, &id, 0).await;
+    assert_all(&[file], LINES);
+    assert!(!node.log().contains("has a gap"));
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigkill_while_both_docker_and_the_kubelet_rotate_neither_loses_nor_doubles_a_line() {
+    const THOUSANDS: u32 = 250;
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&["--container-log-max-size", "2m", "--container-log-max-files", "8"]).await;
+    let mut runtime = node.runtime().await;
+    let script = format!("{}; sleep 1000", paced(THOUSANDS, Duration::from_millis(10)));
+    let (pod, config) = (pod("all-at-once"), container("writer", &script));
+    let sandbox = run_pod(&mut runtime, &pod).await;
+    let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
+    let file = log_file(&pod, &config);
+    let mut paths = Vec::new();
+    for round in 1..=4 {
+        grows_to(&file, 500_000).await;
+        // The kubelet renames, and neither it nor Dockside lives to see the other's answer.
+        let old = PathBuf::from(format!("{}.{round}", file.display()));
+        if round % 2 == 0 {
+            fs::rename(&file, &old).unwrap();
+            node.kill();
+        } else {
+            node.kill();
+            fs::rename(&file, &old).unwrap();
+        }
+        paths.push(old);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        node.spawn();
+        eventually("the new file appears", async || file.exists().then_some(())).await;
+    }
+    paths.push(file.clone());
+    node.wait_ready().await;
+    let mut runtime = node.runtime().await;
+    eventually("the last line is there", async || {
+        let last = tail(&fs::read_to_string(&file).unwrap(), 1);
+        last.contains(&format!(" F {:07} ", THOUSANDS * 1000)).then_some(())
+    })
+    .await;
+    assert_all(&paths, THOUSANDS * 1000);
+    assert!(!node.log().contains("has a gap"), "{}", node.log());
+    assert!(Path::new(&format!("/var/lib/docker/containers/{id}/{id}-json.log.1")).exists(), "Docker rotated");
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_that_docker_dropped_while_dockside_was_down_are_named_as_a_gap() {
+    const THOUSANDS: u32 = 40;
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&["--container-log-max-size", "1m", "--container-log-max-files", "2"]).await;
+    let mut runtime = node.runtime().await;
+    let script = format!("{}; touch /tmp/done; sleep 1000", paced(THOUSANDS, Duration::from_millis(10)));
+    let (pod, config) = (pod("gap"), container("writer", &script));
+    let sandbox = run_pod(&mut runtime, &pod).await;
+    let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
+    let file = log_file(&pod, &config);
+    grows_to(&file, 100_000).await;
+    node.kill();
+    let written = numbers(&read(&[&file]).rsplit_once('\n').map(|(whole, _)| whole.to_owned()).unwrap()).len();
+    eventually("the container has written all", async || {
+        let probe = Command::new("docker").args(["exec", &id, "test", "-e", "/tmp/done"]).status().unwrap();
+        probe.success().then_some(())
+    })
+    .await;
+    node.spawn();
+    node.wait_ready().await;
+    let last = format!(" F {:07} ", THOUSANDS * 1000);
+    eventually("the rest is there", async || {
+        tail(&fs::read_to_string(&file).unwrap(), 1).contains(&last).then_some(())
+    })
+    .await;
+    let numbers = numbers(&read(&[&file]));
+    let jumps: Vec<usize> = (1..numbers.len()).filter(|at| numbers[*at] != numbers[at - 1] + 1).collect();
+    assert_eq!(jumps.len(), 1, "one gap and nothing out of order: {jumps:?}");
+    assert!(jumps[0] >= written, "what was written stays");
+    let text = read(&[file]);
+    let time = |at: usize| text.lines().nth(at).unwrap().split(' ').next().unwrap().to_owned();
+    let (from, until) = (time(jumps[0] - 1), time(jumps[0]));
+    let log = node.log();
+    let warning = log.lines().find(|line| line.contains("has a gap")).expect("the gap is named");
+    for part in [&id, &from, &until] {
+        assert!(warning.contains(part.as_str()), "{part} is not in: {warning}");
+    }
+    let mut runtime = node.runtime().await;
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+/// Restarts the box's Docker with other flags.
+fn restart_docker(flags: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/box-dockerd");
+    let status = Command::new(script).arg("restart").env("BOX_DOCKERD_FLAGS", flags).status().unwrap();
+    assert!(status.success(), "hack/box-dockerd restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_docker_that_restarts_under_its_containers_costs_no_line_that_it_kept() {
+    let _alone = ALONE.lock().await;
+    restart_docker("--live-restore");
+    let node = Node::start(&["--container-log-max-size", "2m", "--container-log-max-files", "20"]).await;
+    let mut runtime = node.runtime().await;
+    let script = format!("{}; sleep 1000", paced(150, Duration::from_millis(10)));
+    let (pod, config) = (pod("live-restore"), container("writer", &script));
+    let sandbox = run_pod(&mut runtime, &pod).await;
+    let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
+    let file = log_file(&pod, &config);
+    grows_to(&file, 1_000_000).await;
+    restart_docker("--live-restore");
+    node.wait_ready().await;
+    assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerRunning);
+    eventually("the last line is there", async || {
+        tail(&fs::read_to_string(&file).unwrap(), 1).contains(" F 0150000 ").then_some(())
+    })
+    .await;
+    // Docker itself may lose lines in its own restart; what it has, we have.
+    let text = read(&[file]);
+    let ours: Vec<&str> = text.lines().map(|line| parse(line).text).collect();
+    let dockers = docker(&["logs", &id]);
+    assert!(
+        ours == dockers.lines().collect::<Vec<_>>(),
+        "{} lines, Docker has {}",
+        ours.len(),
+        dockers.lines().count()
+    );
+    remove_pod(&mut runtime, &sandbox).await;
+    drop(node);
+    restart_docker("");
+}
