@@ -80,7 +80,6 @@ async fn crictl_walks_the_story() {
     crictl(&["rm", &id]);
     crictl(&["stopp", &sandbox]);
     crictl(&["rmp", &sandbox]);
-    crictl(&["rmi", "registry.k8s.io/story/nginx:1.14"]);
     nothing_left(&node).await;
 }
 

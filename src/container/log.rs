@@ -60,15 +60,23 @@ impl Containers {
 
     /// Follows the log of a container that runs without our doing: started by hand, or before this Dockside knew how.
     pub async fn follow_running_log(&self, id: &str) {
-        let running = || self.store.container(id).filter(|container| container.process.is_running());
-        let Some(container) = running() else { return };
+        let runs = || self.store.container(id).is_some_and(|container| container.process.is_running());
+        if runs() {
+            self.adopt_log(id);
+            // It may have ended meanwhile, and nobody would say so again.
+            if !runs() {
+                self.logs.finish(id).await;
+            }
+        }
+    }
+
+    /// Follows the log of a container that somebody started by hand. It may have ended by now: the caller looks, and
+    /// with its end the log is read to its own.
+    pub fn adopt_log(&self, id: &str) {
+        let Some(container) = self.store.container(id) else { return };
         let Some(sandbox) = self.store.sandbox(&container.record.sandbox_id) else { return };
         if let Ok(Some(place)) = self.place(&container.record, &sandbox.record) {
             self.logs.adopt(id, &place);
-            // It may have ended meanwhile, and nobody would say so again.
-            if running().is_none() {
-                self.logs.finish(id).await;
-            }
         }
     }
 

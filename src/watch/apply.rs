@@ -54,6 +54,7 @@ impl Watch {
             let told = watch.key_and_running(&id).is_none_or(|(_, running)| running);
             drop(guard);
             if !told {
+                watch.containers.adopt_log(&id);
                 watch.learn(id);
             }
         });
