@@ -61,7 +61,8 @@ async fn a_container_without_enough_memory_is_told_as_killed_for_that() {
         let wanted = ContainerConfig {
             metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt }),
             linux: Some(limited(15 << 20)),
-            ..container("main", "exec dd if=/dev/zero of=/dev/null bs=64M")
+            // containerd watches for this from a moment after the start on.
+            ..container("main", "sleep 0.3; exec dd if=/dev/zero of=/dev/null bs=64M")
         };
         let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
         let status = ended(&mut runtime, &id).await;
