@@ -126,7 +126,7 @@ impl Cni {
             tracing::warn!(path = %path.display(), reason, "removing a damaged entry of the result cache");
             self.with_cache(move |_| cache::remove(&path)).await?;
         }
-        Ok(())
+        self.with_cache(move |_| found.drafts.iter().try_for_each(|path| cache::remove(path))).await
     }
 
     pub(super) async fn del_entry(&self, entry: &Entry, netns: Option<PathBuf>) -> Result<(), Error> {

@@ -67,6 +67,8 @@ pub struct Found {
     pub entries: Vec<Entry>,
     /// Files that bear the attachment's name but cannot be used, and why.
     pub damaged: Vec<(PathBuf, String)>,
+    /// Entries whose writing was cut short.
+    pub drafts: Vec<PathBuf>,
 }
 
 /// The directory of the entries. Calls block on the disk.
@@ -120,6 +122,10 @@ impl Cache {
         let mut found = Found::default();
         for name in self.names()?.iter().filter(|name| name.ends_with(&ending)) {
             let path = self.results.join(name);
+            if is_draft(name) {
+                found.drafts.push(path);
+                continue;
+            }
             match read(&path) {
                 Ok(Some(entry)) if entry.parameters.container_id == container_id => found.entries.push(entry),
                 Ok(_) => {}
@@ -133,7 +139,7 @@ impl Cache {
     pub fn of_network(&self, network: &str) -> Result<Vec<Entry>, Error> {
         let beginning = format!("{network}-");
         let names = self.names()?;
-        let ours = names.iter().filter(|name| name.starts_with(&beginning));
+        let ours = names.iter().filter(|name| name.starts_with(&beginning) && !is_draft(name));
         let entries = ours.filter_map(|name| read(&self.results.join(name)).ok().flatten());
         Ok(entries.filter(|entry| entry.network.name == network).collect())
     }
@@ -146,12 +152,7 @@ impl Cache {
         let list = || -> io::Result<Vec<String>> {
             let mut names = Vec::new();
             for entry in fs::read_dir(&self.results)? {
-                // Hidden files are entries that are just being written.
-                if let Ok(name) = entry?.file_name().into_string()
-                    && !name.starts_with('.')
-                {
-                    names.push(name);
-                }
+                names.extend(entry?.file_name().into_string());
             }
             names.sort();
             Ok(names)
@@ -176,6 +177,11 @@ pub fn remove(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(|source| Error::Cache { action: "remove", path: path.to_owned(), source }),
     }
+}
+
+/// Whether this is an entry that is being written, or was when the process died.
+fn is_draft(name: &str) -> bool {
+    name.starts_with('.')
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -314,6 +320,19 @@ mod tests {
         .unwrap();
         let found = cache.find("c1", "eth0").unwrap();
         assert_eq!((found.entries.len(), found.damaged.len()), (1, 3), "{found:?}");
+    }
+
+    #[test]
+    fn a_draft_that_was_cut_short_is_no_entry_but_is_found_with_its_attachment() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        cache.store(&network("net"), &parameters("c1"), None).unwrap();
+        let draft = dir.path().join("results/.net-c2-eth0");
+        fs::write(&draft, "{").unwrap();
+        assert!(cache.find("c1", "eth0").unwrap().drafts.is_empty());
+        let found = cache.find("c2", "eth0").unwrap();
+        assert_eq!((found.entries.len(), found.damaged.len(), found.drafts), (0, 0, vec![draft]));
+        assert_eq!(cache.of_network("net").unwrap().len(), 1);
     }
 
     #[test]
