@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 mod create;
+mod exec;
 mod log;
 mod mounts;
 mod remove;
@@ -14,6 +15,7 @@ mod spec;
 mod start;
 mod status;
 mod stop;
+mod tree;
 mod undo;
 mod update;
 
@@ -31,6 +33,8 @@ use crate::state::HalfMade;
 use crate::state::Resolved;
 use crate::state::Store;
 
+pub use self::exec::Command;
+pub use self::exec::CommandEnd;
 pub use self::log::DockerLog;
 pub use self::mounts::has_recursive_read_only;
 pub use self::undo::Outcome;

@@ -7,6 +7,8 @@
 
 mod container;
 mod error;
+mod exec;
+mod hijack;
 mod image;
 mod link;
 mod system;
@@ -22,6 +24,14 @@ pub use self::container::ContainerEntry;
 pub use self::container::ContainerState;
 pub use self::container::parse_time;
 pub use self::error::Error;
+pub use self::exec::ExecDetails;
+pub use self::exec::ExecEnd;
+pub use self::exec::ExecSpec;
+pub use self::exec::TerminalSize;
+pub use self::hijack::Hijacked;
+pub use self::hijack::Input;
+pub use self::hijack::Output;
+pub use self::hijack::Source;
 pub use self::image::Credentials;
 pub use self::image::ImageDetails;
 pub use self::image::ImageEntry;
@@ -37,6 +47,7 @@ pub use self::transport::RequestCounts;
 /// Docker's request models, as its API documents them.
 pub use bollard::models as model;
 
+use self::exec::ExecEnds;
 use self::transport::Transport;
 
 /// A connection to one Docker Engine. Cheap to clone.
@@ -45,6 +56,7 @@ pub struct Engine {
     api: bollard::Docker,
     transport: Arc<Transport>,
     link: Arc<Link>,
+    exec_ends: Arc<ExecEnds>,
     socket: Arc<PathBuf>,
     timeout: Duration,
 }
@@ -68,7 +80,14 @@ impl Engine {
             bollard::API_DEFAULT_VERSION,
         )
         .map_err(|source| Error::Client(source.to_string()))?;
-        Ok(Engine { api, transport, link: Arc::new(Link::new()), socket: Arc::new(socket.to_owned()), timeout })
+        Ok(Engine {
+            api,
+            transport,
+            link: Arc::new(Link::new()),
+            exec_ends: Arc::default(),
+            socket: Arc::new(socket.to_owned()),
+            timeout,
+        })
     }
 
     /// Whether Docker answers, and what it is.

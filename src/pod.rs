@@ -4,6 +4,7 @@
 //! anything, and either finishes or undoes what it did. What could not be undone stays listed as NOTREADY, so
 //! that its client removes it.
 
+mod forward;
 mod network;
 mod remove;
 mod resolv;

@@ -106,13 +106,16 @@ impl Transport {
 
 /// The path with ids and names replaced, so that counts group by what was asked.
 fn kind(method: &str, path: &str) -> String {
-    const VERBS: [&str; 14] = [
+    const VERBS: [&str; 17] = [
         "json",
         "create",
         "start",
         "stop",
         "kill",
         "wait",
+        "exec",
+        "attach",
+        "resize",
         "update",
         "load",
         "events",
@@ -167,7 +170,13 @@ impl tower::Service<Uri> for UnixConnector {
 }
 
 /// A unix stream that says of itself what the pool wants to know.
-struct UnixConnection(TokioIo<UnixStream>);
+pub(super) struct UnixConnection(TokioIo<UnixStream>);
+
+impl UnixConnection {
+    pub(super) fn into_inner(self) -> UnixStream {
+        self.0.into_inner()
+    }
+}
 
 impl Connection for UnixConnection {
     fn connected(&self) -> Connected {

@@ -29,6 +29,7 @@ impl Watch {
         match (event.kind.as_str(), event.action.as_str()) {
             ("container", "start") => self.note_start(id),
             ("container", "oom") if self.store.knows(id) => self.note_out_of_memory(id),
+            ("container", "exec_die") => self.tell_exec_end(event),
             ("container", "die") if self.store.knows(id) => self.learn_end(event),
             ("container", "destroy") => {
                 self.out_of_memory.lock().remove(id);
@@ -88,8 +89,16 @@ impl Watch {
             while tokio::time::Instant::now() < until && !watch.out_of_memory.lock().contains(&id) {
                 tokio::time::sleep(OUT_OF_MEMORY_POLL).await;
             }
-            watch.learn(id);
+            if watch.awaits_end(&id) {
+                watch.learn(id);
+            }
         });
+    }
+
+    /// Whether this is a container or sandbox whose end is not known yet.
+    fn awaits_end(&self, id: &str) -> bool {
+        let container = self.store.container(id).map(|c| c.process.exit().is_none());
+        container.or_else(|| self.store.sandbox(id).map(|s| s.process.exit().is_none())).unwrap_or(false)
     }
 
     /// An event has an exit code, but not the exact time, nor whether memory was the cause: Docker is asked, until it
@@ -107,6 +116,14 @@ impl Watch {
                 pause = LAST_RETRY.min(pause * 2);
             }
         });
+    }
+
+    fn tell_exec_end(&self, event: &Event) {
+        let attributes = &event.actor.attributes;
+        let code = attributes.get("exitCode").and_then(|code| code.parse().ok());
+        if let (Some(id), Some(code)) = (attributes.get("execID"), code) {
+            self.engine.note_exec_end(id, code);
+        }
     }
 
     fn note_out_of_memory(&self, id: &str) {

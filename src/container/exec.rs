@@ -1,0 +1,269 @@
+//! Commands in running containers: ExecSync here, and what Exec's sessions work with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::docker::Engine;
+use crate::docker::ExecEnd;
+use crate::docker::ExecSpec;
+use crate::docker::Hijacked;
+use crate::docker::Output;
+use crate::docker::Source;
+use crate::docker::TerminalSize;
+use crate::error::Error;
+use crate::proto::ExecSyncResponse;
+use crate::state::Container;
+use crate::state::Store;
+
+use super::Containers;
+use super::tree;
+
+/// What an ExecSync may answer in all. The CRI allows 16 MiB for each output, but a kubelet takes no longer message
+/// than that, so both share it; the rest is for the message around them.
+const OUTPUT_LIMIT: usize = (16 << 20) - 1024;
+/// Docker tells a command's end at about the same time as its output ends. A command that could not be started has no
+/// such event.
+const END_LAG: Duration = Duration::from_millis(50);
+/// How long, at most, until the next look at a command whose output has ended and whose end was not told.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How long a background process that holds a command's output open after its end is listened to.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How long the end of a killed command is waited for.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// Between looks whether a command that is to be killed has begun.
+const BEGIN_POLL: Duration = Duration::from_millis(20);
+/// The exit code when a container's end took the command along: that of SIGKILL.
+const KILLED: i32 = 137;
+
+/// A command that was started in a container.
+pub struct Command {
+    engine: Engine,
+    store: Arc<Store>,
+    container: String,
+    id: String,
+    /// For messages.
+    what: String,
+    end: ExecEnd,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandEnd {
+    Exited(i32),
+    /// It could not be started; Docker's words were its output.
+    NeverRan(i32),
+}
+
+impl Containers {
+    /// Runs a command to its end and returns what it wrote. When `limit` (zero: none) has passed or `cancelled` comes, all
+    /// its processes are killed.
+    ///
+    /// # Errors
+    /// [`Error::DeadlineExceeded`] after `limit`; [`Error::Precondition`] when the container does not run, or the
+    /// command could not be started.
+    pub async fn exec_sync(
+        &self,
+        id: &str,
+        command: Vec<String>,
+        limit: Duration,
+        cancelled: CancellationToken,
+    ) -> Result<ExecSyncResponse, Error> {
+        let until = Instant::now() + limit;
+        let spec = ExecSpec { command, stdout: true, stderr: true, ..Default::default() };
+        let (command, io) = self.begin_command(id, &spec).await?;
+        let Hijacked { input: _no_input, mut output } = io;
+        tokio::select! {
+            answer = command.capture(&mut output) => answer,
+            () = tokio::time::sleep_until(until), if !limit.is_zero() => {
+                command.kill().await;
+                Err(Error::DeadlineExceeded(format!("{} was killed, as it took longer than {limit:?}", command.what)))
+            }
+            () = cancelled.cancelled() => {
+                command.kill().await;
+                Err(Error::Precondition(format!("{} was killed, as nobody waits for it any more", command.what)))
+            }
+        }
+    }
+
+    /// Starts a command in a running container. Its input is held open until it is closed or dropped.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] when the container does not run; [`Error::Invalid`] without a
+    /// command.
+    pub async fn begin_command(&self, id: &str, spec: &ExecSpec) -> Result<(Command, Hijacked), Error> {
+        let container = self.running(id)?;
+        let container = container.record.id.clone();
+        if spec.command.is_empty() {
+            return Err(Error::invalid(format!("container {container}"), "cmd", "is empty"));
+        }
+        self.engine.facts()?;
+        let id = self.engine.create_exec(&container, spec).await?;
+        let end = self.engine.exec_end(&id);
+        let io = self.engine.start_exec(&id, spec.terminal).await?;
+        let what = format!("container {container}: command {:?}", spec.command);
+        let (engine, store) = (self.engine.clone(), Arc::clone(&self.store));
+        Ok((Command { engine, store, container, id, what, end }, io))
+    }
+
+    /// Joins the container's own process: its input, if it has one, and its output from now on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] when the container does not run.
+    pub async fn attach(&self, id: &str, spec: &ExecSpec) -> Result<(String, Hijacked), Error> {
+        let container = self.running(id)?;
+        self.engine.facts()?;
+        // Docker's format depends on what the container has, not on what the client asked for.
+        let spec = ExecSpec { terminal: container.record.config.tty, ..spec.clone() };
+        let io = self.engine.attach_container(&container.record.id, &spec).await?;
+        Ok((container.record.id.clone(), io))
+    }
+
+    /// Changes the size of the container's own terminal.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn resize(&self, id: &str, size: TerminalSize) -> Result<(), Error> {
+        Ok(self.engine.resize_container(id, size).await?)
+    }
+
+    /// The container that `id` stands for, which runs.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Precondition`] when it does not run.
+    pub fn running(&self, id: &str) -> Result<Arc<Container>, Error> {
+        let container = self.existing(id)?;
+        let state = match &container.process {
+            process if process.is_running() => return Ok(container),
+            process if process.exit().is_some() => "has exited",
+            _ => "was not started yet",
+        };
+        Err(Error::Precondition(format!("container {} {state}", container.record.id)))
+    }
+}
+
+impl Command {
+    /// Changes the size of its terminal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub async fn resize(&self, size: TerminalSize) -> Result<(), Error> {
+        Ok(self.engine.resize_exec(&self.id, size).await?)
+    }
+
+    /// The next piece of its output. `None` after the last; also when the command has ended and only a process that it
+    /// left behind could still write.
+    ///
+    /// # Errors
+    /// When Docker goes away.
+    pub async fn next(&self, output: &mut Output) -> Result<Option<(Source, Bytes)>, Error> {
+        // In the ordinary case Docker ends the connection well within the limit.
+        let left_open = async {
+            self.end.told().await;
+            tokio::time::sleep(DRAIN_LIMIT).await;
+        };
+        tokio::select! {
+            biased;
+            piece = output.next() => Ok(piece?),
+            () = left_open => Ok(None),
+        }
+    }
+
+    /// How it ended; to be asked when its output has ended.
+    ///
+    /// # Errors
+    /// When Docker went away, or the container was removed, before that was known.
+    pub async fn ended(&self) -> Result<CommandEnd, Error> {
+        let mut pause = END_LAG;
+        loop {
+            if let Ok(code) = timeout(pause, self.end.told()).await {
+                return Ok(CommandEnd::Exited(code));
+            }
+            let seen = self.engine.inspect_exec(&self.id).await?;
+            match seen.exit_code {
+                Some(code) if !seen.running && seen.pid == 0 => return Ok(CommandEnd::NeverRan(code)),
+                Some(code) if !seen.running => return Ok(CommandEnd::Exited(code)),
+                _ => {}
+            }
+            let alone = self.store.container(&self.container).is_none_or(|container| !container.process.is_running());
+            if alone && pause == LOOK_AGAIN {
+                return Ok(CommandEnd::Exited(KILLED));
+            }
+            pause = LOOK_AGAIN.min(pause * 4);
+        }
+    }
+
+    /// Kills all its processes. What goes wrong is logged: the caller's own error is the one to tell.
+    pub async fn kill(&self) {
+        let killed = timeout(KILL_LIMIT, async {
+            if let Some(pid) = self.pid().await? {
+                self.with_tree(pid, tree::end).await?;
+            }
+            self.ended().await
+        });
+        match killed.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "{} could not be killed", self.what),
+            Err(_) => tracing::warn!("{} was killed, but Docker does not say so", self.what),
+        }
+    }
+
+    /// Tells all its processes that their terminal is gone, if they still run.
+    pub async fn hang_up(&self) {
+        let told = async {
+            match self.pid().await? {
+                Some(pid) => self.with_tree(pid, tree::hang_up).await,
+                None => Ok(()),
+            }
+        };
+        if let Ok(Err(error)) = timeout(KILL_LIMIT, told).await {
+            tracing::warn!(%error, "{} could not be hung up", self.what);
+        }
+    }
+
+    /// The number of its first process; `None` when it has ended. One that is just being started is waited for.
+    async fn pid(&self) -> Result<Option<i32>, Error> {
+        loop {
+            let seen = self.engine.inspect_exec(&self.id).await?;
+            match seen.exit_code {
+                Some(_) if !seen.running => return Ok(None),
+                _ if seen.pid > 0 => return Ok(Some(seen.pid)),
+                _ => tokio::time::sleep(BEGIN_POLL).await,
+            }
+        }
+    }
+
+    async fn with_tree(&self, pid: i32, work: fn(i32, &str) -> Result<(), Error>) -> Result<(), Error> {
+        let container = self.container.clone();
+        match tokio::task::spawn_blocking(move || work(pid, &container)).await {
+            Ok(outcome) => outcome,
+            Err(error) => Err(Error::Precondition(format!("process {pid} could not be signalled: {error}"))),
+        }
+    }
+
+    /// Everything it writes, and its end.
+    async fn capture(&self, output: &mut Output) -> Result<ExecSyncResponse, Error> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut room = OUTPUT_LIMIT;
+        // What is too much is read all the same, or the command would wait for ever.
+        while let Some((source, bytes)) = self.next(output).await? {
+            let kept = &bytes[..room.min(bytes.len())];
+            room -= kept.len();
+            match source {
+                Source::Stdout => stdout.extend_from_slice(kept),
+                Source::Stderr => stderr.extend_from_slice(kept),
+            }
+        }
+        match self.ended().await? {
+            CommandEnd::Exited(exit_code) => Ok(ExecSyncResponse { stdout, stderr, exit_code }),
+            CommandEnd::NeverRan(_) => {
+                let words = String::from_utf8_lossy(&stdout);
+                Err(Error::Precondition(format!("{} could not be started: {}", self.what, words.trim())))
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The processes of a command that was run in a container, seen from the host: the first one, all that descend from
+//! it, and all of its session.
+//!
+//! Docker can start a command but not end it. The OCI runtime gives each command a session of its own, so a process
+//! whose parent has died is still found by it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::error::Error;
+
+/// A process may fork while it is being killed; each round finds those that the last one missed.
+const ROUNDS: u32 = 50;
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(2);
+
+/// One row of the process table.
+struct Row {
+    pid: i32,
+    parent: i32,
+    session: i32,
+    dead: bool,
+}
+
+/// Sends SIGKILL until none of them is left. Blocks for some milliseconds.
+///
+/// # Errors
+/// [`Error::Precondition`] when `first` is no process of that container, or they do not go away.
+pub(super) fn end(first: i32, container: &str) -> Result<(), Error> {
+    check_home(first, container)?;
+    let mut known = HashSet::from([first]);
+    for _ in 0..ROUNDS {
+        let living = find(first, &mut known)?;
+        if living.is_empty() {
+            return Ok(());
+        }
+        send(&living, Signal::SIGKILL);
+        thread::sleep(BETWEEN_ROUNDS);
+    }
+    Err(Error::Precondition(format!("container {container}: process {first} and what it started do not end by SIGKILL")))
+}
+
+/// Tells them that their terminal is gone: SIGHUP, and SIGCONT for those that are stopped.
+///
+/// # Errors
+/// As [`end`].
+pub(super) fn hang_up(first: i32, container: &str) -> Result<(), Error> {
+    check_home(first, container)?;
+    let living = find(first, &mut HashSet::from([first]))?;
+    send(&living, Signal::SIGHUP);
+    send(&living, Signal::SIGCONT);
+    Ok(())
+}
+
+/// A number that Docker gave may belong to another process by now.
+fn check_home(pid: i32, container: &str) -> Result<(), Error> {
+    match fs::read_to_string(format!("/proc/{pid}/cgroup")) {
+        Ok(cgroups) if cgroups.contains(container) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(_) => Err(Error::Precondition(format!("process {pid} does not belong to container {container} any more"))),
+        Err(source) => {
+            Err(Error::Io { doing: "read", path: PathBuf::from(format!("/proc/{pid}/cgroup")), source })
+        }
+    }
+}
+
+fn send(pids: &[i32], signal: Signal) {
+    for pid in pids {
+        match kill(Pid::from_raw(*pid), signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => tracing::warn!(pid, %signal, %errno, "could not signal a process of a command"),
+        }
+    }
+}
+
+/// Those that live. `known` remembers all that were ever found, so that children of the dead are found too.
+fn find(session: i32, known: &mut HashSet<i32>) -> Result<Vec<i32>, Error> {
+    let rows = table().map_err(|source| Error::Io { doing: "list", path: PathBuf::from("/proc"), source })?;
+    loop {
+        let before = known.len();
+        let related = rows.iter().filter(|row| row.session == session || known.contains(&row.parent));
+        let related: Vec<i32> = related.map(|row| row.pid).collect();
+        known.extend(related);
+        if known.len() == before {
+            break;
+        }
+    }
+    Ok(rows.iter().filter(|row| !row.dead && known.contains(&row.pid)).map(|row| row.pid).collect())
+}
+
+fn table() -> io::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse() else { continue };
+        // One that ends in this moment is no longer of interest.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        rows.extend(parse(pid, &stat));
+    }
+    Ok(rows)
+}
+
+/// `/proc/PID/stat`: the name stands in parentheses and may contain any character, so the rest begins after the last
+/// one (proc_pid_stat(5)).
+fn parse(pid: i32, stat: &str) -> Option<Row> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Row { pid, parent, session, dead: matches!(state, "Z" | "X") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse() {
+        let row = parse(7, "7 (a) b) S 3 4 5 0 -1").unwrap();
+        assert_eq!((row.pid, row.parent, row.session, row.dead), (7, 3, 5, false));
+        assert!(parse(7, "7 (x) Z 3 4 5 0").unwrap().dead);
+    }
+
+    #[test]
+    fn a_process_of_another_container_is_left_alone() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let refused = end(own, &"0123456789abcdef".repeat(4)).unwrap_err().to_string();
+        assert!(refused.contains("does not belong"), "{refused}");
+    }
+}
