@@ -33,6 +33,7 @@ use self::value::Value;
 pub use self::value::duration;
 pub use self::value::socket;
 use crate::cni::PodCidrs;
+use crate::stream;
 
 /// Docker's socket when nothing else is said.
 const DOCKER_ENDPOINT: &str = "unix:///var/run/docker.sock";
@@ -70,6 +71,8 @@ pub struct Config {
     pub container_log_max_size: String,
     /// How many such files Docker keeps, at least 2.
     pub container_log_max_files: u32,
+    /// Where and how exec, attach and port-forward are served.
+    pub streaming: stream::Config,
     /// A sentence for each setting that was given and has no effect here. The start warns of them.
     pub ignored: Vec<String>,
 }

@@ -30,6 +30,7 @@ use crate::pod::Pods;
 use crate::proto::image_service_server::ImageServiceServer;
 use crate::proto::runtime_service_server::RuntimeServiceServer;
 use crate::state::Store;
+use crate::stream::Streams;
 
 pub use self::socket::BindError;
 pub use self::socket::Socket;
@@ -49,6 +50,7 @@ pub struct Service {
     pub images: Arc<Images>,
     pub containers: Arc<Containers>,
     pub pods: Arc<Pods>,
+    pub streams: Arc<Streams>,
     pub settings: Settings,
     /// The verbs at work.
     pub jobs: TaskTracker,

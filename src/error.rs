@@ -48,6 +48,9 @@ pub enum Error {
     RegistryUnavailable(String),
     #[error("{0}")]
     DeadlineExceeded(String),
+    /// There is too much of something already.
+    #[error("{0}")]
+    Exhausted(String),
     /// Several independent steps failed; all are told.
     #[error("{}", join(.0))]
     Several(Vec<Error>),
@@ -103,6 +106,7 @@ impl Error {
             Error::NotFound { .. } => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
+            Error::Exhausted(_) => Code::ResourceExhausted,
             Error::Docker(error) => match error {
                 docker::Error::Unavailable { .. } => Code::Unavailable,
                 docker::Error::NotFound { .. } => Code::NotFound,

@@ -34,6 +34,8 @@ use crate::logs::Logs;
 use crate::pod::Pods;
 use crate::state;
 use crate::state::Store;
+use crate::stream;
+use crate::stream::Server;
 use crate::telemetry;
 use crate::watch::Watch;
 
@@ -48,6 +50,8 @@ pub enum Error {
     Logs(#[from] logs::Error),
     #[error(transparent)]
     Docker(#[from] docker::Error),
+    #[error(transparent)]
+    Stream(#[from] stream::Error),
     #[error("could not use the state directory {}: another Dockside does", .0.display())]
     StateInUse(PathBuf),
     #[error("could not {doing}: {source}")]
@@ -103,6 +107,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
         Arc::clone(&pods),
         half_made.damaged,
     ));
+    let (server, streams) =
+        Server::bind(&config.streaming, Arc::clone(&containers), Arc::clone(&pods), shutdown.clone()).await?;
+    let streaming = tokio::spawn(server.serve());
     let watching = tokio::spawn(Arc::clone(&watch).run(shutdown.clone()));
     let following_conf = tokio::spawn(Arc::clone(&cni).watch(shutdown.clone()));
     let settings = Settings {
@@ -111,7 +118,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
         cni_conf_dir: config.cni_conf_dir.clone(),
         cni_bin_dirs: config.cni_bin_dirs.clone(),
     };
-    let service = Service { engine, store, cni, images, containers, pods, settings, jobs: TaskTracker::new() };
+    let service = Service { engine, store, cni, images, containers, pods, streams, settings, jobs: TaskTracker::new() };
     tokio::select! {
         () = watch.first_attempt() => {}
         () = shutdown.cancelled() => {}
@@ -119,6 +126,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     tracing::info!(socket = %config.listen.display(), version = env!("CARGO_PKG_VERSION"), "serving");
     let served = cri::serve(service, socket, shutdown.clone()).await;
     shutdown.cancel();
+    let _ = streaming.await;
     let _ = watching.await;
     let _ = following_conf.await;
     logs.close().await;

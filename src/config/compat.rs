@@ -4,8 +4,6 @@
 //! had no effect on pods in cri-dockerd with CNI either, and refused when leaving it out would make the node behave or protect itself
 //! differently from what the person who wrote it counts on.
 
-use std::net::IpAddr;
-
 /// How pods were connected. Pods with another network than the one asked for are no small matter.
 pub(super) fn network_plugin(value: &str) -> Result<Option<&'static str>, String> {
     match value {
@@ -48,26 +46,6 @@ pub(super) fn dual_stack(value: &str) -> Result<Option<&'static str>, String> {
         "false" => Ok(None),
         "true" => Ok(Some("a pod always has every address its network gives it")),
         _ => Err("it is true or false".into()),
-    }
-}
-
-/// Where exec, attach and port-forward were served, without encryption. An address that other machines reach was
-/// chosen so that they reach it: they would not, and we will not. On loopback only the port differs, and the kubelet learns it with each request.
-pub(super) fn streaming_address(value: &str) -> Result<Option<&'static str>, String> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    let loopback = |host: &str| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    };
-    // With and without a port; an IPv6 address alone has colons too.
-    if loopback(value) || value.rsplit_once(':').is_some_and(|(host, _)| loopback(host)) {
-        Ok(Some("exec, attach and port-forward are on loopback already, at a port the kubelet is told"))
-    } else {
-        Err("exec, attach and port-forward are served on loopback only, where the kubelet fetches them; \
-             leave the flag out"
-            .into())
     }
 }
 

@@ -23,8 +23,9 @@ const FORMS: &str = "\
 ## How values are written
 
 - **URL**: `unix://` and an absolute path. Dockside and Docker share processes, namespaces and files of one machine, so there is no `tcp://`.
-- **DIR**: an absolute path. **DIRS**: several, with commas between them; in the file also an array of strings.
+- **DIR**, **FILE**: an absolute path. **DIRS**: several, with commas between them; in the file also an array of strings.
 - **CIDRS**: an address range such as `10.244.1.0/24`, or an IPv4 and an IPv6 range with a comma between them; in the file also an array of strings.
+- **ADDRESS**: an IP address and a port, as in `127.0.0.1:10010` or `[::1]:0`.
 - **DURATION**: a number with a unit, as in `30s`, `500ms` or `1.5h`, or several of them, as in `1m30s`. A bare `0` is a duration too.
 - **LEVEL**: `error`, `warn`, `info`, `debug` or `trace`; also `fatal` and `panic`, which mean `error`.
 ";
@@ -57,7 +58,13 @@ fn table(text: &mut String, wanted: impl Fn(&Setting) -> bool) {
     text.push_str("| Name | Value | Default | What it does |\n| --- | --- | --- | --- |\n");
     for setting in SETTINGS.iter().filter(|setting| wanted(setting)) {
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
-        let _ = writeln!(text, "| `{}` | {} | {default} | {} |", setting.name, setting.form, setting.help);
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {default} | {} |",
+            setting.name,
+            setting.form.replace('|', "\\|"),
+            setting.help
+        );
     }
 }
 

@@ -1,5 +1,6 @@
 //! The table of settings: the one place where a setting is described.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::value::duration;
 use super::value::listen;
 use super::value::log_format;
 use super::value::log_level;
+use super::value::loopback;
 use super::value::size;
 use super::value::socket;
 
@@ -195,6 +197,38 @@ pub(super) const SETTINGS: &[Setting] = &[
         effect: Effect::Set(|config, value| set(&mut config.container_log_max_files, value.text().and_then(files))),
     },
     Setting {
+        name: "streaming-bind-addr",
+        form: "ADDRESS",
+        default: "127.0.0.1:0",
+        aliases: &[],
+        help: "Where exec, attach and port-forward are served: a loopback address; port 0 takes a free one, which the kubelet is told",
+        effect: Effect::Set(|config, value| set(&mut config.streaming.address, value.text().and_then(streaming))),
+    },
+    Setting {
+        name: "streaming-idle-timeout",
+        form: "DURATION",
+        default: "4h",
+        aliases: &[],
+        help: "An exec, attach or port-forward on which nothing is sent for this long is closed",
+        effect: Effect::Set(|config, value| set(&mut config.streaming.idle, value.text().and_then(idle))),
+    },
+    Setting {
+        name: "streaming-tls-cert-file",
+        form: "FILE",
+        default: "",
+        aliases: &[],
+        help: "A certificate chain in PEM; with it, exec, attach and port-forward are served over TLS",
+        effect: Effect::Set(|config, value| set(&mut config.streaming.tls_certificate, optional_file(value))),
+    },
+    Setting {
+        name: "streaming-tls-key-file",
+        form: "FILE",
+        default: "",
+        aliases: &[],
+        help: "The key of that certificate, in PEM",
+        effect: Effect::Set(|config, value| set(&mut config.streaming.tls_key, optional_file(value))),
+    },
+    Setting {
         name: "network-plugin",
         form: "PLUGIN",
         default: "cni",
@@ -225,14 +259,6 @@ pub(super) const SETTINGS: &[Setting] = &[
         aliases: &[],
         help: "Ignored. A pod always has every address its network gives it",
         effect: Effect::Nothing(compat::dual_stack),
-    },
-    Setting {
-        name: "streaming-bind-addr",
-        form: "ADDRESS",
-        default: "",
-        aliases: &[],
-        help: "Ignored, if it is a loopback address; others are refused: exec and attach are served on loopback only",
-        effect: Effect::Nothing(compat::streaming_address),
     },
     Setting {
         name: "runtime-cgroups",
@@ -289,6 +315,20 @@ fn files(text: &str) -> Result<u32, String> {
 
 fn deadline(text: &str) -> Result<Option<Duration>, String> {
     Ok(Some(duration(text)?).filter(|deadline| !deadline.is_zero()))
+}
+
+/// cri-dockerd's default is nothing at all.
+fn streaming(text: &str) -> Result<SocketAddr, String> {
+    if text.is_empty() { Ok(crate::stream::Config::default().address) } else { loopback(text) }
+}
+
+fn idle(text: &str) -> Result<Duration, String> {
+    let idle = duration(text)?;
+    if idle < Duration::from_secs(1) { Err("at least 1s".into()) } else { Ok(idle) }
+}
+
+fn optional_file(value: &Value) -> Result<Option<PathBuf>, String> {
+    if value.is_empty() { Ok(None) } else { value.text().and_then(absolute).map(Some) }
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

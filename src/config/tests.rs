@@ -69,6 +69,7 @@ fn nothing_given_means_the_defaults() {
         runtime_request_timeout: Duration::from_secs(120),
         container_log_max_size: "32m".into(),
         container_log_max_files: 3,
+        streaming: stream::Config::default(),
         ignored: vec![],
     };
     assert_eq!(resolve(&[]).unwrap(), expected);
@@ -100,6 +101,10 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         ("runtime-request-timeout", "45s"),
         ("container-log-max-size", "5k"),
         ("container-log-max-files", "2"),
+        ("streaming-bind-addr", "127.0.0.1:10010"),
+        ("streaming-idle-timeout", "30m"),
+        ("streaming-tls-cert-file", "/cert.pem"),
+        ("streaming-tls-key-file", "/key.pem"),
     ];
     let expected = Config {
         listen: "/run/x.sock".into(),
@@ -117,6 +122,12 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         runtime_request_timeout: Duration::from_secs(45),
         container_log_max_size: "5k".into(),
         container_log_max_files: 2,
+        streaming: stream::Config {
+            address: "127.0.0.1:10010".parse().unwrap(),
+            idle: Duration::from_secs(30 * 60),
+            tls_certificate: Some("/cert.pem".into()),
+            tls_key: Some("/key.pem".into()),
+        },
         ignored: vec![],
     };
     let apart: Vec<String> = values.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).into()]).collect();
@@ -170,7 +181,8 @@ fn the_flags_of_a_cri_dockerd_unit_are_accepted() {
     assert_eq!(config.runtime_request_timeout, Duration::from_secs(120));
     let ignored: Vec<&str> =
         config.ignored.iter().filter_map(|line| line.split_once(" has no effect: ")).map(|(flag, _)| flag).collect();
-    assert_eq!(ignored, ["--network-plugin-mtu", "--ipv6-dual-stack", "--streaming-bind-addr"]);
+    assert_eq!(ignored, ["--network-plugin-mtu", "--ipv6-dual-stack"]);
+    assert_eq!(config.streaming, stream::Config::default());
 }
 
 #[test]
@@ -235,6 +247,9 @@ fn values_that_cannot_be_used_are_refused_with_flag_value_and_reason() {
         ("network-plugin-mtu", "big", "a number"),
         ("ipv6-dual-stack", "maybe", "true or false"),
         ("streaming-bind-addr", "0.0.0.0:0", "loopback only"),
+        ("streaming-bind-addr", "127.0.0.1:99999", "loopback only"),
+        ("streaming-idle-timeout", "0", "at least 1s"),
+        ("streaming-tls-key-file", "key.pem", "absolute"),
         ("streaming-bind-addr", ":10010", "loopback only"),
         ("streaming-bind-addr", "node1:0", "loopback only"),
         ("runtime-cgroups", "/system.slice/docker", "MemoryMax"),
@@ -253,11 +268,19 @@ fn a_long_socket_path_is_refused_before_the_kernel_does() {
 }
 
 #[test]
-fn a_streaming_address_on_loopback_is_ignored() {
-    for address in ["127.0.0.1:0", "localhost:10010", "[::1]:0", "127.0.0.1", "::1", "[::1]"] {
-        assert_eq!(resolve(&["--streaming-bind-addr", address]).unwrap().ignored.len(), 1, "{address}");
+fn a_streaming_address_may_leave_out_the_port() {
+    for (text, address) in [
+        ("127.0.0.1:0", "127.0.0.1:0"),
+        ("localhost:10010", "127.0.0.1:10010"),
+        ("127.0.0.2", "127.0.0.2:0"),
+        ("[::1]:7", "[::1]:7"),
+        ("::1", "[::1]:0"),
+        ("[::1]", "[::1]:0"),
+        ("", "127.0.0.1:0"),
+    ] {
+        let config = resolve(&["--streaming-bind-addr", text]).unwrap();
+        assert_eq!(config.streaming.address, address.parse().unwrap(), "{text}");
     }
-    assert!(resolve(&["--streaming-bind-addr="]).unwrap().ignored.is_empty());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Values as they are given, and how each kind is read. Errors are the part of the message after the colon.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,6 +76,28 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a duration is written as in 30s, 1m30s or 500ms".into())
 }
 
+/// Reads the address of the streaming server: `127.0.0.1:0`, `localhost:10010`, `[::1]`; without a port, any free one.
+/// Whoever reaches it can run commands in pods with a token, so other machines shall not.
+///
+/// # Errors
+/// A sentence that says which addresses are good.
+pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let host = |text: &str| match text.trim_start_matches('[').trim_end_matches(']') {
+        "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        host => host.parse().ok(),
+    };
+    let address = match (host(text), text.rsplit_once(':')) {
+        (Some(host), _) => Some(SocketAddr::new(host, 0)),
+        (None, Some((first, port))) => host(first).zip(port.parse().ok()).map(SocketAddr::from),
+        (None, None) => None,
+    };
+    address.filter(|address| address.ip().is_loopback()).ok_or_else(|| {
+        "exec, attach and port-forward are served on loopback only, where the kubelet fetches them; \
+         an address is written as in 127.0.0.1:0"
+            .into()
+    })
+}
+
 /// Reads a size such as `32m`, in the letters Docker takes for `max-size`, and keeps it as it is.
 ///
 /// # Errors
@@ -85,7 +110,7 @@ pub(super) fn size(text: &str) -> Result<String, String> {
     }
 }
 
-/// Reads a directory.
+/// Reads the path of a directory or file.
 pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     if !Path::new(text).is_absolute() {
         return Err("an absolute path is needed".into());

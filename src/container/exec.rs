@@ -51,6 +51,10 @@ pub struct Command {
     end: ExecEnd,
 }
 
+/// What Docker 20.10 tells of a command that went with its container, when the PID namespace is another container's. It
+/// is also what a shell says of an unknown command.
+const LOST: i32 = 127;
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandEnd {
@@ -114,13 +118,13 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Precondition`] when the container does not run.
-    pub async fn attach(&self, id: &str, spec: &ExecSpec) -> Result<(String, Hijacked), Error> {
+    pub async fn attach(&self, id: &str, spec: &ExecSpec) -> Result<(Arc<Container>, Hijacked), Error> {
         let container = self.running(id)?;
         self.engine.facts()?;
         // Docker's format depends on what the container has, not on what the client asked for.
         let spec = ExecSpec { terminal: container.record.config.tty, ..spec.clone() };
         let io = self.engine.attach_container(&container.record.id, &spec).await?;
-        Ok((container.record.id.clone(), io))
+        Ok((container, io))
     }
 
     /// Changes the size of the container's own terminal.
@@ -178,6 +182,19 @@ impl Command {
     /// # Errors
     /// When Docker went away, or the container was removed, before that was known.
     pub async fn ended(&self) -> Result<CommandEnd, Error> {
+        match self.told_end().await? {
+            CommandEnd::Exited(LOST) if self.container_ended().await => Ok(CommandEnd::Exited(KILLED)),
+            end => Ok(end),
+        }
+    }
+
+    /// Whether the container has ended; Docker is asked, as its events may not have been applied yet.
+    async fn container_ended(&self) -> bool {
+        let seen = self.engine.inspect_container(&self.container).await;
+        seen.map_or_else(|error| error.is_not_found(), |details| !details.state.running)
+    }
+
+    async fn told_end(&self) -> Result<CommandEnd, Error> {
         let mut pause = END_LAG;
         loop {
             if let Ok(code) = timeout(pause, self.end.told()).await {

@@ -45,7 +45,9 @@ pub(super) fn end(first: i32, container: &str) -> Result<(), Error> {
         send(&living, Signal::SIGKILL);
         thread::sleep(BETWEEN_ROUNDS);
     }
-    Err(Error::Precondition(format!("container {container}: process {first} and what it started do not end by SIGKILL")))
+    Err(Error::Precondition(format!(
+        "container {container}: process {first} and what it started do not end by SIGKILL"
+    )))
 }
 
 /// Tells them that their terminal is gone: SIGHUP, and SIGCONT for those that are stopped.
@@ -66,9 +68,7 @@ fn check_home(pid: i32, container: &str) -> Result<(), Error> {
         Ok(cgroups) if cgroups.contains(container) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(_) => Err(Error::Precondition(format!("process {pid} does not belong to container {container} any more"))),
-        Err(source) => {
-            Err(Error::Io { doing: "read", path: PathBuf::from(format!("/proc/{pid}/cgroup")), source })
-        }
+        Err(source) => Err(Error::Io { doing: "read", path: PathBuf::from(format!("/proc/{pid}/cgroup")), source }),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -19,7 +20,6 @@ use super::status;
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-const STREAMING: &str = "exec, attach and port-forward are not implemented yet";
 const STATS: &str = "stats and metrics are not implemented yet";
 const STREAMED_LISTS: &str = "streamed lists are not implemented yet; the List calls are";
 const CHECKPOINT: &str = "checkpoint and restore are not implemented";
@@ -165,6 +165,31 @@ impl RuntimeService for Service {
         Ok(Response::new(ReopenContainerLogResponse {}))
     }
 
+    // --- commands and streams ---
+
+    async fn exec_sync(&self, request: Request<ExecSyncRequest>) -> Answer<ExecSyncResponse> {
+        let request = request.into_inner();
+        let limit = Duration::from_secs(u64::try_from(request.timeout).unwrap_or(0));
+        // Dropped with this handler: a client that goes away does not leave the command behind.
+        let cancelled = CancellationToken::new();
+        let _cancel = cancelled.clone().drop_guard();
+        let (containers, id) = (Arc::clone(&self.containers), request.container_id);
+        let run = async move { containers.exec_sync(&id, request.cmd, limit, cancelled).await };
+        Ok(Response::new(self.job(run).await?))
+    }
+
+    async fn exec(&self, request: Request<ExecRequest>) -> Answer<ExecResponse> {
+        Ok(Response::new(ExecResponse { url: self.streams.exec(request.into_inner())? }))
+    }
+
+    async fn attach(&self, request: Request<AttachRequest>) -> Answer<AttachResponse> {
+        Ok(Response::new(AttachResponse { url: self.streams.attach(&request.into_inner())? }))
+    }
+
+    async fn port_forward(&self, request: Request<PortForwardRequest>) -> Answer<PortForwardResponse> {
+        Ok(Response::new(PortForwardResponse { url: self.streams.port_forward(&request.into_inner())? }))
+    }
+
     // --- not yet ---
 
     async fn update_pod_sandbox_resources(
@@ -172,22 +197,6 @@ impl RuntimeService for Service {
         _: Request<UpdatePodSandboxResourcesRequest>,
     ) -> Answer<UpdatePodSandboxResourcesResponse> {
         later("UpdatePodSandboxResources is not implemented yet; the kubelet sets the pod's cgroup itself")
-    }
-
-    async fn exec_sync(&self, _: Request<ExecSyncRequest>) -> Answer<ExecSyncResponse> {
-        later(STREAMING)
-    }
-
-    async fn exec(&self, _: Request<ExecRequest>) -> Answer<ExecResponse> {
-        later(STREAMING)
-    }
-
-    async fn attach(&self, _: Request<AttachRequest>) -> Answer<AttachResponse> {
-        later(STREAMING)
-    }
-
-    async fn port_forward(&self, _: Request<PortForwardRequest>) -> Answer<PortForwardResponse> {
-        later(STREAMING)
     }
 
     async fn container_stats(&self, _: Request<ContainerStatsRequest>) -> Answer<ContainerStatsResponse> {

@@ -60,7 +60,10 @@ impl Pods {
             }
         }
         let sandbox = &sandbox.record.id;
-        Err(Error::Precondition(format!("could not connect to port {port} of pod sandbox {sandbox}: {}", answers.join(", "))))
+        Err(Error::Precondition(format!(
+            "could not connect to port {port} of pod sandbox {sandbox}: {}",
+            answers.join(", ")
+        )))
     }
 }
 

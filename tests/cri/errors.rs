@@ -138,10 +138,6 @@ async fn what_is_not_there_yet_says_so_in_a_sentence() {
     later!(
         runtime,
         update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest),
-        exec_sync(ExecSyncRequest),
-        exec(ExecRequest),
-        attach(AttachRequest),
-        port_forward(PortForwardRequest),
         container_stats(ContainerStatsRequest),
         list_container_stats(ListContainerStatsRequest),
         pod_sandbox_stats(PodSandboxStatsRequest),

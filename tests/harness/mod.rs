@@ -128,6 +128,18 @@ impl Node {
         ImageServiceClient::new(connect(&self.socket()).await.expect("connect to dockside"))
     }
 
+    /// How many files the process has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.as_ref().unwrap().id())).unwrap().count()
+    }
+
+    /// The process's memory, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.as_ref().unwrap().id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// How many requests were sent to Docker so far, all kinds but pings.
     pub async fn docker_requests(&self) -> BTreeMap<String, u64> {
         let mut runtime = self.runtime().await;

@@ -1,0 +1,201 @@
+//! Port-forward sessions: each connection of a client is a pair of channels, one for the bytes and one for complaints.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::pod::Pods;
+
+use super::channels::Piece;
+use super::channels::Reader;
+use super::channels::Writer;
+use super::spdy::Opened;
+
+/// How much is read from a port at once.
+const READ_SIZE: usize = 32 << 10;
+
+/// One connection, with both its channels.
+pub(super) struct Pair {
+    pub(super) port: u16,
+    pub(super) from_client: Reader,
+    pub(super) to_client: Writer,
+    pub(super) error: Writer,
+}
+
+/// One channel of a pair, as the client opened it.
+enum Half {
+    Data { port: u16, reader: Reader, writer: Writer },
+    Error { port: u16, writer: Writer },
+}
+
+/// Serves the pairs that a client opens on a SPDY connection until it closes that.
+pub(super) async fn spdy(
+    pods: &Arc<Pods>,
+    sandbox: &str,
+    mut opened: mpsc::UnboundedReceiver<Opened>,
+    gone: &CancellationToken,
+) {
+    let mut waiting: HashMap<String, Half> = HashMap::new();
+    let mut pairs = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            stream = opened.recv() => stream,
+            Some(_) = pairs.join_next() => continue,
+            () = gone.cancelled() => return,
+        };
+        let Some(stream) = stream else { return };
+        let writer = stream.writer.clone();
+        let Some((id, half)) = half(stream) else {
+            writer.reset().await;
+            continue;
+        };
+        if writer.accept().await.is_err() {
+            return;
+        }
+        match pair(&mut waiting, id, half) {
+            Some(Ok(pair)) => {
+                let (pods, sandbox) = (Arc::clone(pods), sandbox.to_owned());
+                pairs.spawn(async move { serve(&pods, &sandbox, pair).await });
+            }
+            Some(Err(())) => writer.reset().await,
+            None => {}
+        }
+    }
+}
+
+/// The other half is there: a pair; the same one is there already, or for another port: an error.
+fn pair(waiting: &mut HashMap<String, Half>, id: String, half: Half) -> Option<Result<Pair, ()>> {
+    match (waiting.remove(&id), half) {
+        (None, half) => {
+            waiting.insert(id, half);
+            None
+        }
+        (Some(Half::Data { port, reader, writer }), Half::Error { port: other, writer: error })
+        | (Some(Half::Error { port: other, writer: error }), Half::Data { port, reader, writer })
+            if port == other =>
+        {
+            Some(Ok(Pair { port, from_client: reader, to_client: writer, error }))
+        }
+        (Some(first), _) => {
+            waiting.insert(id, first);
+            Some(Err(()))
+        }
+    }
+}
+
+/// What a stream's headers say; `None` when they make no sense. Old clients do not number their pairs: then the data
+/// stream is the next one after the error stream.
+fn half(stream: Opened) -> Option<(String, Half)> {
+    let port = stream.headers.get("port")?.parse().ok().filter(|port| *port > 0)?;
+    let kind = stream.headers.get("streamtype")?.to_owned();
+    let id = stream.headers.get("requestid").map(str::to_owned);
+    match kind.as_str() {
+        "error" => Some((id.unwrap_or_else(|| stream.id.to_string()), Half::Error { port, writer: stream.writer })),
+        "data" => {
+            let id = id.unwrap_or_else(|| stream.id.saturating_sub(2).to_string());
+            Some((id, Half::Data { port, reader: stream.reader, writer: stream.writer }))
+        }
+        _ => None,
+    }
+}
+
+/// Connects and passes bytes both ways until both sides have ended. What goes wrong is told on the error channel.
+pub(super) async fn serve(pods: &Pods, sandbox: &str, pair: Pair) {
+    let Pair { port, from_client, to_client, error } = pair;
+    let connection = match pods.connect(sandbox, port).await {
+        Ok(connection) => connection,
+        Err(reason) => {
+            tracing::debug!(sandbox, port, %reason, "could not forward a connection");
+            // A client that is gone needs no reason.
+            let _ = error.write(reason.to_string()).await;
+            error.finish().await;
+            return to_client.reset().await;
+        }
+    };
+    pass(connection, from_client, &to_client).await;
+    error.finish().await;
+}
+
+async fn pass(connection: TcpStream, from_client: Reader, to_client: &Writer) {
+    // Forwarded bytes are often short messages that are waited for.
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "could not send small packets at once");
+    }
+    let (read, write) = connection.into_split();
+    let upward = up(from_client, write);
+    let downward = down(read, to_client);
+    tokio::pin!(upward, downward);
+    tokio::select! {
+        whole = &mut upward => if whole { downward.await },
+        () = &mut downward => {
+            // The port has said all; the client may still send until it ends the stream, or gives it up.
+            upward.await;
+        }
+    }
+}
+
+/// From the client to the port. False when the client gave the connection up in the middle.
+async fn up(mut from_client: Reader, mut port: OwnedWriteHalf) -> bool {
+    loop {
+        match from_client.next().await {
+            Piece::Data(bytes) => {
+                if port.write_all(&bytes).await.is_err() {
+                    return true;
+                }
+            }
+            Piece::End => {
+                // The port may have closed already.
+                let _ = port.shutdown().await;
+                return true;
+            }
+            Piece::Broken => return false,
+        }
+    }
+}
+
+/// From the port to the client.
+async fn down(mut port: OwnedReadHalf, to_client: &Writer) {
+    let mut bytes = bytes::BytesMut::with_capacity(READ_SIZE);
+    loop {
+        bytes.reserve(READ_SIZE);
+        match port.read_buf(&mut bytes).await {
+            Ok(0) => return to_client.finish().await,
+            Err(error) => {
+                tracing::debug!(%error, "a forwarded connection broke");
+                return to_client.reset().await;
+            }
+            Ok(_) => {
+                if to_client.write(bytes.split().freeze()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Serves the older WebSocket protocol: two channels for each port the client asked for, with one connection each.
+pub(super) async fn websocket(pods: &Arc<Pods>, sandbox: &str, pairs: Vec<Pair>, gone: &CancellationToken) {
+    let mut serving = JoinSet::new();
+    for pair in pairs {
+        let (pods, sandbox) = (Arc::clone(pods), sandbox.to_owned());
+        serving.spawn(async move {
+            // The client learns from it which port the channels are for.
+            let port = pair.port.to_le_bytes().to_vec();
+            if pair.to_client.write(port.clone()).await.is_ok() && pair.error.write(port).await.is_ok() {
+                serve(&pods, &sandbox, pair).await;
+            }
+        });
+    }
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = async { while serving.join_next().await.is_some() {} } => {}
+    }
+}

@@ -1,0 +1,244 @@
+//! Exec and attach by client-go, over SPDY and WebSocket.
+
+use std::io::Read;
+use std::io::Write;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use dockside::proto::*;
+
+use crate::*;
+
+pub(crate) const TRANSPORTS: [&str; 2] = ["spdy", "websocket"];
+
+/// kubectl's part, as a process.
+pub(crate) fn kube_stream(verb: &str, url: &str, transport: &str, flags: &[&str]) -> Child {
+    Command::new("kube-stream")
+        .args([verb, "--url", url, "--transport", transport])
+        .args(flags)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kube-stream is on PATH in hack/test")
+}
+
+/// Writes `input`, closes it, and waits for the end.
+fn finish(mut child: Child, input: &[u8]) -> Output {
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writing = thread::spawn(move || stdin.write_all(&input));
+    let output = child.wait_with_output().unwrap();
+    // The command may have ended before it read everything.
+    let _ = writing.join().unwrap();
+    output
+}
+
+fn texts(output: &Output) -> (String, String, i32) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr), output.status.code().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_exit_code_arrives() {
+    let mut place = Place::new("codes").await;
+    for transport in TRANSPORTS {
+        let mut running = Vec::new();
+        for code in 0..=255 {
+            let url = place.exec(&["sh", "-c", &format!("exit {code}")], output_only()).await;
+            running.push((code, kube_stream("exec", &url, transport, &[])));
+            if running.len() == 16 {
+                for (code, child) in running.drain(..) {
+                    assert_eq!(texts(&finish(child, b"")), (String::new(), String::new(), code), "{transport}");
+                }
+            }
+        }
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_are_kept_apart_and_complete() {
+    let mut place = Place::new("outputs").await;
+    for transport in TRANSPORTS {
+        let script =
+            "i=0; while [ $i -lt 2000 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; printf end; exit 4";
+        let url = place.exec(&["sh", "-c", script], output_only()).await;
+        let (stdout, stderr, code) = texts(&finish(kube_stream("exec", &url, transport, &[]), b""));
+        let lines = |word: &str| (0..2000).map(|i| format!("{word} {i}\n")).collect::<String>();
+        assert_eq!(code, 4, "{transport}: {stderr}");
+        assert!(stdout == lines("out") + "end", "{transport}: {} bytes", stdout.len());
+        assert!(stderr == lines("err"), "{transport}: {} bytes", stderr.len());
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_megabytes_come_back_as_they_went() {
+    let mut place = Place::new("volume").await;
+    let sent: Vec<u8> = (0..100_000_000_u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    for transport in TRANSPORTS {
+        let url = place.exec(&["cat"], ExecRequest { stdin: true, stdout: true, ..Default::default() }).await;
+        let output = finish(kube_stream("exec", &url, transport, &["--stdin", "--no-stderr"]), &sent);
+        assert_eq!(output.status.code(), Some(0), "{transport}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout == sent, "{transport}: {} of {} bytes are back", output.stdout.len(), sent.len());
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_has_the_clients_size_from_the_beginning_and_follows_it() {
+    let mut place = Place::new("sizes").await;
+    for transport in TRANSPORTS {
+        // The first size may come before the command has begun.
+        let script = "until stty size 2>/dev/null | grep -v '^0 0'; do :; done; \
+                      until stty size 2>/dev/null | grep '^50 132'; do :; done";
+        let url = place.exec(&["sh", "-c", script], terminal()).await;
+        let flags = ["--stdin", "--tty", "--resize", "80x24,132x50", "--resize-interval", "1500ms"];
+        let child = kube_stream("exec", &url, transport, &flags);
+        let (stdout, stderr, code) = texts(&child.wait_with_output().unwrap());
+        assert_eq!((stdout.as_str(), code), ("24 80\r\n50 132\r\n", 0), "{transport}: {stderr}");
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_gets_every_key() {
+    let mut place = Place::new("keys").await;
+    for transport in TRANSPORTS {
+        // Ctrl-P and Ctrl-Q mean something to Docker, but not here.
+        let script = "stty raw -echo; echo ready; head -c 4 | od -An -tx1";
+        let url = place.exec(&["sh", "-c", script], terminal()).await;
+        let mut child = kube_stream("exec", &url, transport, &["--stdin", "--tty"]);
+        let mut stdout = child.stdout.take().unwrap();
+        let mut text = String::new();
+        let mut byte = [0];
+        while !text.contains("ready") {
+            assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{transport}: {text}");
+            text.push(byte[0].into());
+        }
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"\x10\x11\x03\x10").unwrap();
+        stdout.read_to_string(&mut text).unwrap();
+        assert!(text.contains("10 11 03 10"), "{transport}: {text:?}");
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_cannot_run_says_why() {
+    let mut place = Place::new("cannot").await;
+    for transport in TRANSPORTS {
+        let url = place.exec(&["/no/such/program"], output_only()).await;
+        let (stdout, stderr, code) = texts(&finish(kube_stream("exec", &url, transport, &[]), b""));
+        assert!(code == 126 || code == 127, "{transport}: {code} {stderr}");
+        assert!(stdout.contains("no such file"), "{transport}: {stdout}");
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_sessions_run_at_once() {
+    let mut place = Place::new("fifty").await;
+    let mut children = Vec::new();
+    for number in 0..50 {
+        let transport = TRANSPORTS[number % 2];
+        let url = place.exec(&["sh", "-c", "read line; echo got $line; exit 9"], all_streams()).await;
+        children.push((number, kube_stream("exec", &url, transport, &["--stdin"])));
+    }
+    eventually("all commands run", async || (sh_readers(&place) == 50).then_some(())).await;
+    for (number, child) in children {
+        let answer = texts(&finish(child, format!("{number}\n").as_bytes()));
+        assert_eq!(answer, (format!("got {number}\n"), String::new(), 9));
+    }
+    place.remove().await;
+}
+
+fn sh_readers(place: &Place) -> usize {
+    docker(&["top", &place.container, "-eo", "pid,args"]).lines().filter(|line| line.contains("read line")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_vanishes_leaves_no_command_that_waits_for_it() {
+    let mut place = Place::new("vanish").await;
+    for transport in TRANSPORTS {
+        for (request, flags) in [(all_streams(), &["--stdin"][..]), (terminal(), &["--stdin", "--tty"][..])] {
+            let url = place.exec(&["sh", "-c", "read line; exit 1"], request).await;
+            let mut child = kube_stream("exec", &url, transport, flags);
+            eventually("the command runs", async || (sh_readers(&place) == 1).then_some(())).await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+            eventually("the command has ended", async || (sh_readers(&place) == 0).then_some(())).await;
+        }
+    }
+    place.remove().await;
+}
+
+/// A container that answers each line of its input.
+fn answering(stdin_once: bool, tty: bool) -> ContainerConfig {
+    let script = "while read line; do echo you said $line; [ \"$line\" = end ] && exit 5; done; echo input ended; sleep 1; exit 6";
+    ContainerConfig { stdin: true, stdin_once, tty, ..container("main", script) }
+}
+
+fn talk(place_url: &str, transport: &str, flags: &[&str], line: &str, answer: &str) -> Child {
+    let mut child = kube_stream("attach", place_url, transport, flags);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(line.as_bytes()).unwrap();
+    let stdout = child.stdout.as_mut().unwrap();
+    let mut text = String::new();
+    let mut byte = [0];
+    while !text.contains(answer) {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{transport}: {text:?} without {answer:?}");
+        text.push(byte[0].into());
+    }
+    child.stdin = Some(stdin);
+    child
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attached_client_may_leave_and_come_back() {
+    for (number, tty) in [false, true].into_iter().enumerate() {
+        let mut place = Place::with(&format!("attach-{number}"), &answering(false, tty)).await;
+        let flags: &[&str] = if tty { &["--stdin", "--tty"] } else { &["--stdin"] };
+        let request = AttachRequest { stdin: true, stdout: true, stderr: !tty, tty, ..Default::default() };
+        for transport in TRANSPORTS {
+            let url = place.attach(request.clone()).await;
+            let mut child = talk(&url, transport, flags, "hello\n", "you said hello");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let status = container_status(&mut place.runtime, &place.container).await;
+        assert_eq!(status.state(), ContainerState::ContainerRunning);
+        // The end of the container ends the attachment.
+        let url = place.attach(request.clone()).await;
+        let child = talk(&url, "spdy", flags, "end\n", "you said end");
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+        assert_eq!(ended(&mut place.runtime, &place.container).await.exit_code, 5);
+        let again = AttachRequest { container_id: place.container.clone(), ..request };
+        let refused = place.runtime.attach(again).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+        assert!(refused.message().contains("has exited"), "{refused}");
+        place.remove().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_client_that_leaves_closes_an_input_for_once() {
+    let mut place = Place::with("attach-once", &answering(true, false)).await;
+    let request = AttachRequest { stdin: true, stdout: true, stderr: true, ..Default::default() };
+    let url = place.attach(request).await;
+    let mut child = talk(&url, "spdy", &["--stdin"], "hello\n", "you said hello");
+    drop(child.stdin.take());
+    let output = within(Duration::from_secs(30), "the attachment ends", async {
+        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
+    })
+    .await;
+    assert!(String::from_utf8_lossy(&output.stdout).contains("input ended"), "{output:?}");
+    assert_eq!(ended(&mut place.runtime, &place.container).await.exit_code, 6);
+    place.remove().await;
+}
