@@ -1,8 +1,11 @@
 //! How fast a running Dockside is, beside raw calls to the same Docker in the same run. `hack/bench` runs it in the box.
 //!
-//! Usage: bench SOCKET DOCKER_SOCKET PID PODS, where PID is Dockside's process; "logs" in place of PODS measures logs.
+//! Usage: bench SOCKET DOCKER_SOCKET PID PODS, where PID is Dockside's process; "logs" or "exec" in place of PODS measures
+//! those.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "bench-exec.rs"]
+mod exec;
 #[path = "bench-logs.rs"]
 mod logs;
 
@@ -56,8 +59,10 @@ async fn main() {
     let [socket, docker_socket, pid, pods] = args.as_slice() else {
         panic!("usage: bench SOCKET DOCKER_SOCKET PID PODS");
     };
-    if pods == "logs" {
-        return logs::run(&mut connect(socket, docker_socket).await, pid).await;
+    match pods.as_str() {
+        "logs" => return logs::run(&mut connect(socket, docker_socket).await, pid).await,
+        "exec" => return exec::run(&mut connect(socket, docker_socket).await, pid).await,
+        _ => {}
     }
     let pods: usize = pods.parse().expect("PODS is a number");
     let mut bench = connect(socket, docker_socket).await;

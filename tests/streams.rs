@@ -3,12 +3,16 @@
 
 mod harness;
 
+#[path = "streams/crictl.rs"]
+mod crictl;
 #[path = "streams/forward.rs"]
 mod forward;
 #[path = "streams/kube_client.rs"]
 mod kube_client;
 #[path = "streams/protocols.rs"]
 mod protocols;
+#[path = "streams/server.rs"]
+mod server;
 #[path = "streams/sync.rs"]
 mod sync;
 

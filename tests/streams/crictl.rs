@@ -1,0 +1,103 @@
+//! The same by crictl, as a person types it.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::net::TcpStream;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
+use crate::*;
+
+/// crictl on the tests' Dockside; in a terminal of its own where it wants one.
+fn crictl(terminal: bool, args: &[&str]) -> Command {
+    let config = node().dir.join("crictl.yaml");
+    let endpoint = format!("unix://{}", node().socket().display());
+    std::fs::write(&config, format!("runtime-endpoint: {endpoint}\nimage-endpoint: {endpoint}\ntimeout: 30\n"))
+        .unwrap();
+    let words = [&["crictl"], args].concat();
+    let mut command;
+    if terminal {
+        // util-linux's script makes a terminal and passes on the exit code.
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
+        command = Command::new("script");
+        command.args(["-qec", &quoted.join(" "), "/dev/null"]);
+    } else {
+        command = Command::new(words[0]);
+        command.args(&words[1..]);
+    }
+    command.env("CRI_CONFIG_FILE", config);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn answer(command: &mut Command) -> (String, String, i32) {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+    (text(output.stdout), text(output.stderr), output.status.code().unwrap())
+}
+
+/// Reads until `word` has come.
+fn read_until(child: &mut Child, word: &str) -> String {
+    let stdout = child.stdout.as_mut().unwrap();
+    let (mut text, mut byte) = (String::new(), [0]);
+    while !text.contains(word) {
+        assert_eq!(stdout.read(&mut byte).unwrap(), 1, "{text:?} without {word:?}");
+        text.push(byte[0].into());
+    }
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exec_by_crictl_in_all_its_forms() {
+    let place = Place::new("crictl-exec").await;
+    let id = place.container.as_str();
+    let (stdout, _, code) = answer(&mut crictl(false, &["exec", "-s", id, "echo", "hello"]));
+    // crictl ends each output with a line end of its own.
+    assert_eq!((stdout.trim_end(), code), ("hello", 0));
+    for transport in ["spdy", "websocket"] {
+        let (stdout, stderr, code) =
+            answer(&mut crictl(false, &["exec", "-r", transport, id, "sh", "-c", "echo out; echo err >&2"]));
+        assert_eq!((stdout.as_str(), stderr.as_str(), code), ("out\n", "err\n", 0), "{transport}");
+        let (stdout, _, code) =
+            answer(&mut crictl(true, &["exec", "-r", transport, "-it", id, "sh", "-c", "tty && echo hello"]));
+        assert!(stdout.contains("/dev/pts/0\nhello\n") && code == 0, "{transport}: {code} {stdout:?}");
+    }
+    let (_, stderr, code) = answer(&mut crictl(false, &["exec", "-s", id, "false"]));
+    assert_eq!(code, 1, "{stderr}");
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attach_by_crictl() {
+    let script = "while read line; do echo you said $line; done";
+    let config = dockside::proto::ContainerConfig { stdin: true, ..container("main", script) };
+    let place = Place::with("crictl-attach", &config).await;
+    let mut child = crictl(false, &["attach", "-i", &place.container]).spawn().unwrap();
+    std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"hello\n").unwrap();
+    read_until(&mut child, "you said hello");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn port_forward_by_crictl() {
+    let place = Place::new("crictl-forward").await;
+    crate::forward::serve_in(&place.sandbox);
+    for transport in ["spdy", "websocket"] {
+        let mut child = crictl(false, &["port-forward", "-r", transport, &place.sandbox, "0:8081"]).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = lines.next().unwrap().unwrap();
+        // Forwarding from 127.0.0.1:PORT -> 8081
+        let port =
+            line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or_else(|| panic!("{line}"));
+        let mut hello = String::new();
+        TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap().read_to_string(&mut hello).unwrap();
+        assert_eq!(hello, "hello\n", "{transport}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    place.remove().await;
+}

@@ -1,0 +1,103 @@
+//! The streaming server's own settings, and its end.
+
+use std::process::Command;
+use std::time::Instant;
+
+use tokio::io::AsyncReadExt;
+
+use crate::kube_client::kube_stream;
+use crate::*;
+
+async fn place_on(node: &Node, name: &str) -> Place {
+    let mut runtime = node.runtime().await;
+    let config = pod(name);
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let container = run_container(&mut runtime, &sandbox, &config, &container("main", UNTIL_TERM)).await;
+    Place { runtime, sandbox, container }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_go_over_tls_where_that_is_asked_for() {
+    let dir = Node::prepare(&[]).dir.clone();
+    let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"])
+        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let node = Node::start(&["--streaming-tls-cert-file", &cert, "--streaming-tls-key-file", &key]).await;
+    let mut place = place_on(&node, "tls").await;
+    for transport in ["spdy", "websocket"] {
+        let url = place.exec(&["sh", "-c", "cat; exit 3"], all_streams()).await;
+        assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+        let mut child = kube_stream("exec", &url, transport, &["--insecure-skip-tls-verify", "--stdin"]);
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"secret").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.stdout.as_slice(), output.status.code()), (&b"secret"[..], Some(3)), "{transport}");
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_half_of_tls_is_refused() {
+    let mut node = Node::prepare(&["--streaming-tls-cert-file", "/nonexistent.pem"]);
+    node.spawn();
+    eventually("it says what is missing", async || node.log().contains("streaming-tls-key-file").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_on_which_nothing_is_sent_is_closed() {
+    let node = Node::start(&["--streaming-idle-timeout", "2s"]).await;
+    let mut place = place_on(&node, "idle").await;
+    for transport in ["spdy", "websocket"] {
+        let url = place.exec(&["cat"], all_streams()).await;
+        let mut child = kube_stream("exec", &url, transport, &["--stdin"]);
+        let _open = child.stdin.take();
+        let began = Instant::now();
+        within(Duration::from_secs(30), "the client is let go", async {
+            tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
+        })
+        .await;
+        assert!(began.elapsed() >= Duration::from_secs(2), "{transport}");
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_hangs_up_terminals_and_lets_clients_go() {
+    let mut node = Node::start(&[]).await;
+    let mut place = place_on(&node, "stop").await;
+    let url = place.exec(&["sh", "-c", "echo ready; read line"], terminal()).await;
+    let mut child = kube_stream("exec", &url, "spdy", &["--stdin", "--tty"]);
+    let mut ready = [0; 5];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+    let began = Instant::now();
+    assert!(node.terminate().await.success());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    child.wait().unwrap();
+    let left = docker(&["top", &place.container, "-eo", "pid,args"]);
+    assert!(!left.contains("read line"), "{left}");
+    node.spawn();
+    node.wait_ready().await;
+    place.runtime = node.runtime().await;
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_without_an_end_are_not_waited_for() {
+    let mut place = Place::new("headers").await;
+    let url = place.exec(&["true"], output_only()).await;
+    let host = url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let mut connection = tokio::net::TcpStream::connect(host).await.unwrap();
+    let endless = format!("GET / HTTP/1.1\r\nHost: {host}\r\nX-Long: {}", "x".repeat(60_000));
+    // The server may close before it has everything.
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut connection, endless.as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = within(Duration::from_secs(5), "the connection is closed", connection.read_to_end(&mut answer)).await;
+    place.remove().await;
+}
