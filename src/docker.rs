@@ -6,6 +6,7 @@
 //! must not make a running pod invisible.
 
 mod container;
+mod demux;
 mod error;
 mod exec;
 mod hijack;
@@ -23,6 +24,7 @@ pub use self::container::ContainerDetails;
 pub use self::container::ContainerEntry;
 pub use self::container::ContainerState;
 pub use self::container::parse_time;
+pub use self::demux::Source;
 pub use self::error::Error;
 pub use self::exec::ExecDetails;
 pub use self::exec::ExecEnd;
@@ -31,7 +33,6 @@ pub use self::exec::TerminalSize;
 pub use self::hijack::Hijacked;
 pub use self::hijack::Input;
 pub use self::hijack::Output;
-pub use self::hijack::Source;
 pub use self::image::Credentials;
 pub use self::image::ImageDetails;
 pub use self::image::ImageEntry;

@@ -7,6 +7,7 @@
 
 mod channels;
 mod forward;
+mod framing;
 mod negotiate;
 mod server;
 mod session;

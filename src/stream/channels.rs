@@ -192,8 +192,10 @@ impl Drop for Reader {
                 left += bytes.len();
             }
         }
-        // The connection may have gone.
-        let _ = self.tell_taken.send((self.channel, left));
+        if left > 0 {
+            // The connection may have gone.
+            let _ = self.tell_taken.send((self.channel, left));
+        }
     }
 }
 

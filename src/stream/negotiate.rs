@@ -4,8 +4,8 @@ use http::HeaderMap;
 use http::HeaderValue;
 use http::header;
 
+use super::framing::Framing;
 use super::verdict::Wording;
-use super::websocket::Framing;
 
 /// The header of SPDY clients: the protocols they know, the best first.
 pub(super) const STREAM_PROTOCOL: &str = "x-stream-protocol-version";

@@ -1,6 +1,5 @@
-//! WebSocket as kubectl, other Kubernetes clients and crictl speak it: the first byte of each message is the number of its
-//! channel (`v5.channel.k8s.io` down to `channel.k8s.io`, and the `base64.` forms, where it is a digit and the rest is
-//! text). Or a tunnel, whose messages are the bytes of another protocol.
+//! WebSocket connections as kubectl, other Kubernetes clients and crictl make them: messages on numbered channels
+//! (`v5.channel.k8s.io` down to `channel.k8s.io`), or a tunnel, whose messages are the bytes of another protocol.
 
 use std::io;
 use std::sync::Arc;
@@ -10,11 +9,7 @@ use axum::extract::ws::CloseFrame;
 use axum::extract::ws::Message;
 use axum::extract::ws::WebSocket;
 use axum::extract::ws::close_code;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::BufMut;
 use bytes::Bytes;
-use bytes::BytesMut;
 use futures_util::SinkExt;
 use futures_util::StreamExt;
 use futures_util::stream::SplitSink;
@@ -30,64 +25,15 @@ use tokio_util::io::CopyToBytes;
 use tokio_util::io::SinkWriter;
 use tokio_util::io::StreamReader;
 
-use super::channels::Channel;
 use super::channels::Command;
 use super::channels::Driver;
 use super::channels::Inbound;
+use super::framing::Framing;
+use super::framing::Incoming;
+use super::framing::Outgoing;
 
-/// In version 5, the channel that says which other one the client will send no more on.
-const CLOSE: u8 = 255;
 /// How long a client has to close its side after the last message.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// How channels and bytes make messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
-    Binary {
-        /// Whether [`CLOSE`] has a meaning.
-        half_close: bool,
-    },
-    /// For clients that can only send text.
-    Base64,
-}
-
-/// What a client's message says.
-#[derive(Debug, PartialEq, Eq)]
-enum Incoming {
-    Data(Channel, Bytes),
-    End(Channel),
-}
-
-impl Framing {
-    fn encode(self, channel: Channel, bytes: &[u8]) -> Message {
-        match self {
-            Framing::Binary { .. } => {
-                let mut message = BytesMut::with_capacity(1 + bytes.len());
-                message.put_u8(u8::try_from(channel).unwrap_or(u8::MAX));
-                message.put_slice(bytes);
-                Message::Binary(message.freeze())
-            }
-            Framing::Base64 => Message::Text(format!("{channel}{}", STANDARD.encode(bytes)).into()),
-        }
-    }
-
-    fn decode(self, message: &Bytes) -> Result<Incoming, &'static str> {
-        let Some(first) = message.first().copied() else { return Err("a message without a channel") };
-        let rest = message.slice(1..);
-        match self {
-            Framing::Binary { half_close: true } if first == CLOSE => match *rest {
-                [channel] => Ok(Incoming::End(channel.into())),
-                _ => Err("a close message that does not name one channel"),
-            },
-            Framing::Binary { .. } => Ok(Incoming::Data(first.into(), rest)),
-            Framing::Base64 if !first.is_ascii_digit() => Err("a message whose channel is not a digit"),
-            Framing::Base64 => match STANDARD.decode(rest) {
-                Ok(bytes) => Ok(Incoming::Data((first - b'0').into(), bytes.into())),
-                Err(_) => Err("a message that is not base64"),
-            },
-        }
-    }
-}
 
 /// When something last came or went.
 #[derive(Clone)]
@@ -140,7 +86,11 @@ async fn send(
         // A client cannot be told of a single channel's end.
         let Command::Write(channel, bytes) = command else { continue };
         activity.note();
-        if sink.send(framing.encode(channel, &bytes)).await.is_err() {
+        let message = match framing.encode(channel, &bytes) {
+            Outgoing::Binary(bytes) => Message::Binary(bytes),
+            Outgoing::Text(text) => Message::Text(text.into()),
+        };
+        if sink.send(message).await.is_err() {
             // The reading side finds out why.
             return std::future::pending().await;
         }
@@ -190,36 +140,4 @@ pub(super) fn tunnel(socket: WebSocket) -> impl AsyncRead + AsyncWrite {
     let sink =
         sink.with(async |bytes| Ok(Message::Binary(bytes))).sink_map_err(|error: axum::Error| io::Error::other(error));
     tokio::io::join(StreamReader::new(Box::pin(bytes)), SinkWriter::new(CopyToBytes::new(Box::pin(sink))))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const V4: Framing = Framing::Binary { half_close: false };
-    const V5: Framing = Framing::Binary { half_close: true };
-
-    #[test]
-    fn the_first_byte_is_the_channel() {
-        assert_eq!(V4.encode(1, b"hi"), Message::Binary(Bytes::from_static(b"\x01hi")));
-        assert_eq!(V4.decode(&Bytes::from_static(b"\x00ls")), Ok(Incoming::Data(0, Bytes::from_static(b"ls"))));
-        assert!(V4.decode(&Bytes::new()).is_err());
-    }
-
-    #[test]
-    fn only_version_5_can_close_a_channel() {
-        let close = Bytes::from_static(&[CLOSE, 0]);
-        assert_eq!(V5.decode(&close), Ok(Incoming::End(0)));
-        assert_eq!(V4.decode(&close), Ok(Incoming::Data(255, Bytes::from_static(&[0]))));
-        assert!(V5.decode(&Bytes::from_static(&[CLOSE])).is_err());
-    }
-
-    #[test]
-    fn text_is_base64_after_a_digit() {
-        assert_eq!(Framing::Base64.encode(1, b"hi"), Message::Text("1aGk=".into()));
-        let incoming = Framing::Base64.decode(&Bytes::from_static(b"0aGk="));
-        assert_eq!(incoming, Ok(Incoming::Data(0, Bytes::from_static(b"hi"))));
-        assert!(Framing::Base64.decode(&Bytes::from_static(b"0***")).is_err());
-        assert!(Framing::Base64.decode(&Bytes::from_static(b"xaGk=")).is_err());
-    }
 }
