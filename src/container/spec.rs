@@ -116,9 +116,8 @@ fn host_config(
         cap_add: capability_names(&capabilities.add_capabilities),
         cap_drop: capability_names(&capabilities.drop_capabilities),
         readonly_rootfs: Some(security.readonly_rootfs),
-        // Both lists are complete: empty means that nothing is masked, not that Docker shall choose.
-        masked_paths: Some(security.masked_paths.clone()),
-        readonly_paths: Some(security.readonly_paths.clone()),
+        masked_paths: Some(unless_privileged(security, &security.masked_paths)),
+        readonly_paths: Some(unless_privileged(security, &security.readonly_paths)),
         group_add: security::groups(object, &security.supplemental_groups)?,
         security_opt: Some(security::container_options(object, security, around.facts)?),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
@@ -132,6 +131,13 @@ fn host_config(
     }
     mounts::apply(config, &mut host, around.facts)?;
     Ok(host)
+}
+
+/// A list of masked or read-only paths as Docker needs it. It is complete: empty means that nothing is, not that Docker
+/// shall choose. A kubelet sends both lists for a privileged container too, which must see all of /proc, and Docker would
+/// apply them after it has lifted everything else.
+fn unless_privileged(security: &LinuxContainerSecurityContext, paths: &[String]) -> Vec<String> {
+    if security.privileged { Vec::new() } else { paths.to_vec() }
 }
 
 /// The container's security context; absent means that every field has its zero value.
@@ -312,6 +318,21 @@ mod tests {
         let json = serde_json::to_value(host).unwrap();
         assert_eq!(json["MaskedPaths"], serde_json::json!([]));
         assert_eq!(json["ReadonlyPaths"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn nothing_is_masked_or_read_only_in_a_privileged_container() {
+        let paths = || vec!["/proc/sys".to_owned()];
+        for (privileged, expected) in [(true, Vec::new()), (false, paths())] {
+            let security = LinuxContainerSecurityContext {
+                privileged,
+                masked_paths: paths(),
+                readonly_paths: paths(),
+                ..Default::default()
+            };
+            assert_eq!(unless_privileged(&security, &security.masked_paths), expected);
+            assert_eq!(unless_privileged(&security, &security.readonly_paths), expected);
+        }
     }
 
     #[test]

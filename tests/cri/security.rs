@@ -325,6 +325,57 @@ async fn the_pause_process_has_the_pods_profile() {
     assert!(!docker_has("k8s_POD_pod-profile_default_uid-pod-profile_0"));
 }
 
+/// A pod that may have privileged containers.
+async fn run_privileged_pod(runtime: &mut Runtime, name: &str) -> (PodSandboxConfig, String) {
+    let security = LinuxSandboxSecurityContext { privileged: true, ..Default::default() };
+    let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
+    let config = PodSandboxConfig { linux: Some(linux), ..pod(name) };
+    // A machine without CAP_SYS_RESOURCE runs none but with the box's wrapper around runc.
+    let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner();
+    let wrapped = status.runtime_handlers.iter().any(|handler| handler.name == "wrapped");
+    let handler = if wrapped { "wrapped" } else { "" };
+    let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: handler.to_owned() };
+    let sandbox = runtime.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id;
+    (config, sandbox)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_privileged_container_sees_all_of_proc_and_can_write_there() {
+    let mut runtime = runtime().await;
+    let (config, sandbox) = run_privileged_pod(&mut runtime, "privileged-paths").await;
+    // As a kubelet sends them for every container whose procMount is Default.
+    let security = Security {
+        privileged: true,
+        masked_paths: strings(&[
+            "/proc/asound",
+            "/proc/acpi",
+            "/proc/kcore",
+            "/proc/keys",
+            "/proc/latency_stats",
+            "/proc/timer_list",
+            "/proc/timer_stats",
+            "/proc/sched_debug",
+            "/proc/scsi",
+            "/sys/firmware",
+        ]),
+        readonly_paths: strings(&["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]),
+        ..Default::default()
+    };
+    let (id, _) = process(&mut runtime, &sandbox, &config, &secured("main", security)).await;
+    let mounts = inside(&id, "cat /proc/self/mounts");
+    let over: Vec<&str> = mounts
+        .lines()
+        .filter(|line| {
+            let path = line.split(' ').nth(1).unwrap();
+            path.starts_with("/proc/") || path.starts_with("/sys/firmware")
+        })
+        .collect();
+    assert_eq!(over, Vec::<&str>::new());
+    // A setting of the pod's own network, so that nobody else sees it.
+    inside(&id, "echo 61000 >/proc/sys/net/ipv4/tcp_keepalive_time");
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_privileged_container_needs_a_pod_for_it() {
     let mut runtime = runtime().await;
@@ -335,15 +386,7 @@ async fn a_privileged_container_needs_a_pod_for_it() {
     assert_refused(refused, Code::InvalidArgument, &["container main", "linux.security_context.privileged"]);
     remove_pod(&mut runtime, &sandbox).await;
 
-    let security = LinuxSandboxSecurityContext { privileged: true, ..Default::default() };
-    let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
-    let config = PodSandboxConfig { linux: Some(linux), ..pod("privileged") };
-    // A machine without CAP_SYS_RESOURCE runs none but with the box's wrapper around runc.
-    let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner();
-    let wrapped = status.runtime_handlers.iter().any(|handler| handler.name == "wrapped");
-    let handler = if wrapped { "wrapped" } else { "" };
-    let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: handler.to_owned() };
-    let sandbox = runtime.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id;
+    let (config, sandbox) = run_privileged_pod(&mut runtime, "privileged").await;
     let blocking = Security { seccomp: profile(ProfileType::Localhost, "/does/not/exist"), ..privileged };
     let (id, pid) = process(&mut runtime, &sandbox, &config, &secured("main", blocking)).await;
     // All that this machine's root has itself, as far as Docker knows them (20.10 ends with AUDIT_READ), and no profile.
