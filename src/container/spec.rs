@@ -178,8 +178,13 @@ fn check_security(
             "Docker has user namespaces for the whole daemon only, not for one pod",
         ));
     }
-    let pod_network = around.sandbox.config.is_host_network();
-    if (modes.network() == NamespaceMode::Node) != pod_network {
+    // POD is also what a field that nobody set looks like, and both mean the sandbox's network, whatever that is.
+    let possible = match modes.network() {
+        NamespaceMode::Pod => true,
+        NamespaceMode::Node => around.sandbox.config.is_host_network(),
+        NamespaceMode::Container | NamespaceMode::Target => false,
+    };
+    if !possible {
         let reason = "differs from the sandbox's, whose network every container shares";
         return Err(Error::invalid(object, "linux.security_context.namespace_options.network", reason));
     }
@@ -291,9 +296,13 @@ mod tests {
     }
 
     fn build(config: &ContainerConfig) -> Result<ContainerCreateBody, Error> {
-        let (sandbox, facts) = (sandbox(), facts(41));
+        build_in(&sandbox(), config)
+    }
+
+    fn build_in(sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<ContainerCreateBody, Error> {
+        let facts = facts(41);
         let docker_log = &DockerLog { max_size: "1m".into(), max_files: 2 };
-        let around = Surroundings { sandbox: &sandbox, facts: &facts, log_path: "/l", docker_log, pid_target: None };
+        let around = Surroundings { sandbox, facts: &facts, log_path: "/l", docker_log, pid_target: None };
         container(config, &around)
     }
 
@@ -310,6 +319,32 @@ mod tests {
         let own = NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() };
         let own = LinuxContainerSecurityContext { namespace_options: Some(own), ..Default::default() };
         assert_eq!(build(&config(own)).unwrap().host_config.unwrap().pid_mode, None);
+    }
+
+    #[test]
+    fn a_network_that_was_not_asked_for_is_the_sandboxs_and_another_one_is_refused() {
+        use NamespaceMode::*;
+        let with = |network: NamespaceMode| LinuxContainerSecurityContext {
+            namespace_options: Some(NamespaceOption { network: network.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let mut on_the_node = sandbox();
+        let linux = on_the_node.config.linux.get_or_insert_default().security_context.get_or_insert_default();
+        linux.namespace_options = with(Node).namespace_options;
+        for (sandbox, security, accepted) in [
+            (sandbox(), Default::default(), true),
+            (sandbox(), with(Pod), true),
+            (sandbox(), with(Node), false),
+            (sandbox(), with(Container), false),
+            (on_the_node.clone(), Default::default(), true),
+            (on_the_node.clone(), with(Pod), true),
+            (on_the_node, with(Node), true),
+        ] {
+            match build_in(&sandbox, &config(security)) {
+                Ok(_) => assert!(accepted),
+                Err(error) => assert!(!accepted && error.to_string().contains("namespace_options.network"), "{error}"),
+            }
+        }
     }
 
     #[test]

@@ -298,6 +298,20 @@ async fn the_pause_process_runs_as_the_pods_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_asks_for_no_network_has_that_of_its_pod() {
+    use NamespaceMode::*;
+    let mut runtime = runtime().await;
+    for (name, network) in [("silent-in-pod", Pod), ("silent-on-node", Node)] {
+        let config = with_modes(pod(name), modes(network, Pod, Pod));
+        let id = run_pod(&mut runtime, &config).await;
+        let main = run_container(&mut runtime, &id, &config, &container("main", UNTIL_TERM)).await;
+        let expected = if network == Node { namespace("self", "net") } else { namespace(pid_of(&id), "net") };
+        assert_eq!(namespace(pid_of(&main), "net"), expected, "{name}");
+        remove_pod(&mut runtime, &id).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_namespace_for_one_pod_is_refused_by_its_field() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
