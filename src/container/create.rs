@@ -172,16 +172,37 @@ impl Containers {
     }
 
     async fn make(&self, record: &mut ContainerRecord, body: docker::model::ContainerCreateBody) -> Result<(), Error> {
-        record.id = match self.engine.create_container(&record.name, body.clone()).await {
+        record.id = match self.create_in_docker(&record.name, body.clone()).await {
             Err(docker::Error::Conflict { .. }) => {
                 if let Some(id) = self.engine.remove_unless_running(&record.name).await? {
                     return Err(runs_already(&record.name, &id));
                 }
-                self.engine.create_container(&record.name, body).await?
+                self.create_in_docker(&record.name, body).await?
             }
             other => other?,
         };
         record.phase = Phase::Live;
         Ok(self.store.write_container(record).await?)
+    }
+
+    /// A daemon that is configured to buffer all logs refuses every container that is to be logged without a buffer.
+    /// A container whose log may lose lines when it writes too fast is better than none.
+    async fn create_in_docker(
+        &self,
+        name: &str,
+        mut body: docker::model::ContainerCreateBody,
+    ) -> Result<String, docker::Error> {
+        match self.engine.create_container(name, body.clone()).await {
+            Err(error) if error.message().contains(spec::BUFFER_SIZE) => {
+                tracing::warn!(
+                    container = name,
+                    "the log may lose lines: Docker's log-opts have {}, so it is not written in blocking mode",
+                    spec::BUFFER_SIZE
+                );
+                spec::leave_log_mode(&mut body);
+                self.engine.create_container(name, body).await
+            }
+            other => other,
+        }
     }
 }

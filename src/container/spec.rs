@@ -25,6 +25,11 @@ use super::mounts;
 use super::resources;
 use super::security;
 
+/// The option of Docker's log drivers that says whether a container waits for its log to be written.
+const LOG_MODE: &str = "mode";
+/// The option that Docker takes only without waiting.
+pub(super) const BUFFER_SIZE: &str = "max-buffer-size";
+
 /// Checks what can be checked without Docker, and returns the container's identity.
 pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Error> {
     let Some(meta) = &config.metadata else {
@@ -121,6 +126,8 @@ fn host_config(
         group_add: security::groups(object, &security.supplemental_groups)?,
         security_opt: Some(security::container_options(object, security, around.facts)?),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
+        // The container's own process is its first, even where the daemon's setting puts a docker-init before it.
+        init: Some(false),
         log_config: Some(log_config(around.docker_log)),
         runtime: (!sandbox.runtime_handler.is_empty()).then(|| sandbox.runtime_handler.clone()),
         ..Default::default()
@@ -242,9 +249,19 @@ fn log_config(limits: &DockerLog) -> HostConfigLogConfig {
         ("max-size", limits.max_size.clone()),
         ("max-file", limits.max_files.to_string()),
         ("compress", "false".to_owned()),
+        // Otherwise a full buffer of the daemon's would lose lines.
+        (LOG_MODE, "blocking".to_owned()),
     ];
     let config = options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(config) }
+}
+
+/// Leaves it to the daemon's settings how its log driver writes.
+pub(super) fn leave_log_mode(body: &mut ContainerCreateBody) {
+    let log_config = body.host_config.as_mut().and_then(|host| host.log_config.as_mut());
+    if let Some(options) = log_config.and_then(|log| log.config.as_mut()) {
+        options.remove(LOG_MODE);
+    }
 }
 
 /// Docker's name for a signal of the CRI; none means the image's, else SIGTERM.

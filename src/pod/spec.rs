@@ -171,6 +171,8 @@ fn host_config(
         security_opt: Some(security::sandbox_options(pod, security, facts)?),
         group_add: security::groups(pod, &security.supplemental_groups)?,
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
+        // The pause program is made to be the first process, which the daemon's setting must not put a docker-init before.
+        init: Some(false),
         runtime,
         ..Default::default()
     })

@@ -170,3 +170,34 @@ async fn a_docker_that_restarts_under_its_containers_costs_no_line_that_it_kept(
     drop(node);
     restart_docker("");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemons_own_settings_neither_cost_a_line_nor_put_a_process_before_the_containers() {
+    let _alone = ALONE.lock().await;
+    restart_docker("--init --log-opt mode=non-blocking");
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let pod = pod("settings");
+    let sandbox = run_pod(&mut runtime, &pod).await;
+    let id = run_container(&mut runtime, &sandbox, &pod, &container("main", "sleep 1000")).await;
+    let mode = |id: &str| docker(&["inspect", "-f", "{{index .HostConfig.LogConfig.Config \"mode\"}}", id]);
+    assert_eq!(mode(&id), "blocking");
+    for (id, name) in [(&sandbox, "pause"), (&id, "sleep")] {
+        let pid = docker(&["inspect", "-f", "{{.State.Pid}}", id]);
+        assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim(), name);
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+    // Docker refuses blocking mode where its settings have a buffer; containers are made all the same.
+    restart_docker("--log-opt mode=non-blocking --log-opt max-buffer-size=4m");
+    node.wait_ready().await;
+    let sandbox = run_pod(&mut runtime, &pod).await;
+    let config = container("main", "echo said");
+    let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
+    ended(&mut runtime, &id).await;
+    assert_eq!(mode(&id), "non-blocking");
+    assert_eq!(parse(read(&[log_file(&pod, &config)]).trim_end()).text, "said");
+    assert!(node.log().contains("max-buffer-size"));
+    remove_pod(&mut runtime, &sandbox).await;
+    drop(node);
+    restart_docker("");
+}
