@@ -157,7 +157,39 @@ impl Engine {
 /// Engines to write tests against.
 #[cfg(test)]
 pub(crate) mod testing {
+    use tempfile::TempDir;
+    use tokio::io::AsyncBufReadExt;
+    use tokio::io::AsyncWriteExt;
+    use tokio::io::BufReader;
+    use tokio::net::UnixListener;
+
     use super::*;
+
+    /// An engine whose Docker answers each request, such as `GET /images/json`, as `answer` says: by status and body.
+    /// It is there for as long as the directory is.
+    pub(crate) fn engine(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (Engine, TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                let mut connection = BufReader::new(connection);
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") && connection.read_line(&mut head).await.unwrap() > 0 {}
+                let request = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
+                let (status, body) = answer(request.split('?').next().unwrap_or_default());
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+                     Connection: close\r\n\r\n{body}"
+                );
+                let _ = connection.write_all(answer.as_bytes()).await;
+            }
+        });
+        let engine = Engine::new(&socket, Duration::from_secs(5)).unwrap();
+        engine.link.set_up(facts(41));
+        (engine, directory)
+    }
 
     /// An engine on cgroup v1 with API 1.`minor` and nothing special.
     pub(crate) fn facts(minor: u16) -> Facts {

@@ -77,7 +77,12 @@ impl Images {
                     Ok(details) => details.config.unwrap_or_default().user,
                     // Removed since the listing.
                     Err(error) if error.is_not_found() => continue,
-                    Err(error) => return Err(error),
+                    Err(error) if error.is_unanswered() => return Err(error),
+                    // One whose files are damaged must not hide the others. It is asked for again with the next look.
+                    Err(error) => {
+                        tracing::warn!(image = entry.id, %error, "left an image out that Docker cannot tell of");
+                        continue;
+                    }
                 },
             };
             images.push(Image::new(entry, user, self.pause_reference()));
@@ -223,4 +228,25 @@ fn is_builtin_pause(id: &str) -> bool {
 /// What a person who looks closer wants to know, as JSON.
 fn info(image: &Image) -> String {
     json!({ "id": image.id, "user": image.user, "pinned": image.message.pinned }).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::testing;
+
+    #[tokio::test]
+    async fn an_image_that_docker_cannot_tell_of_does_not_hide_the_others() {
+        let (engine, _docker) = testing::engine(|request| match request {
+            "GET /images/json" => (200, r#"[{"Id": "sha256:bad"}, {"Id": "sha256:good"}]"#.to_owned()),
+            "GET /images/sha256:good/json" => (200, r#"{"Id": "sha256:good", "Config": {"User": "7"}}"#.to_owned()),
+            _ => (500, r#"{"message": "layer does not exist"}"#.to_owned()),
+        });
+        let images = Images::new(engine.clone(), None, Duration::ZERO);
+        images.refresh().await.unwrap();
+        let ids: Vec<String> = images.list("").into_iter().map(|image| image.id).collect();
+        assert_eq!(ids, ["sha256:good"]);
+        engine.link().set_down("gone");
+        assert!(images.refresh().await.is_err());
+    }
 }

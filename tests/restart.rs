@@ -329,6 +329,33 @@ async fn a_damaged_record_costs_its_pod_which_can_be_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_docker_cannot_tell_of_does_not_keep_the_node_down() {
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let config = pod("torn");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let torn = run_container(&mut runtime, &sandbox, &config, &container("torn", "exit 3")).await;
+    let whole = run_container(&mut runtime, &sandbox, &config, &container("whole", UNTIL_TERM)).await;
+    ended(&mut runtime, &torn).await;
+    // As after a crash of the file system: Docker 20.10 cannot inspect a container whose layer is gone.
+    let layer = docker(&["inspect", "-f", "{{with .GraphDriver.Data}}{{.UpperDir}}{{end}}", &torn]);
+    let Some(layer) = layer.strip_suffix("/diff") else { return remove_pod(&mut runtime, &sandbox).await };
+    node.kill();
+    std::fs::rename(layer, format!("{layer}-aside")).unwrap();
+    assert!(!Command::new("docker").args(["inspect", &torn]).output().unwrap().status.success());
+    node.spawn();
+    node.wait_ready().await;
+    runtime = node.runtime().await;
+    assert_eq!(container_status(&mut runtime, &whole).await.state(), ContainerState::ContainerRunning);
+    assert_eq!(pod_status(&mut runtime, &sandbox).await.state(), PodSandboxState::SandboxReady);
+    std::fs::rename(format!("{layer}-aside"), layer).unwrap();
+    assert_eq!(ended(&mut runtime, &torn).await.exit_code, 3);
+    remove_pod(&mut runtime, &sandbox).await;
+    nothing_left(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_pause_images_name_is_not_trusted() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;

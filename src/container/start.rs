@@ -63,8 +63,7 @@ impl Containers {
         if let Err(error) = observe::refresh(&self.engine, &self.store, &self.logs, &record.id).await {
             tracing::warn!(container = record.id, %error, "could not learn how the start failed");
         }
-        let unanswered = matches!(error, docker::Error::Unavailable { .. } | docker::Error::Timeout { .. });
-        if unanswered {
+        if error.is_unanswered() {
             return;
         }
         self.logs.finish(&record.id).await;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::docker;
 use crate::error::Error;
 use crate::observe::now_ns;
 use crate::proto::ContainerConfig;
@@ -29,7 +28,7 @@ impl Outcome {
     /// The outcome of a request that ended with this error.
     pub fn of(error: &Error) -> Outcome {
         match error {
-            Error::Docker(docker::Error::Unavailable { .. } | docker::Error::Timeout { .. }) => Outcome::Unknown,
+            Error::Docker(error) if error.is_unanswered() => Outcome::Unknown,
             _ => Outcome::Known,
         }
     }

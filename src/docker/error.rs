@@ -62,6 +62,11 @@ impl Error {
         matches!(self, Error::NotFound { .. })
     }
 
+    /// Whether Docker did not answer, so that nothing else need be asked just now.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Error::Unavailable { .. } | Error::Timeout { .. })
+    }
+
     /// Docker's own words, without ours around them.
     pub fn message(&self) -> String {
         match self {

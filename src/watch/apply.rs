@@ -103,7 +103,7 @@ impl Watch {
 
     /// An event has an exit code, but not the exact time, nor whether memory was the cause: Docker is asked, until it
     /// has answered or is gone; the next connection begins with a look at everything.
-    fn learn(self: &Arc<Self>, id: String) {
+    pub(super) fn learn(self: &Arc<Self>, id: String) {
         let watch = Arc::clone(self);
         tokio::spawn(async move {
             let mut pause = FIRST_RETRY;

@@ -1,6 +1,7 @@
 //! What happened while nobody watched.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -9,6 +10,7 @@ use crate::docker;
 use crate::docker::ContainerEntry;
 use crate::naming;
 use crate::observe;
+use crate::state::Process;
 use crate::state::key_of;
 
 use super::Watch;
@@ -17,8 +19,12 @@ use super::Watch;
 const INSPECT_AT_ONCE: usize = 8;
 
 impl Watch {
-    /// Makes the index agree with Docker.
-    pub(super) async fn reconcile(&self) -> Result<(), docker::Error> {
+    /// Makes the index agree with Docker. A container that Docker cannot tell of, for a file of it that is damaged,
+    /// is as the listing says, and is asked for again later.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), docker::Error> {
         self.images.ensure_builtin_pause().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the pause image is not ready; it is tried again with the first pod");
         });
@@ -34,12 +40,32 @@ impl Watch {
         for id in away {
             observe::gone(&self.store, self.containers.logs(), &id).await;
         }
-        let mut looks =
-            stream::iter(here).map(|id| async move { self.refresh(&id).await }).buffer_unordered(INSPECT_AT_ONCE);
-        while let Some(look) = looks.next().await {
-            look?;
+        let look = |id: String| async move { (self.refresh(&id).await, id) };
+        let mut looks = stream::iter(here).map(look).buffer_unordered(INSPECT_AT_ONCE);
+        while let Some((seen, id)) = looks.next().await {
+            match seen {
+                Err(error) if error.is_unanswered() => return Err(error),
+                Err(_) => {
+                    self.believe_listing(&rows, &id);
+                    self.learn(id);
+                }
+                Ok(()) => {}
+            }
         }
         Ok(())
+    }
+
+    /// What the listing says of a container that Docker cannot tell more of: a pod that runs must not seem to be over.
+    fn believe_listing(&self, rows: &[ContainerEntry], id: &str) {
+        if !rows.iter().any(|row| row.id == *id && row.state == "running") {
+            return;
+        }
+        let made = self.store.container(id).map(|container| container.record.created_at);
+        let made = made.or_else(|| self.store.sandbox(id).map(|sandbox| sandbox.record.created_at));
+        self.store.change_process(id, |known| match known {
+            Process::Running { .. } => known.clone(),
+            _ => known.started(made.unwrap_or_default()),
+        });
     }
 
     /// A container whose record cannot be read is nobody's any more: it is removed like a half-made one, so that its
