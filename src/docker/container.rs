@@ -10,6 +10,7 @@ use bollard::query_parameters::RemoveContainerOptions;
 use bollard::query_parameters::StopContainerOptions;
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::Engine;
 use super::Error;
@@ -19,6 +20,10 @@ use super::system::encode;
 
 /// What Docker needs, beyond the grace period, to kill a container and tell of it.
 const STOP_MARGIN: Duration = Duration::from_secs(120);
+
+/// How long a removal that somebody else began is waited for, and the pause between two looks.
+const OTHERS_REMOVAL_LIMIT: Duration = Duration::from_secs(30);
+const OTHERS_REMOVAL_POLL: Duration = Duration::from_millis(50);
 
 /// The parts of `GET /containers/{id}/json` that Dockside reads.
 #[derive(Debug, Clone, Deserialize)]
@@ -132,17 +137,25 @@ impl Engine {
         }
     }
 
-    /// Removes a container with its anonymous volumes, killing it first if it runs. One that is gone already, or
-    /// is being removed by somebody else, counts as removed.
+    /// Removes a container with its anonymous volumes, killing it first if it runs. One that is gone already counts as
+    /// removed; the end of a removal by somebody else is waited for, as its name and its layer are taken until then.
     ///
     /// # Errors
-    /// [`Error::Failed`] when Docker cannot remove it.
+    /// [`Error::Failed`] when Docker cannot remove it, [`Error::Conflict`] when somebody else's removal takes too long.
     pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
-        let options = RemoveContainerOptions { v: true, force: true, link: false };
-        match self.call("remove container", id, self.api.remove_container(id, Some(options))).await {
-            Err(Error::NotFound { .. }) => Ok(()),
-            Err(Error::Conflict { message, .. }) if message.contains("already in progress") => Ok(()),
-            other => other,
+        let until = Instant::now() + OTHERS_REMOVAL_LIMIT;
+        loop {
+            let options = RemoveContainerOptions { v: true, force: true, link: false };
+            match self.call("remove container", id, self.api.remove_container(id, Some(options))).await {
+                Err(Error::NotFound { .. }) => return Ok(()),
+                // Asked again, and not only looked at, as the other one's removal may fail.
+                Err(Error::Conflict { message, .. })
+                    if message.contains("already in progress") && Instant::now() < until =>
+                {
+                    tokio::time::sleep(OTHERS_REMOVAL_POLL).await;
+                }
+                other => return other,
+            }
         }
     }
 
@@ -208,5 +221,29 @@ impl Engine {
         let path = format!("/containers/json?filters={}", encode(&filters));
         let rows: Vec<ContainerEntry> = self.call("list containers of image", image, self.get_json(&path)).await?;
         Ok(rows.iter().map(|row| row.name().to_owned()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering;
+
+    use crate::docker::testing;
+
+    #[tokio::test]
+    async fn a_removal_by_somebody_else_is_over_when_the_container_is_gone() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        let (engine, _docker) = testing::engine(move |request| {
+            assert_eq!(request, "DELETE /containers/c1");
+            match counter.fetch_add(1, Ordering::Relaxed) {
+                0..3 => (409, r#"{"message": "removal of container c1 is already in progress"}"#.to_owned()),
+                _ => (404, r#"{"message": "No such container: c1"}"#.to_owned()),
+            }
+        });
+        engine.remove_container("c1").await.unwrap();
+        assert_eq!(asked.load(Ordering::Relaxed), 4);
     }
 }
