@@ -8,13 +8,16 @@ mod runtime;
 mod socket;
 mod status;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::Stream;
 use futures_util::StreamExt;
+use futures_util::stream;
 use serde::Serialize;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -38,7 +41,7 @@ pub use self::socket::Socket;
 /// A kubelet's list of many pods fits; it is also the most a kubelet takes.
 const MESSAGE_LIMIT: usize = 16 << 20;
 /// How long a stop waits for verbs that are at work. What is not done by then is undone at the next start.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long answers may take to reach their clients after that.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
@@ -95,11 +98,7 @@ pub async fn serve(
     let service = Arc::new(service);
     let runtime = RuntimeServiceServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_LIMIT);
     let images = ImageServiceServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_LIMIT);
-    let (listener, _removed_at_the_end) = socket.into_listener();
-    // tonic keeps the socket open while it drains; a client that comes then had better go to the next process.
-    let stop = shutdown.clone();
-    let connections = UnixListenerStream::new(listener);
-    let connections = connections.take_until(async move { stop.cancelled().await });
+    let connections = connections(socket);
     let connections =
         connections.map(|connection| connection.inspect_err(|error| tracing::warn!(%error, "could not accept")));
     let serving = Server::builder().layer(log::LogLayer).add_service(runtime).add_service(images);
@@ -124,4 +123,10 @@ pub async fn serve(
     }
     // The answers of the last verbs are on their way; a client that keeps its connection open is not waited for.
     tokio::time::timeout(LAST_ANSWERS, served).await.unwrap_or(Ok(()))
+}
+
+/// The connections that come to a socket, which is closed when the stream is dropped: with `shutdown`, while verbs come
+/// to their end. A client had better go to the next process then, and that can have the socket at once.
+fn connections(socket: Socket) -> impl Stream<Item = io::Result<UnixStream>> {
+    stream::unfold(socket, async |socket| Some((socket.accept().await, socket)))
 }

@@ -284,6 +284,35 @@ async fn sigterm_lets_a_verb_come_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_next_process_may_start_while_verbs_of_the_one_before_come_to_their_end() {
+    const GRACE: Duration = Duration::from_secs(3);
+    let _alone = ALONE.lock().await;
+    let mut node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let config = pod("handover");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let stubborn = container("stubborn", "trap '' TERM; while true; do sleep 0.1; done");
+    let id = run_container(&mut runtime, &sandbox, &config, &stubborn).await;
+    let request = StopContainerRequest { container_id: id.clone(), timeout: GRACE.as_secs() as i64 };
+    let mut client = runtime.clone();
+    let stopping = tokio::spawn(async move { client.stop_container(request).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    let mut old = node.begin_end();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    node.spawn();
+    stopping.await.unwrap().expect("the call that was begun is answered");
+    assert!(began.elapsed() > GRACE / 2, "the stop was over before the next process began");
+    assert!(old.wait().unwrap().success());
+    node.wait_ready().await;
+    assert!(node.socket().exists());
+    let mut runtime = node.runtime().await;
+    assert_eq!(container_status(&mut runtime, &id).await.exit_code, 137);
+    remove_pod(&mut runtime, &sandbox).await;
+    nothing_left(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pause_container_that_was_restarted_by_hand_is_not_ready() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use nix::fcntl::Flock;
 use nix::fcntl::FlockArg;
@@ -60,8 +61,9 @@ pub enum Error {
     Serve(#[from] tonic::transport::Error),
 }
 
-/// A process that was killed while it started a plugin leaves, for a moment, a child that still holds the lock.
-const LOCK_ATTEMPTS: u32 = 20;
+/// How long the state directory is waited for: the process before this one may be at its end, with verbs that are let
+/// come to theirs. One that was killed while it started a plugin leaves, for a moment, a child that holds the lock.
+const LOCK_LIMIT: Duration = Duration::from_secs(cri::DRAIN_LIMIT.as_secs() + 2);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the CRI with this configuration until the process is told to stop.
@@ -160,14 +162,17 @@ async fn lock(state_dir: &Path) -> Result<Flock<File>, Error> {
     let failed = |source| Error::Io { doing: "lock the state directory", source };
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
     let mut file = File::create(state_dir.join("lock")).map_err(failed)?;
-    for _ in 0..LOCK_ATTEMPTS {
+    let began = Instant::now();
+    loop {
         file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(locked) => return Ok(locked),
             Err((file, _)) => file,
         };
+        if began.elapsed() > LOCK_LIMIT {
+            return Err(Error::StateInUse(state_dir.to_owned()));
+        }
         tokio::time::sleep(LOCK_PAUSE).await;
     }
-    Err(Error::StateInUse(state_dir.to_owned()))
 }
 
 /// A token that is cancelled by the first SIGTERM or SIGINT.

@@ -18,13 +18,15 @@ const STALE_LIMIT: Duration = Duration::from_secs(1);
 /// A listening socket whose file goes away with it.
 #[derive(Debug)]
 pub struct Socket {
+    // Dropped in this order.
+    _file: File,
     listener: UnixListener,
-    file: File,
 }
 
-/// Removes the socket's file when dropped.
+/// Removes the socket's file when dropped. That has to be before the listener is closed: from then on the next process
+/// may have its own there.
 #[derive(Debug)]
-pub struct File(PathBuf);
+struct File(PathBuf);
 
 /// Why the socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -52,11 +54,12 @@ impl Socket {
         let former = umask(Mode::from_bits_truncate(0o177));
         let listener = UnixListener::bind(path);
         umask(former);
-        Ok(Socket { listener: listener.map_err(failed)?, file: File(path.to_owned()) })
+        Ok(Socket { listener: listener.map_err(failed)?, _file: File(path.to_owned()) })
     }
 
-    pub(super) fn into_listener(self) -> (UnixListener, File) {
-        (self.listener, self.file)
+    /// The next connection.
+    pub(super) async fn accept(&self) -> io::Result<tokio::net::UnixStream> {
+        self.listener.accept().await.map(|(connection, _)| connection)
     }
 }
 
@@ -77,7 +80,11 @@ async fn clear(path: &Path) -> Result<(), BindError> {
         }
         tokio::time::sleep(STALE_LIMIT / 20).await;
     }
-    std::fs::remove_file(path).map_err(failed)
+    match std::fs::remove_file(path) {
+        // The process before this one was not dead but at its end, and took its file away itself.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome.map_err(failed),
+    }
 }
 
 impl Drop for File {
@@ -108,10 +115,25 @@ mod tests {
         let first = Socket::bind(&path).await.unwrap();
         assert!(matches!(Socket::bind(&path).await, Err(BindError::InUse(_))));
         // What SIGKILL leaves: the file without a listener.
-        let (listener, file) = first.into_listener();
+        let Socket { _file: file, listener } = first;
         std::mem::forget(file);
         drop(listener);
         Socket::bind(&path).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_meanwhile_may_take_its_file_away_itself() {
+        for _ in 0..5 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("dockside.sock");
+            let socket = Socket::bind(&path).await.unwrap();
+            let ending = tokio::task::spawn_blocking(move || {
+                std::thread::sleep(Duration::from_millis(60));
+                drop(socket);
+            });
+            Socket::bind(&path).await.unwrap();
+            ending.await.unwrap();
+        }
     }
 
     #[tokio::test]

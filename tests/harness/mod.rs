@@ -102,9 +102,15 @@ impl Node {
 
     /// Ends the process as a service manager does.
     pub async fn terminate(&mut self) -> std::process::ExitStatus {
-        let mut child = self.child.take().unwrap();
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        let mut child = self.begin_end();
         eventually("dockside ends after SIGTERM", async || child.try_wait().unwrap()).await
+    }
+
+    /// Tells the process to end, as a service manager does, and does not wait for that.
+    pub fn begin_end(&mut self) -> Child {
+        let child = self.child.take().unwrap();
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        child
     }
 
     pub async fn wait_ready(&self) {
