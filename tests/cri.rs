@@ -35,6 +35,8 @@ mod reads;
 mod resources;
 #[path = "cri/security.rs"]
 mod security;
+#[path = "cri/stalls.rs"]
+mod stalls;
 #[path = "cri/together.rs"]
 mod together;
 

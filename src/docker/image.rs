@@ -119,7 +119,8 @@ impl Engine {
         self.call(DOING, reference, self.get_json(&path)).await
     }
 
-    /// Starts to pull `repository:tag` or `repository@digest`. Dropping the stream cancels the pull in Docker.
+    /// Starts to pull `repository:tag` or `repository@digest`. Dropping the stream cancels the pull in Docker. Docker
+    /// answers with its first message, for which it may have to wait for the registry: for `patience` at most.
     ///
     /// # Errors
     /// Any, with Docker's words; an error of the registry often comes as an item of the stream.
@@ -128,6 +129,7 @@ impl Engine {
         repository: &str,
         tag_or_digest: &str,
         credentials: Option<&Credentials>,
+        patience: Duration,
     ) -> Result<impl Stream<Item = Result<PullProgress, Error>> + use<>, Error> {
         const DOING: &str = "pull image";
         let object = format!("{repository} ({tag_or_digest})");
@@ -142,8 +144,7 @@ impl Engine {
             }
             success(self.transport.send(request).await?).await
         };
-        // Docker sends the headers with the first progress, which may wait for a slow registry.
-        let answer = self.call_within(Duration::from_secs(u64::from(u32::MAX)), DOING, &object, request).await?;
+        let answer = self.call_within(patience, DOING, &object, request).await?;
         let frames = BodyStream::new(answer.into_body())
             .try_filter_map(async |frame| Ok(frame.into_data().ok()))
             .map_err(std::io::Error::other)

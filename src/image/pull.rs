@@ -20,6 +20,8 @@ use super::reference::Reference;
 
 /// How often a long pull tells of its progress in the log.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// Longer than any pull.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// What the daemon says when the registry itself could not be asked; the kubelet tells these apart from an image
 /// that does not exist.
 const REGISTRY_TROUBLE: [&str; 10] = [
@@ -34,6 +36,12 @@ const REGISTRY_TROUBLE: [&str; 10] = [
     "server misbehaving",
     "Temporary failure in name resolution",
 ];
+/// What it says of these in the middle of other work too, so that they count only for a request to a registry.
+const REQUEST_TROUBLE: [&str; 2] = [": EOF", ": context deadline exceeded"];
+/// How Go begins to tell of a request that failed.
+const REQUESTS: [&str; 3] = ["Get \"http", "Head \"http", "Post \"http"];
+/// What comes before a status that the registry should not have answered with: in Docker's own words and in containerd's.
+const STATUS_TROUBLE: [&str; 2] = ["unexpected HTTP status", "unexpected status"];
 
 impl Images {
     /// Pulls an image and returns its id. A caller that goes away cancels the pull.
@@ -57,7 +65,7 @@ impl Images {
         let began = Instant::now();
         let messages = self
             .engine
-            .pull_image(&parsed.repository, parsed.target(), credentials.as_ref())
+            .pull_image(&parsed.repository, parsed.target(), credentials.as_ref(), self.patience())
             .await
             .map_err(|error| sort(reference, error))?;
         self.follow(reference, messages).await?;
@@ -65,6 +73,11 @@ impl Images {
         let id = self.id_of(&parsed.familiar()).await?;
         tracing::info!(image = reference, id, seconds = began.elapsed().as_secs_f32(), "pulled an image");
         Ok(id)
+    }
+
+    /// How long a pull may go without progress.
+    fn patience(&self) -> Duration {
+        if self.stall_limit.is_zero() { FOR_EVER } else { self.stall_limit }
     }
 
     /// Reads a pull's messages to their end, watching that it gets on.
@@ -75,27 +88,24 @@ impl Images {
     ) -> Result<(), Error> {
         let mut messages = std::pin::pin!(messages);
         let mut layers = Layers::default();
-        let mut reported = Instant::now();
+        let (mut reported, mut moved) = (Instant::now(), tokio::time::Instant::now());
         loop {
             // Unpacking tells nothing for as long as it takes, and is not the network's fault.
-            let limit =
-                if self.stall_limit.is_zero() || layers.is_unpacking() { Duration::MAX } else { self.stall_limit };
-            let message = match tokio::time::timeout(limit, messages.next()).await {
-                Err(_) => {
-                    return Err(Error::DeadlineExceeded(format!(
-                        "pulling image {reference}: no progress for {limit:?}"
-                    )));
-                }
+            let limit = if layers.is_unpacking() { FOR_EVER } else { self.patience() };
+            let message = match tokio::time::timeout_at(moved + limit, messages.next()).await {
+                Err(_) => return Err(stalled(reference, limit)),
                 Ok(None) => return Ok(()),
                 Ok(Some(message)) => message.map_err(|error| sort(reference, error))?,
             };
-            layers.note(&message);
+            if layers.note(&message) {
+                moved = tokio::time::Instant::now();
+            }
             if reported.elapsed() >= REPORT_EVERY {
                 reported = Instant::now();
                 let (current, total) = layers.bytes();
                 tracing::info!(
                     image = reference,
-                    layers = layers.0.len(),
+                    layers = layers.layers.len(),
                     bytes = current,
                     of = total,
                     "pulling an image"
@@ -107,13 +117,23 @@ impl Images {
 
 /// How far each layer is.
 #[derive(Default)]
-struct Layers(HashMap<String, PullProgress>);
+struct Layers {
+    layers: HashMap<String, PullProgress>,
+    /// The last message that is not about a layer.
+    said: String,
+}
 
 impl Layers {
-    fn note(&mut self, message: &PullProgress) {
-        if !message.id.is_empty() {
-            self.0.insert(message.id.clone(), message.clone());
+    /// Takes a message in, and tells whether it says anything new: Docker with containerd's image store repeats how far
+    /// each download is, even when it stands still.
+    fn note(&mut self, message: &PullProgress) -> bool {
+        if message.id.is_empty() {
+            let new = self.said != message.status;
+            self.said.clone_from(&message.status);
+            return new;
         }
+        let known = self.layers.insert(message.id.clone(), message.clone());
+        known.is_none_or(|known| known.status != message.status || known.detail.current != message.detail.current)
     }
 
     /// Whether the bytes of every layer are here, so that only unpacking can be going on.
@@ -126,16 +146,16 @@ impl Layers {
             "Already exists",
             "Pulling from",
         ];
-        !self.0.is_empty()
-            && self.0.values().all(|layer| LOCAL.iter().any(|status| layer.status.starts_with(status)))
+        !self.layers.is_empty()
+            && self.layers.values().all(|layer| LOCAL.iter().any(|status| layer.status.starts_with(status)))
             && self
-                .0
+                .layers
                 .values()
                 .any(|layer| layer.status.starts_with("Extracting") || layer.status.starts_with("Download complete"))
     }
 
     fn bytes(&self) -> (u64, u64) {
-        let downloads = self.0.values().filter(|layer| layer.status.starts_with("Downloading"));
+        let downloads = self.layers.values().filter(|layer| layer.status.starts_with("Downloading"));
         downloads.fold((0, 0), |(current, total), layer| (current + layer.detail.current, total + layer.detail.total))
     }
 }
@@ -162,17 +182,35 @@ fn credentials(reference: &str, auth: &AuthConfig) -> Result<Credentials, Error>
     })
 }
 
+fn stalled(reference: &str, limit: Duration) -> Error {
+    Error::DeadlineExceeded(format!("pulling image {reference}: no progress for {limit:?}"))
+}
+
 fn sort(reference: &str, error: docker::Error) -> Error {
-    let message = error.message();
     match error {
-        docker::Error::Failed { .. } | docker::Error::NotFound { .. } => {
-            if REGISTRY_TROUBLE.iter().any(|trouble| message.contains(trouble)) {
-                return Error::RegistryUnavailable(format!("pulling image {reference}: {message}"));
-            }
-            error.into()
+        docker::Error::Timeout { limit, .. } => stalled(reference, limit),
+        docker::Error::Failed { .. } | docker::Error::NotFound { .. } if is_registry_trouble(&error.message()) => {
+            Error::RegistryUnavailable(format!("pulling image {reference}: {}", error.message()))
         }
         _ => error.into(),
     }
+}
+
+/// Whether these words of the daemon's mean that the registry could not be asked or could not answer. An image that it
+/// does not have or does not give, and a layer that is damaged, are not that.
+fn is_registry_trouble(message: &str) -> bool {
+    let has_any = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+    has_any(&REGISTRY_TROUBLE)
+        || (has_any(&REQUESTS) && has_any(&REQUEST_TROUBLE))
+        || STATUS_TROUBLE.iter().filter_map(|words| message.split_once(words)).any(|(_, rest)| has_server_error(rest))
+}
+
+/// Whether a text has a status such as `: 503 Service Unavailable` in it.
+fn has_server_error(text: &str) -> bool {
+    text.split(": ").skip(1).any(|part| {
+        let code = part.split(' ').next().unwrap_or_default();
+        code.len() == 3 && code.starts_with('5') && code.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 #[cfg(test)]
@@ -208,10 +246,38 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_new_is_progress() {
+        let mut layers = Layers::default();
+        let mut download = message("a", "Downloading");
+        download.detail.current = 5;
+        assert!(layers.note(&download) && !layers.note(&download));
+        download.detail.current = 6;
+        assert!(layers.note(&download));
+        assert!(layers.note(&message("a", "Download complete")) && layers.note(&message("b", "Waiting")));
+        assert!(layers.note(&message("", "Digest: x")) && !layers.note(&message("", "Digest: x")));
+    }
+
+    #[test]
     fn a_registry_that_does_not_answer_is_told_apart() {
         let failed =
             |message: &str| docker::Error::Failed { doing: "pull image", object: "x".into(), message: message.into() };
-        assert!(matches!(sort("x", failed("dial tcp: connection refused")), Error::RegistryUnavailable(_)));
-        assert!(matches!(sort("x", failed("manifest unknown")), Error::Docker(_)));
+        for away in [
+            "dial tcp: connection refused",
+            "received unexpected HTTP status: 503 Service Unavailable",
+            "failed to resolve reference \"r/x:1\": unexpected status from HEAD request to http://r:80/v2/: 502 Bad Gateway",
+            "Get \"https://r/v2/\": EOF",
+            "failed to do request: Head \"https://r/v2/x/manifests/1\": context deadline exceeded",
+        ] {
+            assert!(matches!(sort("x", failed(away)), Error::RegistryUnavailable(_)), "{away}");
+        }
+        for there in [
+            "manifest unknown",
+            "received unexpected HTTP status: 418 I'm a teapot",
+            "unexpected status from HEAD request to http://r:500/v2/x/manifests/1: 401 Unauthorized",
+            "failed to register layer: unexpected EOF",
+            "failed to register layer: write /x: context deadline exceeded",
+        ] {
+            assert!(matches!(sort("x", failed(there)), Error::Docker(_)), "{there}");
+        }
     }
 }
