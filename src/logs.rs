@@ -9,8 +9,8 @@
 //! - Every record Docker keeps becomes exactly one line, in order, whenever Dockside is killed and started again, and
 //!   however the kubelet and Docker rotate their files meanwhile. What Docker dropped before we could read it is named
 //!   in our log as a gap.
-//! - When [`Logs::finish`] has returned, the file has all the container wrote, unless it could not be written for
-//!   ten seconds.
+//! - When [`Logs::finish`] has returned, the file has all the container wrote, however long that took, unless it
+//!   could not be written for ten seconds.
 //!
 //! This room knows nothing of Docker's API nor of the CRI's messages. Format of a line and of the rotation:
 //! Kubernetes' `pkg/kubelet/kuberuntime/logs` and `pkg/kubelet/logs`.
@@ -35,6 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -47,8 +48,10 @@ use self::pool::Entry;
 use self::pool::Pool;
 use self::signs::Signs;
 
-/// How long an end is kept back for a log that cannot be written, such as on a full disk.
+/// How long an end is kept back for a log that does not get on, such as on a full disk.
 const FINISH_LIMIT: Duration = Duration::from_secs(10);
+/// So many looks in that time whether it gets on.
+const FINISH_LOOKS: u32 = 50;
 
 /// Where a log comes from and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +112,7 @@ pub struct Logs {
     pool: Arc<Pool>,
     checkpoints: Arc<Checkpoints>,
     entries: Mutex<HashMap<String, Arc<Entry>>>,
+    finish_limit: Duration,
 }
 
 impl Logs {
@@ -122,7 +126,7 @@ impl Logs {
         let (signs, inotify) = Signs::new().map_err(failed)?;
         let pool = Pool::start(signs).map_err(failed)?;
         tokio::spawn(signs::read(inotify, Arc::downgrade(&pool)));
-        Ok(Logs { pool, checkpoints, entries: Mutex::default() })
+        Ok(Logs { pool, checkpoints, entries: Mutex::default(), finish_limit: FINISH_LIMIT })
     }
 
     /// Makes the log file of a container and follows what Docker writes from now on; where an earlier process, or an
@@ -179,21 +183,25 @@ impl Logs {
     /// Waits until all that a container wrote is in its log file, and closes it. To be called when Docker has closed
     /// its own: nothing is waited for that Docker did not write yet.
     ///
-    /// A log that cannot be written holds nobody up for more than ten seconds, once; it is finished in the background
-    /// when it can be written again.
+    /// A log that cannot be written holds nobody up for more than ten seconds, once: those before this call count, too,
+    /// so that on a full disk a restart does not wait for each container. It is finished in the background when it can
+    /// be written again. One that gets on is waited for.
     pub async fn finish(&self, id: &str) {
         let Some(entry) = self.followed(id) else { return };
-        let mut done = entry.done.subscribe();
+        let (mut done, asked) = (entry.done.subscribe(), Instant::now());
         entry.ending.store(true, Ordering::Release);
         self.pool.wake(&entry);
         if entry.gave_up.load(Ordering::Relaxed) {
             return;
         }
-        if tokio::time::timeout(FINISH_LIMIT, done.wait_for(|done| *done)).await.is_err() {
-            entry.gave_up.store(true, Ordering::Relaxed);
-            let reason = entry.trouble().unwrap_or_else(|| "there is too much of it".to_owned());
-            tracing::warn!(container = id, reason, "a container has ended, and its log is not complete yet");
-            return;
+        let look = self.finish_limit / FINISH_LOOKS;
+        while tokio::time::timeout(look, done.wait_for(|done| *done)).await.is_err() {
+            if entry.stuck_for(asked) >= self.finish_limit {
+                entry.gave_up.store(true, Ordering::Relaxed);
+                let reason = entry.trouble().unwrap_or_else(|| "Docker's log was not read".to_owned());
+                tracing::warn!(container = id, reason, "a container has ended, and its log is not complete yet");
+                return;
+            }
         }
         let mut entries = self.entries.lock();
         if entries.get(id).is_some_and(|known| Arc::ptr_eq(known, &entry)) {

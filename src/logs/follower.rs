@@ -69,6 +69,9 @@ enum Stage {
 #[derive(Debug)]
 struct Stall {
     reason: String,
+    since: Instant,
+    /// How much was done when it began.
+    copied: u64,
     retry: Duration,
     due: Instant,
 }
@@ -104,6 +107,19 @@ impl Follower {
     /// Why the CRI file cannot be written now.
     pub(super) fn trouble(&self) -> Option<&str> {
         self.stall.as_ref().map(|stall| stall.reason.as_str())
+    }
+
+    /// Since when nothing could be written; `None` when it can.
+    pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.stall.as_ref().map(|stall| stall.since)
+    }
+
+    /// How many bytes of Docker's were done with, so that two looks tell whether the log gets on.
+    pub(super) fn copied(&self) -> u64 {
+        match &self.stage {
+            Stage::Following(following) => following.copied,
+            _ => 0,
+        }
     }
 
     /// Finds the position, if that was not done yet.
@@ -156,18 +172,15 @@ impl Follower {
                 }
                 next
             }
-            Err(error @ Error::Place { .. }) => {
-                tracing::error!(container = self.id, %error, "could not resume a log; it is not followed any more");
-                self.close();
-                Next::Done
-            }
             Err(error) => Next::At(self.stalled(&error)),
         }
     }
 
     fn stalled(&mut self, error: &Error) -> Instant {
         let reason = error.to_string();
+        let (now, copied) = (Instant::now(), self.copied());
         let retry = self.stall.as_ref().map_or(RETRY_FIRST, |stall| (stall.retry * 2).min(RETRY_LAST));
+        let since = self.stall.as_ref().filter(|stall| stall.copied == copied).map_or(now, |stall| stall.since);
         if self.stall.as_ref().is_none_or(|stall| stall.reason != reason) {
             tracing::warn!(
                 container = self.id,
@@ -175,8 +188,8 @@ impl Follower {
                 "a log cannot go on; it is tried again, and Docker keeps what comes"
             );
         }
-        let due = Instant::now() + retry;
-        self.stall = Some(Stall { reason, retry, due });
+        let due = now + retry;
+        self.stall = Some(Stall { reason, since, copied, retry, due });
         due
     }
 
@@ -223,6 +236,8 @@ struct Following {
     /// Files whose predecessor may have been missed.
     after_gap: VecDeque<bool>,
     offset: u64,
+    /// Bytes of all files that were done with.
+    copied: u64,
     /// The last position after a record, for the checkpoint.
     read: Option<ReadMark>,
     last_time: String,
@@ -242,6 +257,7 @@ impl Following {
             after_gap: at.files.iter().map(|_| false).collect(),
             files: at.files,
             offset: at.offset,
+            copied: 0,
             read,
             last_time,
             saved_at: Instant::now(),
@@ -306,6 +322,7 @@ impl Following {
             );
         }
         self.offset += done.consumed as u64;
+        self.copied += done.consumed as u64;
         if let Some(time) = done.last_time {
             self.last_time = time;
         }

@@ -41,7 +41,15 @@ pub(super) struct Entry {
     pub(super) gave_up: AtomicBool,
     /// Whether the follower has come to its end.
     pub(super) done: watch::Sender<bool>,
-    trouble: Mutex<Option<String>>,
+    condition: Mutex<Condition>,
+}
+
+/// How a log does, as of its last step.
+struct Condition {
+    trouble: Option<String>,
+    stalled_since: Option<Instant>,
+    copied: u64,
+    moved_at: Instant,
 }
 
 impl Entry {
@@ -55,7 +63,12 @@ impl Entry {
             ending: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
             done: watch::Sender::new(false),
-            trouble: Mutex::new(None),
+            condition: Mutex::new(Condition {
+                trouble: None,
+                stalled_since: None,
+                copied: 0,
+                moved_at: Instant::now(),
+            }),
         })
     }
 
@@ -65,7 +78,25 @@ impl Entry {
 
     /// Why the log cannot go on now.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().clone()
+        self.condition.lock().trouble.clone()
+    }
+
+    /// For how long the log has not got on, for somebody who has waited for it since `asked`. Before that there may
+    /// have been nothing to do; only what could not be written counts from its beginning.
+    pub(super) fn stuck_for(&self, asked: Instant) -> Duration {
+        let condition = self.condition.lock();
+        condition.stalled_since.unwrap_or_else(|| condition.moved_at.max(asked)).elapsed()
+    }
+
+    fn note(&self, follower: &Follower) {
+        let mut condition = self.condition.lock();
+        condition.trouble = follower.trouble().map(str::to_owned);
+        condition.stalled_since = follower.stalled_since();
+        let copied = follower.copied();
+        if condition.copied != copied {
+            condition.copied = copied;
+            condition.moved_at = Instant::now();
+        }
     }
 }
 
@@ -241,7 +272,7 @@ impl Pool {
         let watched = if ending { Ok(()) } else { self.signs.arm(entry) };
         let mut follower = entry.follower.lock();
         let next = follower.step(scratch, ending);
-        *entry.trouble.lock() = follower.trouble().map(str::to_owned);
+        entry.note(&follower);
         drop(follower);
         match (next, watched) {
             (Next::Done, _) => {

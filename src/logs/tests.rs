@@ -200,6 +200,83 @@ async fn a_path_that_leaves_the_directory_is_refused_by_the_name_of_its_field() 
     assert!(matches!(refused, Error::Place { field: "log_directory", .. }), "{refused}");
 }
 
+#[tokio::test]
+async fn an_end_is_told_only_with_the_whole_log_however_long_that_takes() {
+    let mut room = Room::new();
+    let mut logs = room.logs();
+    logs.finish_limit = Duration::from_millis(100);
+    logs.begin(ID, room.place.clone()).await.unwrap();
+    room.docker.write(300_000);
+    let began = Instant::now();
+    logs.finish(ID).await;
+    assert_eq!(numbers(&room.cri()).len(), 300_000, "after {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_log_that_could_not_go_on_before_its_end_holds_nobody_up() {
+    let mut room = Room::new();
+    let logs = room.logs();
+    logs.begin(ID, room.place.clone()).await.unwrap();
+    room.docker.write(10);
+    logs.close().await;
+    drop(logs);
+    let aside = room.cri().with_extension("aside");
+    fs::rename(room.cri(), &aside).unwrap();
+    fs::create_dir(room.cri()).unwrap();
+    let mut logs = room.logs();
+    logs.finish_limit = Duration::from_millis(500);
+    logs.resume([ID]);
+    until(|| logs.troubles().len() == 1).await;
+    assert!(logs.troubles()[0].reason.contains("log_path"), "{:?}", logs.troubles());
+    let began = Instant::now();
+    logs.finish(ID).await;
+    assert!(began.elapsed() >= Duration::from_millis(300), "it was not waited for");
+    // Another one that has been in trouble for as long.
+    logs.entries.lock()[ID].gave_up.store(false, Ordering::Relaxed);
+    let began = Instant::now();
+    logs.finish(ID).await;
+    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
+    // Once somebody has put it right, it is finished.
+    fs::remove_dir(room.cri()).unwrap();
+    fs::rename(&aside, room.cri()).unwrap();
+    until(|| logs.followed(ID).is_none()).await;
+    assert_eq!(numbers(&room.cri()).len(), 10);
+}
+
+#[tokio::test]
+async fn a_path_that_went_wrong_while_nobody_followed_can_be_put_right() {
+    let mut room = Room::new();
+    let logs = room.logs();
+    logs.begin(ID, room.place.clone()).await.unwrap();
+    room.docker.write(10);
+    until(|| numbers(&room.cri()).len() == 10).await;
+    logs.close().await;
+    drop(logs);
+    let (old, outside) = (room.cri().with_extension("old"), room.dir.path().join("outside"));
+    fs::rename(room.cri(), &old).unwrap();
+    std::os::unix::fs::symlink(&outside, room.cri()).unwrap();
+    room.docker.write(5);
+    let logs = room.logs();
+    logs.resume([ID]);
+    until(|| logs.troubles().len() == 1).await;
+    assert!(matches!(logs.reopen(ID).await, Err(Error::Place { .. })));
+    fs::remove_file(room.cri()).unwrap();
+    logs.reopen(ID).await.unwrap();
+    until(|| logs.troubles().is_empty()).await;
+    logs.finish(ID).await;
+    assert!(!outside.exists());
+    assert_eq!((numbers(&old), numbers(&room.cri())), ((1..=10).collect(), (11..=15).collect()));
+}
+
+/// Waits until a condition holds.
+async fn until(mut condition: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// Takes steps until there is nothing more to take.
 fn drain(follower: &mut Follower, scratch: &mut Scratch, ending: bool) {
     while !matches!(follower.step(scratch, ending), Next::Idle | Next::Done) {}

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream;
 
 use crate::docker;
@@ -37,9 +38,8 @@ impl Watch {
         self.adopt_damaged(&rows);
         let present: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         let (here, away): (Vec<String>, Vec<String>) = known.into_iter().partition(|id| present.contains(id.as_str()));
-        for id in away {
-            observe::gone(&self.store, self.containers.logs(), &id).await;
-        }
+        // Side by side: each end may have to wait for its log.
+        join_all(away.iter().map(|id| observe::gone(&self.store, self.containers.logs(), id))).await;
         let look = |id: String| async move { (self.refresh(&id).await, id) };
         let mut looks = stream::iter(here).map(look).buffer_unordered(INSPECT_AT_ONCE);
         while let Some((seen, id)) = looks.next().await {
