@@ -21,7 +21,7 @@ const LINES: u64 = 2_000_000;
 const WRITER: &str = "awk 'BEGIN { for (i = 1; i <= 2000000; i++) printf \"%08d %090d\\n\", i, 0 }'";
 /// Raw and through Dockside by turns, so that a busy moment of the machine hits both.
 const ROUNDS: usize = 3;
-/// Containers that write a hundred lines each tenth of a second, all at once.
+/// Containers that write ten lines each half a second, all at once.
 const CROWD: usize = 100;
 const CROWD_WRITER: &str =
     "while true; do awk 'BEGIN { for (i = 1; i <= 10; i++) printf \"%08d %090d\\n\", i, 0 }'; usleep 500000; done";

@@ -5,28 +5,42 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dockside::proto::*;
+use futures_util::StreamExt;
+use futures_util::stream;
 use tonic::Code;
 
 use super::harness::*;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_logs_are_rotated_while_they_are_written() {
-    const CONTAINERS: u32 = 20;
-    const THOUSANDS: u32 = 20;
+async fn a_hundred_logs_are_rotated_while_they_are_written() {
+    const CONTAINERS: u32 = 100;
+    const STARTED_AT_ONCE: usize = 4;
+    const THOUSANDS: u32 = 10;
     const ROTATIONS: u32 = 5;
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
     let pod = pod("rotated");
     let sandbox = run_pod(&mut runtime, &pod).await;
-    let mut running = Vec::new();
-    for number in 0..CONTAINERS {
-        let script = format!("{}; sleep 1000", paced(THOUSANDS, Duration::from_millis(100)));
-        let config = container(&format!("c{number}"), &script);
-        let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
-        running.push((id, log_file(&pod, &config), Vec::new()));
-    }
+    // They wait for each other, so that all of them write while all of them are rotated.
+    let begin = Path::new(&pod.log_directory).join("begin");
+    let mount = Mount { host_path: pod.log_directory.clone(), container_path: "/pod".to_owned(), ..Default::default() };
+    let script = format!(
+        "until [ -e /pod/begin ]; do sleep 0.2; done; {}; sleep 1000",
+        paced(THOUSANDS, Duration::from_millis(500))
+    );
+    let starts = (0..CONTAINERS).map(|number| {
+        let config = ContainerConfig { mounts: vec![mount.clone()], ..container(&format!("c{number}"), &script) };
+        let (mut runtime, sandbox, pod) = (runtime.clone(), sandbox.clone(), pod.clone());
+        async move {
+            let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
+            (id, log_file(&pod, &config), Vec::new())
+        }
+    });
+    let mut running: Vec<_> = stream::iter(starts).buffer_unordered(STARTED_AT_ONCE).collect().await;
+    fs::write(begin, "").unwrap();
     for rotation in 1..=ROTATIONS {
         for (id, file, old) in &mut running {
             old.push(rotate(&mut runtime, id, file, rotation).await);
