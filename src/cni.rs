@@ -55,6 +55,7 @@ pub use self::failure::Failure;
 pub use self::failure::PluginError;
 pub use self::failure::Verb;
 pub use self::netns::is_pinned;
+pub use self::netns::pin_at;
 pub use self::result::AddResult;
 pub use self::result::DnsResult;
 pub use self::result::Interface;

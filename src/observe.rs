@@ -1,11 +1,14 @@
 //! Asks Docker what became of a process, and tells the store. Verbs use it after they changed something, and
 //! `watch` when Docker says that something changed.
 
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use crate::cni;
 use crate::docker;
 use crate::docker::ContainerDetails;
 use crate::docker::Engine;
@@ -35,10 +38,14 @@ pub async fn refresh(engine: &Engine, store: &Store, logs: &Logs, id: &str) -> R
             if after(&known, &details).exit().is_some() {
                 logs.finish(id).await;
             }
-            if has_lost_network(store, &details) {
+            let network = PodNetwork::look(store, &details);
+            if let PodNetwork::Lost = network {
                 store.change_process(id, |known| known.exited(network_lost()));
             } else {
                 store.change_process(id, |known| after(known, &details));
+            }
+            if let PodNetwork::Unpinned = network {
+                pin_again(store, id, details.state.pid).await;
             }
             Ok(())
         }
@@ -50,14 +57,66 @@ pub async fn refresh(engine: &Engine, store: &Store, logs: &Logs, id: &str) -> R
     }
 }
 
-/// Whether this is a pause container that somebody started again: it runs in a new network namespace, where the pod's
-/// interface is not.
-fn has_lost_network(store: &Store, details: &ContainerDetails) -> bool {
-    let pinned = store.sandbox(&details.id).and_then(|sandbox| sandbox.record.netns.clone());
-    let Some(pinned) = pinned.filter(|_| details.state.running) else { return false };
-    let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
-    let current = identity(Path::new(&format!("/proc/{}/ns/net", details.state.pid)));
-    current.is_some() && current != identity(&pinned)
+/// What became of the network of a pod whose pause container runs.
+#[derive(Debug, PartialEq)]
+enum PodNetwork {
+    /// It is there, or there is none to look for.
+    Kept,
+    /// It is there, and nothing but the process keeps it: somebody has removed the file that did.
+    Unpinned,
+    /// Somebody has started the pause container again: it runs in a new network namespace, where the pod's interface
+    /// is not.
+    Lost,
+}
+
+impl PodNetwork {
+    fn look(store: &Store, details: &ContainerDetails) -> PodNetwork {
+        let Some(sandbox) = store.sandbox(&details.id).filter(|_| details.state.running) else {
+            return PodNetwork::Kept;
+        };
+        let (Some(pin), Some(network)) = (&sandbox.record.netns, &sandbox.record.network) else {
+            return PodNetwork::Kept;
+        };
+        let process = PathBuf::from(format!("/proc/{}", details.state.pid));
+        let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+        let Some(current) = identity(&process.join("ns/net")).filter(|_| !network.released) else {
+            return PodNetwork::Kept;
+        };
+        if cni::is_pinned(pin) {
+            return if identity(pin) == Some(current) { PodNetwork::Kept } else { PodNetwork::Lost };
+        }
+        if network.ips.iter().all(|ip| has_address(&process, *ip)) { PodNetwork::Unpinned } else { PodNetwork::Lost }
+    }
+}
+
+/// Whether the network namespace of a process has this address; also if that cannot be told.
+fn has_address(process: &Path, ip: IpAddr) -> bool {
+    match ip {
+        // The kernel's routing table has each address of its own as a leaf.
+        IpAddr::V4(ip) => {
+            let leaf = format!("|-- {ip}");
+            std::fs::read_to_string(process.join("net/fib_trie"))
+                .map_or(true, |text| text.lines().any(|line| line.trim() == leaf))
+        }
+        IpAddr::V6(ip) => {
+            let digits = format!("{:032x}", u128::from(ip));
+            std::fs::read_to_string(process.join("net/if_inet6")).map_or(true, |text| text.contains(&digits))
+        }
+    }
+}
+
+/// Keeps the network namespace of a pod under its name again. While a verb holds the sandbox it is left alone, as that
+/// may be taking the network away.
+async fn pin_again(store: &Store, id: &str, pid: i32) {
+    let Some(sandbox) = store.sandbox(id) else { return };
+    let Some(_guard) = store.try_lock(&sandbox.record.key) else { return };
+    let Some(sandbox) = store.sandbox(id).filter(|sandbox| sandbox.is_ready() && !sandbox.stopping) else { return };
+    let (Some(path), Ok(pid)) = (sandbox.record.netns.clone(), u32::try_from(pid)) else { return };
+    match tokio::task::spawn_blocking(move || cni::pin_at(&path, pid)).await {
+        Ok(Ok(())) => tracing::info!(sandbox = id, "kept the network namespace of a pod again that somebody let go"),
+        Ok(Err(error)) => tracing::warn!(sandbox = id, %error, "could not keep the network namespace of a pod again"),
+        Err(error) => tracing::error!(sandbox = id, %error, "could not keep the network namespace of a pod again"),
+    }
 }
 
 fn network_lost() -> Exit {
@@ -138,6 +197,15 @@ mod tests {
             resolv_conf_path: Default::default(),
             log_path: Default::default(),
         }
+    }
+
+    #[test]
+    fn an_address_is_found_in_the_tables_of_the_kernel() {
+        let own = Path::new("/proc/self");
+        assert!(has_address(own, "127.0.0.1".parse().unwrap()));
+        assert!(!has_address(own, "192.0.2.77".parse().unwrap()));
+        assert!(!has_address(own, "2001:db8::77".parse().unwrap()) || !own.join("net/if_inet6").exists());
+        assert!(has_address(Path::new("/nowhere"), "192.0.2.77".parse().unwrap()));
     }
 
     #[test]

@@ -62,6 +62,15 @@ pub fn pin(dir: &Path, name: &str, pid: u32) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// The same, by the path that [`pin`] returned once.
+///
+/// # Errors
+/// As [`pin`].
+pub fn pin_at(path: &Path, pid: u32) -> Result<(), Error> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    pin(path.parent().unwrap_or(Path::new("/")), &name, pid).map(|_| ())
+}
+
 /// Removes what [`pin`] made. The namespace itself ends with its last process.
 ///
 /// It is no error if the path is a stale file or does not exist.
