@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 mod create;
+mod effective;
 mod exec;
 mod log;
 mod mounts;

@@ -22,12 +22,14 @@ use tokio::sync::Mutex;
 
 use crate::docker;
 use crate::docker::Engine;
+use crate::docker::ImageDetails;
 use crate::error::Error;
 use crate::observe::now_ns;
 use crate::proto;
 use crate::proto::FilesystemIdentifier;
 use crate::proto::FilesystemUsage;
 use crate::proto::UInt64Value;
+use crate::state::ImageSettings;
 
 use self::index::Image;
 use self::index::Index;
@@ -70,11 +72,11 @@ impl Images {
         let _one_at_a_time = self.refreshing.lock().await;
         let mut images = Vec::new();
         for entry in self.engine.list_images().await? {
-            let known = self.index.read().by_id(&entry.id).map(|image| image.user.clone());
-            let user = match known {
-                Some(user) => user,
+            let known = self.index.read().by_id(&entry.id).map(|image| image.settings.clone());
+            let settings = match known {
+                Some(settings) => settings,
                 None => match self.engine.inspect_image(&entry.id).await {
-                    Ok(details) => details.config.unwrap_or_default().user,
+                    Ok(details) => settings(details),
                     // Removed since the listing.
                     Err(error) if error.is_not_found() => continue,
                     Err(error) if error.is_unanswered() => return Err(error),
@@ -85,22 +87,23 @@ impl Images {
                     }
                 },
             };
-            images.push(Image::new(entry, user, self.pause_reference()));
+            images.push(Image::new(entry, settings, self.pause_reference()));
         }
         *self.index.write() = Index::new(images);
         Ok(())
     }
 
-    /// The image id that a reference stands for. Docker is asked when the index does not know it: it may have been
-    /// built a moment ago.
+    /// The id of the image that a reference stands for, and what a container of it gets from it. Docker is asked when
+    /// the index does not know it: it may have been built a moment ago.
     ///
     /// # Errors
     /// [`docker::Error::NotFound`] when there is no such image.
-    pub async fn id_of(&self, reference: &str) -> Result<String, Error> {
+    pub async fn identify(&self, reference: &str) -> Result<(String, ImageSettings), Error> {
         if let Some(image) = self.index.read().find(reference) {
-            return Ok(image.id.clone());
+            return Ok((image.id.clone(), image.settings.clone()));
         }
-        Ok(self.engine.inspect_image(reference).await?.id)
+        let details = self.engine.inspect_image(reference).await?;
+        Ok((details.id.clone(), settings(details)))
     }
 
     /// All images, or the one that the filter names.
@@ -225,9 +228,14 @@ fn is_builtin_pause(id: &str) -> bool {
     IDS.get_or_init(|| [pause::config_digest(), pause::manifest_digest()]).iter().any(|ours| ours == id)
 }
 
+fn settings(details: ImageDetails) -> ImageSettings {
+    let config = details.config.unwrap_or_default();
+    ImageSettings { user: config.user, stop_signal: config.stop_signal }
+}
+
 /// What a person who looks closer wants to know, as JSON.
 fn info(image: &Image) -> String {
-    json!({ "id": image.id, "user": image.user, "pinned": image.message.pinned }).to_string()
+    json!({ "id": image.id, "user": image.settings.user, "pinned": image.message.pinned }).to_string()
 }
 
 #[cfg(test)]

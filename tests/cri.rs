@@ -39,6 +39,8 @@ mod security;
 mod stalls;
 #[path = "cri/together.rs"]
 mod together;
+#[path = "cri/users.rs"]
+mod users;
 
 use std::fmt::Debug;
 use std::sync::OnceLock;

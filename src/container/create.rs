@@ -52,7 +52,7 @@ impl Containers {
             return Ok(id);
         }
         let image = config.image.as_ref().map(|image| image.image.as_str()).unwrap_or_default();
-        let image_id = self.images.id_of(image).await?;
+        let (image_id, image_settings) = self.images.identify(image).await?;
         let mut record = ContainerRecord {
             version: VERSION,
             key,
@@ -62,6 +62,7 @@ impl Containers {
             phase: Phase::Creating,
             created_at: now_ns(),
             image_id,
+            image_settings: Some(image_settings),
             config,
         };
         let pid_target = self.pid_target(&record.config, &sandbox)?;

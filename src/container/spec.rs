@@ -199,7 +199,7 @@ fn check_security(
 }
 
 /// Docker's `User`: by id or name, with a group only together with a user.
-fn user(object: &str, security: &LinuxContainerSecurityContext) -> Result<Option<String>, Error> {
+pub(super) fn user(object: &str, security: &LinuxContainerSecurityContext) -> Result<Option<String>, Error> {
     const USER: &str = "linux.security_context.run_as_user";
     const NAME: &str = "linux.security_context.run_as_username";
     const GROUP: &str = "linux.security_context.run_as_group";

@@ -16,6 +16,7 @@ use crate::state::ContainerRecord;
 use crate::state::Process;
 
 use super::Containers;
+use super::effective;
 
 /// Reasons of an end, in the words the kubelet shows.
 const COMPLETED: &str = "Completed";
@@ -119,8 +120,8 @@ fn status(container: &Container, log_path: String) -> ContainerStatus {
         mounts: record.config.mounts.clone(),
         log_path,
         resources: linux.resources.map(|linux| proto::ContainerResources { linux: Some(linux), ..Default::default() }),
-        user: None,
-        stop_signal: record.config.stop_signal,
+        user: effective::user(record),
+        stop_signal: effective::stop_signal(record).into(),
     }
 }
 

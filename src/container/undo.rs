@@ -87,6 +87,7 @@ impl Containers {
             phase: Phase::Creating,
             created_at: now_ns(),
             image_id: String::new(),
+            image_settings: None,
             config: ContainerConfig::default(),
         };
         self.half_made.insert(key, record);

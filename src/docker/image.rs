@@ -61,6 +61,8 @@ pub struct ImageDetails {
 pub struct ImageConfig {
     /// `USER` of the image: `name`, `uid`, `name:group` or `uid:gid`.
     pub user: String,
+    /// `STOPSIGNAL` of the image: a name with or without `SIG`, or a number.
+    pub stop_signal: String,
 }
 
 /// Credentials for a registry, as Docker's `X-Registry-Auth` header carries them.

@@ -7,6 +7,7 @@ use crate::docker::ImageEntry;
 use crate::proto;
 use crate::proto::ImageSpec;
 use crate::proto::Int64Value;
+use crate::state::ImageSettings;
 
 use super::reference::Reference;
 use super::reference::full_id;
@@ -19,14 +20,13 @@ const NONE: &str = "<none>";
 #[derive(Debug, Clone)]
 pub(super) struct Image {
     pub id: String,
-    /// `USER` of the image, as it is written there.
-    pub user: String,
+    pub settings: ImageSettings,
     pub message: proto::Image,
 }
 
 impl Image {
     /// `pinned` is the reference of an image that no clean-up shall remove.
-    pub(super) fn new(entry: ImageEntry, user: String, pinned: &str) -> Image {
+    pub(super) fn new(entry: ImageEntry, settings: ImageSettings, pinned: &str) -> Image {
         let named = |names: Option<Vec<String>>| -> Vec<String> {
             names.unwrap_or_default().into_iter().filter(|name| !name.contains(NONE)).collect()
         };
@@ -34,7 +34,7 @@ impl Image {
         // Docker's containerd store lists an image that was pulled by digest with that name among the tags, too.
         repo_tags.retain(|name| !name.contains('@'));
         let pinned_name = Reference::parse(pinned).familiar();
-        let (uid, username) = user_of(&user);
+        let (uid, username) = user_of(&settings.user);
         let message = proto::Image {
             id: entry.id.clone(),
             pinned: repo_tags.iter().chain(&repo_digests).any(|name| *name == pinned_name),
@@ -46,7 +46,7 @@ impl Image {
             repo_tags,
             repo_digests,
         };
-        Image { id: entry.id, user, message }
+        Image { id: entry.id, settings, message }
     }
 }
 
@@ -115,13 +115,14 @@ mod tests {
             repo_digests: Some(digests.iter().map(|t| (*t).to_owned()).collect()),
             size: 0,
         };
+        let user = |user: &str| ImageSettings { user: user.into(), ..Default::default() };
         Index::new(vec![
             Image::new(
                 entry("ab", &["nginx:1.14", "<none>:<none>", "nginx@sha256:11"], &["nginx@sha256:11"]),
-                "1003:1004".into(),
+                user("1003:1004"),
                 "pause:1",
             ),
-            Image::new(entry("ac", &["pause:1"], &["<none>@<none>"]), "www-data".into(), "pause:1"),
+            Image::new(entry("ac", &["pause:1"], &["<none>@<none>"]), user("www-data"), "pause:1"),
         ])
     }
 

@@ -70,7 +70,7 @@ impl Images {
             .map_err(|error| sort(reference, error))?;
         self.follow(reference, messages).await?;
         self.refresh().await?;
-        let id = self.id_of(&parsed.familiar()).await?;
+        let (id, _) = self.identify(&parsed.familiar()).await?;
         tracing::info!(image = reference, id, seconds = began.elapsed().as_secs_f32(), "pulled an image");
         Ok(id)
     }

@@ -15,8 +15,8 @@ impl Images {
             return Err(Error::invalid("image", "image.image", "is missing"));
         }
         let _one_at_a_time = self.removing.lock().await;
-        let id = match self.id_of(reference).await {
-            Ok(id) => id,
+        let id = match self.identify(reference).await {
+            Ok((id, _)) => id,
             Err(Error::Docker(docker::Error::NotFound { .. } | docker::Error::Invalid { .. })) => return Ok(()),
             Err(error) => return Err(error),
         };

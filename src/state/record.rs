@@ -80,8 +80,21 @@ pub struct ContainerRecord {
     pub created_at: i64,
     /// The image's id, as `Image.id` has it.
     pub image_id: String,
+    /// What the image says where the configuration says nothing. Kept here, as the image may go before the container;
+    /// none in a record of an older Dockside.
+    #[serde(default)]
+    pub image_settings: Option<ImageSettings>,
     /// The configuration as the client sent it, with resources as last updated.
     pub config: ContainerConfig,
+}
+
+/// The settings of an image that a container's status tells, as they are written there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSettings {
+    /// `USER`: `name`, `uid`, `name:group` or `uid:gid`.
+    pub user: String,
+    /// `STOPSIGNAL`: a name with or without `SIG`, or a number.
+    pub stop_signal: String,
 }
 
 impl ContainerRecord {

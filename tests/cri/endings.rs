@@ -131,15 +131,17 @@ async fn a_stop_sends_the_signal_of_the_request_else_of_the_image_else_term() {
     let script = "for s in TERM QUIT USR1 37; do trap \"echo $s; exit 0\" $s; done
         echo ready; while true; do sleep 0.05; done";
     for (name, image, signal, expected) in [
-        ("default", BUSYBOX, Signal::RuntimeDefault, "TERM"),
-        ("image", "dockside.test/entrypoint:1", Signal::RuntimeDefault, "USR1"),
-        ("request", "dockside.test/entrypoint:1", Signal::Sigquit, "QUIT"),
-        ("realtime", BUSYBOX, Signal::Sigrtminplus3, "37"),
+        ("default", BUSYBOX, Signal::RuntimeDefault, (Signal::Sigterm, "TERM")),
+        ("image", "dockside.test/entrypoint:1", Signal::RuntimeDefault, (Signal::Sigusr1, "USR1")),
+        ("request", "dockside.test/entrypoint:1", Signal::Sigquit, (Signal::Sigquit, "QUIT")),
+        ("realtime", BUSYBOX, Signal::Sigrtminplus3, (Signal::Sigrtminplus3, "37")),
     ] {
         let wanted =
             ContainerConfig { image: of_image("", image).image, stop_signal: signal.into(), ..container(name, script) };
         let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
         eventually("the traps are set", async || logs(&id).contains("ready").then_some(())).await;
+        let (told, expected) = expected;
+        assert_eq!(container_status(&mut runtime, &id).await.stop_signal(), told, "{name}");
         let began = Instant::now();
         stop_container(&mut runtime, &id, 30).await;
         assert!(began.elapsed() < Duration::from_secs(10), "{name}: {:?}", began.elapsed());

@@ -1,4 +1,4 @@
-//! Who a container's process is and what it may do, read from the process itself.
+//! What a container's process may do, read from the process itself.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,19 +7,18 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::containers::of_image;
 use crate::harness::*;
 use crate::is_new_lane;
 use crate::look::*;
 use crate::runtime;
 
-type Security = LinuxContainerSecurityContext;
+pub type Security = LinuxContainerSecurityContext;
 
-fn id(value: i64) -> Option<Int64Value> {
+pub fn id(value: i64) -> Option<Int64Value> {
     Some(Int64Value { value })
 }
 
-fn secured(name: &str, security: Security) -> ContainerConfig {
+pub fn secured(name: &str, security: Security) -> ContainerConfig {
     let linux = LinuxContainerConfig { security_context: Some(security), ..Default::default() };
     ContainerConfig { linux: Some(linux), ..container(name, UNTIL_TERM) }
 }
@@ -28,12 +27,12 @@ fn profile(kind: ProfileType, reference: &str) -> Option<SecurityProfile> {
     Some(SecurityProfile { profile_type: kind.into(), localhost_ref: reference.to_owned() })
 }
 
-fn strings(texts: &[&str]) -> Vec<String> {
+pub fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 /// Creates, starts and returns the container's process.
-async fn process(
+pub async fn process(
     runtime: &mut Runtime,
     sandbox: &str,
     pod: &PodSandboxConfig,
@@ -55,95 +54,6 @@ const CHOWN: u64 = 1;
 
 /// Docker's default set, as its documentation has it.
 const DEFAULT_CAPABILITIES: u64 = 0xa804_25fb;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_user_is_the_requests_else_the_images() {
-    let mut runtime = runtime().await;
-    let config = pod("users");
-    let sandbox = run_pod(&mut runtime, &config).await;
-    let user = |uid, gid| Security { run_as_user: uid, run_as_group: gid, ..Default::default() };
-    let named =
-        |name: &str, gid| Security { run_as_username: name.to_owned(), run_as_group: gid, ..Default::default() };
-    for (number, (image, security, expected)) in [
-        (BUSYBOX, user(None, None), "0:0"),
-        (BUSYBOX, user(id(1001), None), "1001:0"),
-        (BUSYBOX, user(id(1001), id(1002)), "1001:1002"),
-        (BUSYBOX, user(id(0), id(1002)), "0:1002"),
-        (BUSYBOX, named("nobody", None), "65534:65534"),
-        (BUSYBOX, named("www-data", id(5)), "33:5"),
-        ("dockside.test/user-uid:1", user(None, None), "1002:0"),
-        ("dockside.test/user-name:1", user(None, None), "33:33"),
-        ("dockside.test/user-uid-group:1", user(None, None), "1003:1004"),
-        ("dockside.test/user-name-group:1", user(None, None), "33:1004"),
-        ("dockside.test/user-name-group:1", user(id(0), None), "0:0"),
-        (BUSYBOX, user(id(2_147_483_647), None), "2147483647:0"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let case = format!("{image} {security:?}");
-        let wanted =
-            ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
-        let (_, pid) = process(&mut runtime, &sandbox, &config, &wanted).await;
-        let first = |field| proc_status(pid, field).split('\t').next().unwrap().to_owned();
-        assert_eq!(format!("{}:{}", first("Uid"), first("Gid")), expected, "{case}");
-    }
-    for (security, field) in [
-        (user(None, id(1002)), "linux.security_context.run_as_group"),
-        (user(id(-1), None), "linux.security_context.run_as_user"),
-        (user(id(1 << 32), None), "linux.security_context.run_as_user"),
-        (user(id(1), id(1 << 32)), "linux.security_context.run_as_group"),
-        (Security { run_as_user: id(1), ..named("nobody", None) }, "linux.security_context.run_as_username"),
-        (named("a:b", None), "linux.security_context.run_as_username"),
-    ] {
-        let refused = try_create(&mut runtime, &sandbox, &config, &secured("refused", security)).await;
-        assert_refused(refused, Code::InvalidArgument, &["container refused", field]);
-    }
-    // A name that the image does not have is only found out by the start.
-    let unknown = create(&mut runtime, &sandbox, &config, &secured("unknown", named("no-such-user", None))).await;
-    let error = runtime.start_container(StartContainerRequest { container_id: unknown.clone() }).await.unwrap_err();
-    assert!(error.message().contains("no-such-user"), "{error}");
-    assert_eq!(container_status(&mut runtime, &unknown).await.reason, "ContainerCannotRun");
-    remove_pod(&mut runtime, &sandbox).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn supplemental_groups_are_those_of_the_request_and_of_the_image() {
-    let mut runtime = runtime().await;
-    let config = pod("groups");
-    let sandbox = run_pod(&mut runtime, &config).await;
-    let groups = |groups: &[i64]| Security { supplemental_groups: groups.to_vec(), ..Default::default() };
-    for (number, (image, security, expected)) in [
-        (BUSYBOX, groups(&[1234, 5678]), "0 1234 5678"),
-        ("dockside.test/groups:1", groups(&[]), "1000 50000"),
-        ("dockside.test/groups:1", groups(&[1234]), "1000 1234 50000"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let wanted =
-            ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
-        let (container, _) = process(&mut runtime, &sandbox, &config, &wanted).await;
-        let seen = inside(&container, "id -G");
-        let mut seen: Vec<u32> = seen.split(' ').map(|group| group.parse().unwrap()).collect();
-        seen.sort_unstable();
-        let seen: Vec<String> = seen.iter().map(u32::to_string).collect();
-        assert_eq!(seen.join(" "), expected);
-    }
-    let strict = Security { supplemental_groups_policy: SupplementalGroupsPolicy::Strict.into(), ..groups(&[1]) };
-    let refused = try_create(&mut runtime, &sandbox, &config, &secured("strict", strict)).await;
-    assert_refused(
-        refused,
-        Code::FailedPrecondition,
-        &["container strict", "linux.security_context.supplemental_groups_policy"],
-    );
-    let refused = try_create(&mut runtime, &sandbox, &config, &secured("overflow", groups(&[1 << 32]))).await;
-    assert_refused(refused, Code::InvalidArgument, &["linux.security_context.supplemental_groups"]);
-    // So a client must not be told that the policy is obeyed.
-    let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner();
-    assert!(!status.features.unwrap().supplemental_groups_policy);
-    remove_pod(&mut runtime, &sandbox).await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn capabilities_are_added_and_dropped() {
