@@ -9,6 +9,8 @@ use crate::docker::Facts;
 use crate::error::Error;
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// Where every container has a directory: with cgroup v2, and in version 1's trees that Docker always uses.
+const ROOTS: [&str; 3] = [CGROUP_ROOT, "/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"];
 
 /// Docker's `CgroupParent` for the parent a kubelet gives. With systemd the kubelet sends the whole path of slices
 /// while Docker wants the last one's name.
@@ -59,7 +61,7 @@ pub(super) async fn write_unified(
     id: &str,
     unified: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    let directory = directory(facts.cgroup_driver, parent, id);
+    let directory = directory(Path::new(CGROUP_ROOT), facts.cgroup_driver, parent, id);
     for (key, value) in unified {
         let path = directory.join(key);
         tokio::fs::write(&path, value).await.map_err(|source| Error::Io {
@@ -71,9 +73,25 @@ pub(super) async fn write_unified(
     Ok(())
 }
 
-/// The cgroup v2 directory of a container, by the rules of Docker's drivers.
-fn directory(driver: CgroupDriver, parent: &str, id: &str) -> PathBuf {
-    let root = Path::new(CGROUP_ROOT);
+/// The first process of a running container, by the host's number; `None` when it cannot be told. It is the one that was
+/// there first: what a person runs in the container comes later.
+pub fn first_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
+    let directory = ROOTS.iter().map(|root| directory(Path::new(root), facts.cgroup_driver, parent, id));
+    let processes =
+        directory.filter_map(|directory| std::fs::read_to_string(directory.join("cgroup.procs")).ok()).next()?;
+    let pids = processes.lines().filter_map(|pid| pid.parse().ok());
+    pids.filter_map(|pid: i32| Some((begin(pid)?, pid))).min().map(|(_, pid)| pid)
+}
+
+/// When a process began, in ticks since the machine did: field 22 of its `stat`, which the name before it may make hard
+/// to count.
+fn begin(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The directory of a container in a cgroup tree, by the rules of Docker's drivers.
+fn directory(root: &Path, driver: CgroupDriver, parent: &str, id: &str) -> PathBuf {
     match driver {
         CgroupDriver::Cgroupfs => {
             let parent = if parent.is_empty() { "docker" } else { parent.trim_matches('/') };
@@ -118,8 +136,16 @@ mod tests {
 
     #[test]
     fn a_scope_lies_in_its_nested_slices() {
-        let found = directory(CgroupDriver::Systemd, "/kubepods.slice/kubepods-pod1.slice", "abc");
+        let found =
+            directory(Path::new(CGROUP_ROOT), CgroupDriver::Systemd, "/kubepods.slice/kubepods-pod1.slice", "abc");
         assert_eq!(found, Path::new("/sys/fs/cgroup/kubepods.slice/kubepods-pod1.slice/docker-abc.scope"));
+    }
+
+    #[test]
+    fn the_beginning_of_a_process_is_known() {
+        let own = begin(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(begin(1).unwrap() <= own && own > 0);
+        assert_eq!(begin(i32::MAX), None);
     }
 
     #[test]

@@ -84,11 +84,7 @@ impl Containers {
             return Ok(());
         }
         let sandbox = self.store.sandbox(&record.sandbox_id);
-        let parent = sandbox
-            .as_ref()
-            .and_then(|sandbox| sandbox.record.config.linux.as_ref())
-            .map(|linux| linux.cgroup_parent.as_str())
-            .unwrap_or_default();
+        let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
         let facts = self.engine.facts()?;
         match cgroup::write_unified(&facts, parent, &record.id, unified).await {
             // A process that has ended already has no cgroup any more.

@@ -16,7 +16,9 @@ use crate::state::ContainerRecord;
 use crate::state::Process;
 
 use super::Containers;
+use super::cgroup;
 use super::effective;
+use super::spec;
 
 /// Reasons of an end, in the words the kubelet shows.
 const COMPLETED: &str = "Completed";
@@ -32,7 +34,7 @@ impl Containers {
         self.store.require_true()?;
         let container = self.existing(id)?;
         let log_path = self.log_path(&container.record);
-        let info = if verbose { BTreeMap::from([("info".to_owned(), info(&container))]) } else { BTreeMap::new() };
+        let info = if verbose { BTreeMap::from([("info".to_owned(), self.info(&container))]) } else { BTreeMap::new() };
         Ok((status(&container, log_path), info))
     }
 
@@ -46,6 +48,29 @@ impl Containers {
         let candidates: Vec<Arc<Container>> =
             if filter.id.is_empty() { self.store.containers() } else { self.find(&filter.id)?.into_iter().collect() };
         Ok(candidates.iter().filter(|container| passes(container, filter)).map(|c| entry(c)).collect())
+    }
+
+    /// What a person who looks closer wants to know, as JSON.
+    fn info(&self, container: &Container) -> String {
+        let record = &container.record;
+        json!({
+            "dockerName": record.name,
+            "sandboxID": record.sandbox_id,
+            "imageID": record.image_id,
+            "pid": self.first_process(container),
+            "privileged": spec::security_context(&record.config).privileged,
+            "phase": record.phase,
+            "config": record.config,
+        })
+        .to_string()
+    }
+
+    /// The container's first process, as the kernel tells it: Docker is not asked for a status.
+    fn first_process(&self, container: &Container) -> Option<i32> {
+        let record = &container.record;
+        let facts = self.engine.link().facts().filter(|_| container.process.is_running())?;
+        let sandbox = self.store.sandbox(&record.sandbox_id)?;
+        cgroup::first_process(&facts, sandbox.record.cgroup_parent(), &record.id)
     }
 
     pub(super) fn log_path(&self, record: &ContainerRecord) -> String {
@@ -136,19 +161,6 @@ fn reason(process: &Process) -> String {
     } else {
         ERROR.to_owned()
     }
-}
-
-/// What a person who looks closer wants to know, as JSON.
-fn info(container: &Container) -> String {
-    let record = &container.record;
-    json!({
-        "dockerName": record.name,
-        "sandboxID": record.sandbox_id,
-        "imageID": record.image_id,
-        "phase": record.phase,
-        "config": record.config,
-    })
-    .to_string()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::container::cgroup;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::proto;
@@ -26,7 +27,7 @@ impl Pods {
     pub fn status(&self, id: &str, verbose: bool) -> Result<(PodSandboxStatus, BTreeMap<String, String>), Error> {
         self.store.require_true()?;
         let sandbox = self.find(id)?.ok_or_else(|| Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() })?;
-        let info = if verbose { BTreeMap::from([("info".to_owned(), info(&sandbox))]) } else { BTreeMap::new() };
+        let info = if verbose { BTreeMap::from([("info".to_owned(), self.info(&sandbox))]) } else { BTreeMap::new() };
         Ok((status(&sandbox), info))
     }
 
@@ -40,6 +41,25 @@ impl Pods {
         let candidates: Vec<Arc<Sandbox>> =
             if filter.id.is_empty() { self.store.sandboxes() } else { self.find(&filter.id)?.into_iter().collect() };
         Ok(candidates.iter().filter(|sandbox| passes(sandbox, filter)).map(|s| entry(s)).collect())
+    }
+
+    /// What a person who looks closer wants to know, as JSON.
+    fn info(&self, sandbox: &Sandbox) -> String {
+        let record = &sandbox.record;
+        // The kernel is asked for the pause process: Docker is not asked for a status.
+        let facts = self.engine.link().facts().filter(|_| sandbox.process.is_running());
+        let security = record.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+        json!({
+            "dockerName": record.name,
+            "netns": record.netns,
+            "network": record.network,
+            "pid": facts.and_then(|facts| cgroup::first_process(&facts, record.cgroup_parent(), &record.id)),
+            "privileged": security.is_some_and(|security| security.privileged),
+            "phase": record.phase,
+            "runtimeHandler": record.runtime_handler,
+            "config": record.config,
+        })
+        .to_string()
     }
 }
 
@@ -94,18 +114,4 @@ fn network(sandbox: &Sandbox) -> PodSandboxNetworkStatus {
         ip: ips.first().map(ToString::to_string).unwrap_or_default(),
         additional_ips: ips.iter().skip(1).map(|ip| PodIp { ip: ip.to_string() }).collect(),
     }
-}
-
-/// What a person who looks closer wants to know, as JSON.
-fn info(sandbox: &Sandbox) -> String {
-    let record = &sandbox.record;
-    json!({
-        "dockerName": record.name,
-        "netns": record.netns,
-        "network": record.network,
-        "phase": record.phase,
-        "runtimeHandler": record.runtime_handler,
-        "config": record.config,
-    })
-    .to_string()
 }

@@ -51,6 +51,13 @@ pub struct SandboxRecord {
     pub config: PodSandboxConfig,
 }
 
+impl SandboxRecord {
+    /// The cgroup that the client wants the pod in; empty for Docker's choice.
+    pub fn cgroup_parent(&self) -> &str {
+        self.config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default()
+    }
+}
+
 /// The pod's place in the pod network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NetworkRecord {

@@ -94,22 +94,35 @@ pub fn now() -> i64 {
     i64::try_from(now.as_nanos()).unwrap()
 }
 
+async fn details(runtime: &mut Runtime, sandbox: &str, container: &str) -> [serde_json::Value; 2] {
+    let request = PodSandboxStatusRequest { pod_sandbox_id: sandbox.to_owned(), verbose: true };
+    let pod = runtime.pod_sandbox_status(request).await.unwrap().into_inner().info;
+    let request = ContainerStatusRequest { container_id: container.to_owned(), verbose: true };
+    let container = runtime.container_status(request).await.unwrap().into_inner().info;
+    [pod, container].map(|info| serde_json::from_str(&info["info"]).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn details_for_a_person_are_json() {
     let mut runtime = runtime().await;
-    let config = pod("verbose");
-    let id = run_pod(&mut runtime, &config).await;
-    let container = create(&mut runtime, &id, &config, &container("main", "true")).await;
-    let request = PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: true };
-    let info = runtime.pod_sandbox_status(request).await.unwrap().into_inner().info;
-    let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
-    assert!(Path::new(info["netns"].as_str().unwrap()).exists(), "{info}");
-    assert_eq!(info["dockerName"], "k8s_POD_verbose_default_uid-verbose_0");
-    let request = ContainerStatusRequest { container_id: container, verbose: true };
-    let info = runtime.container_status(request).await.unwrap().into_inner().info;
-    let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
-    assert_eq!(info["sandboxID"], id.as_str());
-    remove_pod(&mut runtime, &id).await;
+    let linux = LinuxPodSandboxConfig { cgroup_parent: "/verbose/pod1".to_owned(), ..Default::default() };
+    for config in [pod("verbose"), PodSandboxConfig { linux: Some(linux), ..pod("verbose-in-cgroup") }] {
+        let id = run_pod(&mut runtime, &config).await;
+        let main = create(&mut runtime, &id, &config, &container("main", UNTIL_TERM)).await;
+        let [of_pod, of_container] = details(&mut runtime, &id, &main).await;
+        assert!(Path::new(of_pod["netns"].as_str().unwrap()).exists(), "{of_pod}");
+        assert!(of_pod["dockerName"].as_str().unwrap().starts_with("k8s_POD_verbose"), "{of_pod}");
+        assert_eq!(of_container["sandboxID"], id.as_str());
+        assert_eq!(of_container["pid"], serde_json::Value::Null);
+        for info in [&of_pod, &of_container] {
+            assert_eq!(info["privileged"], false);
+        }
+        start(&mut runtime, &main).await;
+        inside(&main, "sleep 1000 >/dev/null 2>&1 &");
+        let [of_pod, of_container] = details(&mut runtime, &id, &main).await;
+        assert_eq!((&of_pod["pid"], &of_container["pid"]), (&pid_of(&id).into(), &pid_of(&main).into()));
+        remove_pod(&mut runtime, &id).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
