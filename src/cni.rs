@@ -54,6 +54,7 @@ pub use self::error::Error;
 pub use self::failure::Failure;
 pub use self::failure::PluginError;
 pub use self::failure::Verb;
+pub use self::netns::is_inhabited;
 pub use self::netns::is_pinned;
 pub use self::netns::pin_at;
 pub use self::result::AddResult;
@@ -64,6 +65,7 @@ pub use self::result::Route;
 pub use self::status::NOT_READY;
 pub use self::status::NetworkInfo;
 pub use self::status::NetworkStatus;
+pub use self::upkeep::Known;
 
 use self::cache::Cache;
 use self::conf::Network;

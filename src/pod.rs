@@ -10,6 +10,7 @@ mod remove;
 mod resolv;
 mod run;
 mod spec;
+mod stale;
 mod status;
 mod stop;
 

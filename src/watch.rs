@@ -180,8 +180,9 @@ impl Watch {
         }
     }
 
-    /// Undoes what is half-made, and tries again what could not be undone.
+    /// Undoes what is half-made, and tries again what could not be undone. What no record knows goes once.
     async fn keep_undoing(&self) {
+        self.pods.detach_stale().await;
         loop {
             self.containers.undo_half_made().await;
             self.pods.undo_half_made().await;

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod harness;
+#[path = "restart/network.rs"]
+mod network;
 
 use std::process::Command;
 use std::time::Duration;
@@ -308,68 +310,6 @@ async fn the_next_process_may_start_while_verbs_of_the_one_before_come_to_their_
     assert!(node.socket().exists());
     let mut runtime = node.runtime().await;
     assert_eq!(container_status(&mut runtime, &id).await.exit_code, 137);
-    remove_pod(&mut runtime, &sandbox).await;
-    nothing_left(&node).await;
-}
-
-/// Takes the name of a pod's network namespace away, as `ip netns delete` does.
-fn unpin(path: &str) {
-    run("umount", &[path]);
-    std::fs::remove_file(path).unwrap();
-}
-
-/// The one network namespace that is kept under a name.
-fn only_pin() -> String {
-    let mut names = std::fs::read_dir("/run/netns").unwrap();
-    let path = names.next().unwrap().unwrap().path().display().to_string();
-    assert!(names.next().is_none());
-    path
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pause_container_that_was_restarted_by_hand_is_not_ready() {
-    let _alone = ALONE.lock().await;
-    for pinned in [true, false] {
-        let mut node = Node::start(&[]).await;
-        let mut runtime = node.runtime().await;
-        let sandbox = run_pod(&mut runtime, &pod("again")).await;
-        if pinned {
-            docker(&["restart", "-t", "1", &sandbox]);
-        } else {
-            // As after a restart of the machine.
-            node.kill();
-            unpin(&only_pin());
-            docker(&["restart", "-t", "1", &sandbox]);
-            node.spawn();
-            node.wait_ready().await;
-            runtime = node.runtime().await;
-        }
-        eventually("the sandbox without a network is not ready", async || {
-            (pod_status(&mut runtime, &sandbox).await.state() == PodSandboxState::SandboxNotready).then_some(())
-        })
-        .await;
-        remove_pod(&mut runtime, &sandbox).await;
-        nothing_left(&node).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_pod_whose_namespace_somebody_let_go_is_ready_and_it_is_kept_again() {
-    let _alone = ALONE.lock().await;
-    let mut node = Node::start(&[]).await;
-    let mut runtime = node.runtime().await;
-    let sandbox = run_pod(&mut runtime, &pod("let-go")).await;
-    let before = pod_status(&mut runtime, &sandbox).await;
-    node.kill();
-    let pin = only_pin();
-    unpin(&pin);
-    node.spawn();
-    node.wait_ready().await;
-    runtime = node.runtime().await;
-    assert_eq!(pod_status(&mut runtime, &sandbox).await, before);
-    let name = pin.rsplit('/').next().unwrap();
-    let addresses = run("ip", &["netns", "exec", name, "ip", "address"]);
-    assert!(addresses.contains(&before.network.unwrap().ip), "{addresses}");
     remove_pod(&mut runtime, &sandbox).await;
     nothing_left(&node).await;
 }

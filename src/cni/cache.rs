@@ -144,6 +144,13 @@ impl Cache {
         Ok(entries.filter(|entry| entry.network.name == network).collect())
     }
 
+    /// All usable entries.
+    pub fn all(&self) -> Result<Vec<Entry>, Error> {
+        let names = self.names()?;
+        let entries = names.iter().filter(|name| !is_draft(name));
+        Ok(entries.filter_map(|name| read(&self.results.join(name)).ok().flatten()).collect())
+    }
+
     fn path(&self, network: &str, parameters: &Parameters) -> PathBuf {
         self.results.join(format!("{network}-{}-{}", parameters.container_id, parameters.ifname))
     }

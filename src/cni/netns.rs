@@ -97,6 +97,21 @@ pub fn is_pinned(path: &Path) -> bool {
     statfs(path).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
 }
 
+/// Whether a process that can be seen from here lives in the namespace that is pinned as `path`. Blocks for some
+/// milliseconds.
+///
+/// # Errors
+/// [`Error::Netns`] when the processes cannot be listed.
+pub fn is_inhabited(path: &Path) -> Result<bool, Error> {
+    if !is_pinned(path) {
+        return Ok(false);
+    }
+    let wanted = path.metadata().map_err(failed("inspect", path))?;
+    let processes = fs::read_dir("/proc").map_err(failed("read", Path::new("/proc")))?;
+    let namespaces = processes.flatten().filter_map(|process| process.path().join("ns/net").metadata().ok());
+    Ok(namespaces.into_iter().any(|namespace| same(&namespace, &wanted)))
+}
+
 /// Makes the directory a mount point that shares its mounts, as `ip netns` expects it: a name that is
 /// removed must vanish from all mount namespaces, or the namespace would live on there. Others are kept
 /// out until the lock is dropped, `ip netns` included.
@@ -146,7 +161,9 @@ mod tests {
             assert_eq!(pin(dir, "pod", pause.pid()).unwrap(), path, "it may be repeated");
             assert!(is_pinned(&path));
             assert!(run("ip", &["netns", "list"]).contains("pod"));
+            assert!(is_inhabited(&path).unwrap());
             drop(pause);
+            assert!(!is_inhabited(&path).unwrap());
             assert!(run("ip", &["netns", "exec", "pod", "ip", "link"]).contains("mark"));
             // As `ip netns` does it: exactly one mount, and it is shared.
             let mounts = run("findmnt", &["--noheadings", "--output", "TARGET,PROPAGATION", "/run/netns"]);

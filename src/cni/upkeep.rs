@@ -1,5 +1,6 @@
 //! Looking after what is attached: checking it, collecting garbage, asking the plugins how they are.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -18,7 +19,29 @@ use super::version::Version;
 /// How long garbage collection waits for the attachments that are under way. New ones wait behind it.
 const GC_PATIENCE: Duration = Duration::from_secs(3);
 
+/// An attachment that the cache knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub key: AttachmentKey,
+    /// The network namespace that it was made in.
+    pub netns: PathBuf,
+}
+
 impl Cni {
+    /// All attachments in the cache, of this network and of former ones. With a cache that is shared with another
+    /// runtime, they need not be ours.
+    ///
+    /// # Errors
+    /// [`Error::Cache`].
+    pub async fn known(&self) -> Result<Vec<Known>, Error> {
+        let entries = self.with_cache(|cache| cache.all()).await?;
+        let known = entries.into_iter().filter_map(|entry| {
+            let Parameters { container_id, ifname, netns, .. } = entry.parameters;
+            Some(Known { key: AttachmentKey { container_id, ifname }, netns: netns? })
+        });
+        Ok(known.collect())
+    }
+
     /// Asks the plugins whether an attachment is as it should be: `CHECK`. False when the network's version
     /// or its `disableCheck` forbids asking.
     ///

@@ -15,6 +15,8 @@ use crate::state::SandboxRecord;
 use super::Pods;
 use super::describe;
 
+/// Names of namespaces are this and the sandbox's key.
+const NETNS_PREFIX: &str = "dockside-";
 /// The kubelet's annotations for the bandwidth plugin, as quantities of bits per second.
 const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS: &str = "kubernetes.io/egress-bandwidth";
@@ -72,11 +74,16 @@ impl Pods {
 }
 
 fn netns_name(record: &SandboxRecord) -> String {
-    format!("dockside-{}", record.key)
+    format!("{NETNS_PREFIX}{}", record.key)
+}
+
+/// The key of the sandbox whose namespace this is, if it is one of ours.
+pub(super) fn key_of_netns(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.strip_prefix(NETNS_PREFIX)
 }
 
 /// Mounting blocks; the runtime's threads must not.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, cni::Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -199,6 +206,13 @@ mod tests {
         assert_eq!((limits.ingress_rate, limits.egress_rate), (10_000_000, 0));
         assert_eq!(bandwidth(&config(&[])).unwrap(), None);
         assert!(bandwidth(&config(&[(EGRESS, "fast")])).is_err());
+    }
+
+    #[test]
+    fn a_namespace_of_ours_is_known_by_its_name() {
+        assert_eq!(key_of_netns(Path::new("/run/netns/dockside-0a1b")), Some("0a1b"));
+        assert_eq!(key_of_netns(Path::new("/run/netns/cni-1234")), None);
+        assert_eq!(key_of_netns(Path::new("/proc/7/ns/net")), None);
     }
 
     #[test]

@@ -75,6 +75,11 @@ impl Directory {
         }
     }
 
+    /// Whether there is a record `key`, be it one that this Dockside cannot read.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.file(key).exists()
+    }
+
     /// The record `key`, if it is there and can be read.
     pub(super) fn read<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         serde_json::from_slice(&fs::read(self.file(key)).ok()?).ok()

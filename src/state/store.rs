@@ -179,6 +179,11 @@ impl Store {
         self.sandboxes.read().values().find(|s| s.record.key == key).cloned()
     }
 
+    /// Whether there is a record of a sandbox with this key: made, half-made, or written by a newer Dockside.
+    pub fn has_sandbox_record(&self, key: &str) -> bool {
+        self.sandbox_by_key(key).is_some() || self.sandbox_files.has(key)
+    }
+
     // --- containers ---
 
     /// Writes a container's record to disk. The index is not touched.
