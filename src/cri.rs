@@ -33,6 +33,7 @@ use crate::pod::Pods;
 use crate::proto::image_service_server::ImageServiceServer;
 use crate::proto::runtime_service_server::RuntimeServiceServer;
 use crate::state::Store;
+use crate::stats::Stats;
 use crate::stream::Streams;
 
 pub use self::socket::BindError;
@@ -54,6 +55,7 @@ pub struct Service {
     pub containers: Arc<Containers>,
     pub pods: Arc<Pods>,
     pub streams: Arc<Streams>,
+    pub stats: Arc<Stats>,
     pub settings: Settings,
     /// The verbs at work.
     pub jobs: TaskTracker,

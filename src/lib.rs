@@ -3,7 +3,7 @@
 //! The rooms of the house, and who calls whom:
 //!
 //! ```text
-//! kubelet --> cri --> pod | container | image | logs | stream --> docker | cni | state
+//! kubelet --> cri --> pod | container | image | logs | stream | stats --> docker | cni | state
 //! docker events --> watch --> state --> cri (List*, *Status answer from memory)
 //! ```
 
@@ -21,6 +21,7 @@ pub mod observe;
 pub mod pod;
 pub mod proto;
 pub mod state;
+pub mod stats;
 pub mod stream;
 pub mod telemetry;
 pub mod watch;

@@ -37,6 +37,8 @@ mod resources;
 mod security;
 #[path = "cri/stalls.rs"]
 mod stalls;
+#[path = "cri/stats.rs"]
+mod stats;
 #[path = "cri/together.rs"]
 mod together;
 #[path = "cri/users.rs"]

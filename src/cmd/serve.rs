@@ -35,6 +35,7 @@ use crate::logs::Logs;
 use crate::pod::Pods;
 use crate::state;
 use crate::state::Store;
+use crate::stats::Stats;
 use crate::stream;
 use crate::stream::Server;
 use crate::telemetry;
@@ -120,7 +121,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
         cni_conf_dir: config.cni_conf_dir.clone(),
         cni_bin_dirs: config.cni_bin_dirs.clone(),
     };
-    let service = Service { engine, store, cni, images, containers, pods, streams, settings, jobs: TaskTracker::new() };
+    let stats = Arc::new(Stats::new(engine.clone(), Arc::clone(&store)));
+    let jobs = TaskTracker::new();
+    let service = Service { engine, store, cni, images, containers, pods, streams, stats, settings, jobs };
     tokio::select! {
         () = watch.first_attempt() => {}
         () = shutdown.cancelled() => {}

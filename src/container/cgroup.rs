@@ -90,16 +90,21 @@ fn begin(pid: i32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// The directory of a container in a cgroup tree, by the rules of Docker's drivers.
-fn directory(root: &Path, driver: CgroupDriver, parent: &str, id: &str) -> PathBuf {
+/// The directory of a container in the cgroup tree at `root`, by the rules of Docker's drivers.
+pub fn directory(root: &Path, driver: CgroupDriver, parent: &str, id: &str) -> PathBuf {
+    let own = match driver {
+        CgroupDriver::Cgroupfs => id.to_owned(),
+        CgroupDriver::Systemd => format!("docker-{id}.scope"),
+    };
+    parent_directory(root, driver, parent).join(own)
+}
+
+/// The directory that the cgroups of a pod's containers are in.
+pub fn parent_directory(root: &Path, driver: CgroupDriver, parent: &str) -> PathBuf {
     match driver {
-        CgroupDriver::Cgroupfs => {
-            let parent = if parent.is_empty() { "docker" } else { parent.trim_matches('/') };
-            root.join(parent).join(id)
-        }
+        CgroupDriver::Cgroupfs => root.join(if parent.is_empty() { "docker" } else { parent.trim_matches('/') }),
         CgroupDriver::Systemd => {
-            let slice = parent.rsplit('/').find(|part| !part.is_empty()).unwrap_or("system.slice");
-            root.join(slice_path(slice)).join(format!("docker-{id}.scope"))
+            root.join(slice_path(parent.rsplit('/').find(|part| !part.is_empty()).unwrap_or("system.slice")))
         }
     }
 }

@@ -20,7 +20,7 @@ use super::status;
 type Answer<T> = Result<Response<T>, Status>;
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-const STATS: &str = "stats and metrics are not implemented yet";
+const METRICS: &str = "metrics are not implemented yet; the stats are";
 const STREAMED_LISTS: &str = "streamed lists are not implemented yet; the List calls are";
 const CHECKPOINT: &str = "checkpoint and restore are not implemented";
 
@@ -190,46 +190,57 @@ impl RuntimeService for Service {
         Ok(Response::new(PortForwardResponse { url: self.streams.port_forward(&request.into_inner())? }))
     }
 
-    // --- not yet ---
+    // --- stats ---
 
-    async fn update_pod_sandbox_resources(
+    async fn container_stats(&self, request: Request<ContainerStatsRequest>) -> Answer<ContainerStatsResponse> {
+        let stats = self.stats.container(&request.into_inner().container_id).await?;
+        Ok(Response::new(ContainerStatsResponse { stats: Some(stats) }))
+    }
+
+    async fn list_container_stats(
         &self,
-        _: Request<UpdatePodSandboxResourcesRequest>,
-    ) -> Answer<UpdatePodSandboxResourcesResponse> {
-        later("UpdatePodSandboxResources is not implemented yet; the kubelet sets the pod's cgroup itself")
+        request: Request<ListContainerStatsRequest>,
+    ) -> Answer<ListContainerStatsResponse> {
+        let stats = self.stats.containers(request.into_inner().filter.as_ref()).await?;
+        Ok(Response::new(ListContainerStatsResponse { stats }))
     }
 
-    async fn container_stats(&self, _: Request<ContainerStatsRequest>) -> Answer<ContainerStatsResponse> {
-        later(STATS)
-    }
-
-    async fn list_container_stats(&self, _: Request<ListContainerStatsRequest>) -> Answer<ListContainerStatsResponse> {
-        later(STATS)
-    }
-
-    async fn pod_sandbox_stats(&self, _: Request<PodSandboxStatsRequest>) -> Answer<PodSandboxStatsResponse> {
-        later(STATS)
+    async fn pod_sandbox_stats(&self, request: Request<PodSandboxStatsRequest>) -> Answer<PodSandboxStatsResponse> {
+        let stats = self.stats.sandbox(&request.into_inner().pod_sandbox_id).await?;
+        Ok(Response::new(PodSandboxStatsResponse { stats: Some(stats) }))
     }
 
     async fn list_pod_sandbox_stats(
         &self,
-        _: Request<ListPodSandboxStatsRequest>,
+        request: Request<ListPodSandboxStatsRequest>,
     ) -> Answer<ListPodSandboxStatsResponse> {
-        later(STATS)
+        let stats = self.stats.sandboxes(request.into_inner().filter.as_ref()).await?;
+        Ok(Response::new(ListPodSandboxStatsResponse { stats }))
     }
+
+    /// The kubelet has changed the pod's cgroup before it calls, and there is nothing else to change.
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: Request<UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<UpdatePodSandboxResourcesResponse> {
+        self.pods.ready(&request.into_inner().pod_sandbox_id)?;
+        Ok(Response::new(UpdatePodSandboxResourcesResponse {}))
+    }
+
+    // --- not yet ---
 
     async fn list_metric_descriptors(
         &self,
         _: Request<ListMetricDescriptorsRequest>,
     ) -> Answer<ListMetricDescriptorsResponse> {
-        later(STATS)
+        later(METRICS)
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<ListPodSandboxMetricsRequest>,
     ) -> Answer<ListPodSandboxMetricsResponse> {
-        later(STATS)
+        later(METRICS)
     }
 
     async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {

@@ -137,11 +137,6 @@ async fn what_is_not_there_yet_says_so_in_a_sentence() {
     }
     later!(
         runtime,
-        update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest),
-        container_stats(ContainerStatsRequest),
-        list_container_stats(ListContainerStatsRequest),
-        pod_sandbox_stats(PodSandboxStatsRequest),
-        list_pod_sandbox_stats(ListPodSandboxStatsRequest),
         list_metric_descriptors(ListMetricDescriptorsRequest),
         list_pod_sandbox_metrics(ListPodSandboxMetricsRequest),
         get_container_events(GetEventsRequest),

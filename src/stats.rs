@@ -1,0 +1,272 @@
+//! What pods and containers use, read from the kernel: cgroup files, `/proc/PID/net/dev` and the writable layers. Docker
+//! is not asked.
+//!
+//! `cri` calls in. A list never fails for one container: one that ends in the middle is told without what could not be
+//! read any more, as one that does not run is.
+
+mod cgroup;
+mod disk;
+mod network;
+mod rate;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::container::cgroup as place;
+use crate::docker::Engine;
+use crate::docker::Facts;
+use crate::error::Error;
+use crate::error::Kind;
+
+use crate::proto::ContainerAttributes;
+use crate::proto::ContainerStats;
+use crate::proto::ContainerStatsFilter;
+use crate::proto::CpuUsage;
+use crate::proto::IoUsage;
+use crate::proto::LinuxPodSandboxStats;
+use crate::proto::MemoryUsage;
+
+use crate::proto::PodSandboxAttributes;
+use crate::proto::PodSandboxStats;
+use crate::proto::PodSandboxStatsFilter;
+use crate::proto::ProcessUsage;
+use crate::proto::SwapUsage;
+use crate::proto::UInt64Value;
+use crate::state::Container;
+use crate::state::Resolved;
+use crate::state::Sandbox;
+use crate::state::Store;
+
+use self::cgroup::Sample;
+use self::disk::Disk;
+use self::rate::Rates;
+
+/// What is measured, and what was measured before.
+pub struct Stats {
+    engine: Engine,
+    store: Arc<Store>,
+    disk: Disk,
+    rates: Rates,
+}
+
+impl Stats {
+    pub fn new(engine: Engine, store: Arc<Store>) -> Stats {
+        Stats { engine, store, disk: Disk::new(), rates: Rates::new() }
+    }
+
+    /// One container.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
+    pub async fn container(self: &Arc<Self>, id: &str) -> Result<ContainerStats, Error> {
+        self.store.require_true()?;
+        let container = found(self.store.resolve_container(id), Kind::Container, id)?;
+        let mut measured = self.measure(vec![container], Vec::new()).await?;
+        measured.containers.pop().ok_or_else(|| Error::NotFound { kind: Kind::Container, id: id.to_owned() })
+    }
+
+    /// The containers that pass the filter, the oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Ambiguous`] when an id of the filter is the beginning of several.
+    pub async fn containers(
+        self: &Arc<Self>,
+        filter: Option<&ContainerStatsFilter>,
+    ) -> Result<Vec<ContainerStats>, Error> {
+        self.store.require_true()?;
+        let empty = ContainerStatsFilter::default();
+        let filter = filter.unwrap_or(&empty);
+        let mut containers = match filter.id.as_str() {
+            "" => self.store.containers(),
+            id => optional(self.store.resolve_container(id), Kind::Container, id)?,
+        };
+        containers.retain(|container| {
+            let record = &container.record;
+            record.sandbox_id.starts_with(&filter.pod_sandbox_id)
+                && filter.label_selector.iter().all(|(key, value)| record.config.labels.get(key) == Some(value))
+        });
+        Ok(self.measure(containers, Vec::new()).await?.containers)
+    }
+
+    /// One sandbox with its containers.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
+    pub async fn sandbox(self: &Arc<Self>, id: &str) -> Result<PodSandboxStats, Error> {
+        self.store.require_true()?;
+        let sandbox = found(self.store.resolve_sandbox(id), Kind::Sandbox, id)?;
+        let mut measured = self.measure(Vec::new(), vec![sandbox]).await?;
+        measured.sandboxes.pop().ok_or_else(|| Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() })
+    }
+
+    /// The sandboxes that are ready and pass the filter, the oldest first, each with its containers that run.
+    ///
+    /// # Errors
+    /// [`Error::Ambiguous`] when an id of the filter is the beginning of several.
+    pub async fn sandboxes(
+        self: &Arc<Self>,
+        filter: Option<&PodSandboxStatsFilter>,
+    ) -> Result<Vec<PodSandboxStats>, Error> {
+        self.store.require_true()?;
+        let empty = PodSandboxStatsFilter::default();
+        let filter = filter.unwrap_or(&empty);
+        let mut sandboxes = match filter.id.as_str() {
+            "" => self.store.sandboxes(),
+            id => optional(self.store.resolve_sandbox(id), Kind::Sandbox, id)?,
+        };
+        sandboxes.retain(|sandbox| {
+            let labels = &sandbox.record.config.labels;
+            sandbox.is_ready() && filter.label_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        });
+        Ok(self.measure(Vec::new(), sandboxes).await?.sandboxes)
+    }
+
+    /// Reads files, which blocks for some microseconds each, on a thread for that.
+    async fn measure(
+        self: &Arc<Self>,
+        containers: Vec<Arc<Container>>,
+        sandboxes: Vec<Arc<Sandbox>>,
+    ) -> Result<Measured, Error> {
+        // While Docker restarts, its containers can still be measured where they live on.
+        let facts = self.engine.link().facts();
+        let stats = Arc::clone(self);
+        self.disk.keep(|id| self.store.knows(id));
+        self.rates.keep(|id| self.store.knows(id));
+        let work = move || Measured {
+            containers: containers.iter().map(|container| stats.of_container(container, facts.as_deref())).collect(),
+            sandboxes: sandboxes.iter().map(|sandbox| stats.of_sandbox(sandbox, facts.as_deref())).collect(),
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(measured) => Ok(measured),
+            Err(source) => {
+                let path = Path::new("/sys/fs/cgroup").to_owned();
+                Err(Error::Io { doing: "read", path, source: std::io::Error::other(source) })
+            }
+        }
+    }
+
+    fn of_container(&self, container: &Container, facts: Option<&Facts>) -> ContainerStats {
+        let record = &container.record;
+        let sandbox = self.store.sandbox(&record.sandbox_id);
+        let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
+        let running = facts.filter(|_| container.process.is_running());
+        let sample = running.and_then(|facts| cgroup::of_container(facts, parent, &record.id));
+        let usage = sample.map(|sample| self.usage(&record.id, &sample)).unwrap_or_default();
+        let layer =
+            self.disk.usage(&record.id, || running.and_then(|facts| place::first_process(facts, parent, &record.id)));
+        ContainerStats {
+            attributes: Some(ContainerAttributes {
+                id: record.id.clone(),
+                metadata: record.config.metadata.clone(),
+                labels: record.config.labels.clone(),
+                annotations: record.config.annotations.clone(),
+            }),
+            cpu: usage.cpu,
+            memory: usage.memory,
+            writable_layer: Some(layer),
+            swap: usage.swap,
+            io: usage.io,
+        }
+    }
+
+    fn of_sandbox(&self, sandbox: &Sandbox, facts: Option<&Facts>) -> PodSandboxStats {
+        let record = &sandbox.record;
+        let running =
+            self.store.containers_of(&record.id).into_iter().filter(|container| container.process.is_running());
+        let containers: Vec<ContainerStats> = running.map(|container| self.of_container(&container, facts)).collect();
+        let parent = record.cgroup_parent();
+        let pause = facts.and_then(|facts| cgroup::of_container(facts, parent, &record.id));
+        // A pod without a cgroup of its own is what its containers are.
+        let whole = facts.and_then(|facts| match parent {
+            "" => {
+                let others = self.store.containers_of(&record.id);
+                let others = others.iter().filter_map(|one| cgroup::of_container(facts, parent, &one.record.id));
+                pause.clone().map(|pause| others.fold(pause, Sample::plus))
+            }
+            parent => cgroup::of_pod(facts, parent),
+        });
+        let usage = whole.as_ref().map(|sample| self.usage(&record.id, sample)).unwrap_or_default();
+        let first = facts.and_then(|facts| place::first_process(facts, parent, &record.id));
+        let network = first.filter(|_| !record.config.is_host_network()).and_then(network::usage);
+        PodSandboxStats {
+            attributes: Some(PodSandboxAttributes {
+                id: record.id.clone(),
+                metadata: record.config.metadata.clone(),
+                labels: record.config.labels.clone(),
+                annotations: record.config.annotations.clone(),
+            }),
+            linux: Some(LinuxPodSandboxStats {
+                cpu: usage.cpu,
+                memory: usage.memory,
+                network,
+                process: whole.as_ref().and_then(processes),
+                containers,
+                io: usage.io,
+            }),
+            windows: None,
+        }
+    }
+
+    fn usage(&self, id: &str, sample: &Sample) -> Usage {
+        let at = sample.at;
+        let memory = &sample.memory;
+        Usage {
+            cpu: Some(CpuUsage {
+                timestamp: at,
+                usage_core_nano_seconds: number(sample.cpu_ns),
+                usage_nano_cores: self.rates.note(id, at, sample.cpu_ns).and_then(number),
+                psi: sample.cpu_pressure.clone(),
+            }),
+            memory: Some(MemoryUsage {
+                timestamp: at,
+                working_set_bytes: number(memory.working_set),
+                available_bytes: memory.limit.and_then(|limit| number(limit.saturating_sub(memory.working_set))),
+                usage_bytes: number(memory.usage),
+                rss_bytes: number(memory.anonymous),
+                page_faults: number(memory.page_faults),
+                major_page_faults: number(memory.major_page_faults),
+                psi: sample.memory_pressure.clone(),
+            }),
+            swap: sample.swap.map(|swap| SwapUsage {
+                timestamp: at,
+                swap_available_bytes: swap.limit.and_then(|limit| number(limit.saturating_sub(swap.usage))),
+                swap_usage_bytes: number(swap.usage),
+            }),
+            io: sample.io_pressure.clone().map(|psi| IoUsage { timestamp: at, psi: Some(psi) }),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Measured {
+    containers: Vec<ContainerStats>,
+    sandboxes: Vec<PodSandboxStats>,
+}
+
+#[derive(Default)]
+struct Usage {
+    cpu: Option<CpuUsage>,
+    memory: Option<MemoryUsage>,
+    swap: Option<SwapUsage>,
+    io: Option<IoUsage>,
+}
+
+fn number(value: u64) -> Option<UInt64Value> {
+    Some(UInt64Value { value })
+}
+
+fn processes(sample: &Sample) -> Option<ProcessUsage> {
+    Some(ProcessUsage { timestamp: sample.at, process_count: Some(UInt64Value { value: sample.processes? }) })
+}
+
+fn found<T>(resolved: Resolved<T>, kind: Kind, id: &str) -> Result<Arc<T>, Error> {
+    optional(resolved, kind, id)?.pop().ok_or_else(|| Error::NotFound { kind, id: id.to_owned() })
+}
+
+fn optional<T>(resolved: Resolved<T>, kind: Kind, id: &str) -> Result<Vec<Arc<T>>, Error> {
+    match resolved {
+        Resolved::One(object) => Ok(vec![object]),
+        Resolved::None => Ok(Vec::new()),
+        Resolved::Ambiguous => Err(Error::Ambiguous { kind, id: id.to_owned() }),
+    }
+}
