@@ -215,7 +215,7 @@ impl Stats {
                 timestamp: at,
                 usage_core_nano_seconds: number(sample.cpu_ns),
                 usage_nano_cores: self.rates.note(id, at, sample.cpu_ns).and_then(number),
-                psi: sample.cpu_pressure.clone(),
+                psi: sample.cpu_pressure,
             }),
             memory: Some(MemoryUsage {
                 timestamp: at,
@@ -225,14 +225,14 @@ impl Stats {
                 rss_bytes: number(memory.anonymous),
                 page_faults: number(memory.page_faults),
                 major_page_faults: number(memory.major_page_faults),
-                psi: sample.memory_pressure.clone(),
+                psi: sample.memory_pressure,
             }),
             swap: sample.swap.map(|swap| SwapUsage {
                 timestamp: at,
                 swap_available_bytes: swap.limit.and_then(|limit| number(limit.saturating_sub(swap.usage))),
                 swap_usage_bytes: number(swap.usage),
             }),
-            io: sample.io_pressure.clone().map(|psi| IoUsage { timestamp: at, psi: Some(psi) }),
+            io: sample.io_pressure.map(|psi| IoUsage { timestamp: at, psi: Some(psi) }),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Commands in running containers: ExecSync here, and what Exec's sessions work with.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::docker;
 use crate::docker::Engine;
 use crate::docker::ExecEnd;
 use crate::docker::ExecSpec;
@@ -39,8 +42,12 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 const BEGIN_POLL: Duration = Duration::from_millis(20);
 /// The exit code when a container's end took the command along: that of SIGKILL.
 const KILLED: i32 = 137;
+/// What Docker 20.10 tells of a command that went with its container, when the PID namespace is another container's. It
+/// is also what a shell says of an unknown command.
+const LOST: i32 = 127;
 
-/// A command that was started in a container.
+/// A command in a container.
+#[derive(Clone)]
 pub struct Command {
     engine: Engine,
     store: Arc<Store>,
@@ -48,12 +55,10 @@ pub struct Command {
     id: String,
     /// For messages.
     what: String,
-    end: ExecEnd,
+    end: Arc<ExecEnd>,
+    /// When its end was told, once it was.
+    told_at: Arc<OnceLock<Instant>>,
 }
-
-/// What Docker 20.10 tells of a command that went with its container, when the PID namespace is another container's. It
-/// is also what a shell says of an unknown command.
-const LOST: i32 = 127;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,21 +82,31 @@ impl Containers {
         limit: Duration,
         cancelled: CancellationToken,
     ) -> Result<ExecSyncResponse, Error> {
-        let until = Instant::now() + limit;
+        let deadline = Instant::now().checked_add(limit).filter(|_| !limit.is_zero());
+        let too_late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
         let spec = ExecSpec { command, stdout: true, stderr: true, ..Default::default() };
-        let (command, io) = self.begin_command(id, &spec).await?;
-        let Hijacked { input: _no_input, mut output } = io;
-        tokio::select! {
-            answer = command.capture(&mut output) => answer,
-            () = tokio::time::sleep_until(until), if !limit.is_zero() => {
-                command.kill().await;
-                Err(Error::DeadlineExceeded(format!("{} was killed, as it took longer than {limit:?}", command.what)))
+        let command = self.prepare_command(id, &spec).await?;
+        let mut io = None;
+        let run = async {
+            let Hijacked { input: _no_input, output } = io.insert(command.begin(spec.terminal).await?);
+            command.capture(output).await
+        };
+        let killed = tokio::select! {
+            answer = run => return answer.inspect_err(|error| command.abandon(error)),
+            () = too_late => {
+                Error::DeadlineExceeded(format!("{} was killed, as it took longer than {limit:?}", command.what))
             }
             () = cancelled.cancelled() => {
-                command.kill().await;
-                Err(Error::Precondition(format!("{} was killed, as nobody waits for it any more", command.what)))
+                Error::Precondition(format!("{} was killed, as nobody waits for it any more", command.what))
             }
-        }
+        };
+        command.kill(io.map(|io| io.output)).await;
+        Err(killed)
     }
 
     /// Starts a command in a running container. Its input is held open until it is closed or dropped.
@@ -100,6 +115,17 @@ impl Containers {
     /// [`Error::NotFound`]; [`Error::Precondition`] when the container does not run; [`Error::Invalid`] without a
     /// command.
     pub async fn begin_command(&self, id: &str, spec: &ExecSpec) -> Result<(Command, Hijacked), Error> {
+        let command = self.prepare_command(id, spec).await?;
+        match command.begin(spec.terminal).await {
+            Ok(io) => Ok((command, io)),
+            Err(error) => {
+                command.abandon(&error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare_command(&self, id: &str, spec: &ExecSpec) -> Result<Command, Error> {
         let container = self.running(id)?;
         let container = container.record.id.clone();
         if spec.command.is_empty() {
@@ -107,11 +133,15 @@ impl Containers {
         }
         self.engine.facts()?;
         let id = self.engine.create_exec(&container, spec).await?;
-        let end = self.engine.exec_end(&id);
-        let io = self.engine.start_exec(&id, spec.terminal).await?;
-        let what = format!("container {container}: command {:?}", spec.command);
-        let (engine, store) = (self.engine.clone(), Arc::clone(&self.store));
-        Ok((Command { engine, store, container, id, what, end }, io))
+        Ok(Command {
+            engine: self.engine.clone(),
+            store: Arc::clone(&self.store),
+            what: format!("container {container}: command {:?}", spec.command),
+            end: Arc::new(self.engine.exec_end(&id)),
+            told_at: Arc::default(),
+            container,
+            id,
+        })
     }
 
     /// Joins the container's own process: its input, if it has one, and its output from now on.
@@ -151,6 +181,24 @@ impl Containers {
 }
 
 impl Command {
+    /// Starts it. That goes on when the future is dropped: Docker would otherwise lose sight of a process that it has
+    /// just begun, and it could not be killed.
+    async fn begin(&self, terminal: bool) -> Result<Hijacked, Error> {
+        let (engine, id) = (self.engine.clone(), self.id.clone());
+        match tokio::spawn(async move { engine.start_exec(&id, terminal).await }).await {
+            Ok(started) => Ok(started?),
+            Err(error) => Err(Error::Precondition(format!("{} could not be started: {error}", self.what))),
+        }
+    }
+
+    /// Kills, in the background, what may run although Docker did not say so.
+    fn abandon(&self, error: &Error) {
+        if matches!(error, Error::Docker(docker::Error::Unavailable { .. } | docker::Error::Timeout { .. })) {
+            let command = self.clone();
+            tokio::spawn(async move { command.kill(None).await });
+        }
+    }
+
     /// Changes the size of its terminal.
     ///
     /// # Errors
@@ -168,12 +216,13 @@ impl Command {
         // In the ordinary case Docker ends the connection well within the limit.
         let left_open = async {
             self.end.told().await;
-            tokio::time::sleep(DRAIN_LIMIT).await;
+            let told_at = *self.told_at.get_or_init(Instant::now);
+            tokio::time::sleep_until(told_at + DRAIN_LIMIT).await;
         };
         tokio::select! {
             biased;
-            piece = output.next() => Ok(piece?),
             () = left_open => Ok(None),
+            piece = output.next() => Ok(piece?),
         }
     }
 
@@ -214,18 +263,22 @@ impl Command {
         }
     }
 
-    /// Kills all its processes. What goes wrong is logged: the caller's own error is the one to tell.
-    pub async fn kill(&self) {
+    /// Kills all its processes, while reading what they still write: Docker tells no end before that was taken. What goes
+    /// wrong is logged: the caller's own error is the one to tell.
+    async fn kill(&self, output: Option<Output>) {
         let killed = timeout(KILL_LIMIT, async {
             if let Some(pid) = self.pid().await? {
                 self.with_tree(pid, tree::end).await?;
             }
             self.ended().await
         });
-        match killed.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "{} could not be killed", self.what),
-            Err(_) => tracing::warn!("{} was killed, but Docker does not say so", self.what),
+        tokio::select! {
+            killed = killed => match killed {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "{} could not be killed", self.what),
+                Err(_) => tracing::warn!("{} was killed, but Docker does not say so", self.what),
+            },
+            never = discard(output) => match never {},
         }
     }
 
@@ -283,4 +336,11 @@ impl Command {
             }
         }
     }
+}
+
+async fn discard(output: Option<Output>) -> Infallible {
+    if let Some(mut output) = output {
+        while let Ok(Some(_)) = output.next().await {}
+    }
+    std::future::pending().await
 }

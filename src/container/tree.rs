@@ -4,7 +4,7 @@
 //! Docker can start a command but not end it. The OCI runtime gives each command a session of its own, so a process
 //! whose parent has died is still found by it.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ struct Row {
     pid: i32,
     parent: i32,
     session: i32,
+    /// In ticks since the machine started. With it, a number that was given to another process is told from the first.
+    began: u64,
     dead: bool,
 }
 
@@ -36,7 +38,7 @@ struct Row {
 /// [`Error::Precondition`] when `first` is no process of that container, or they do not go away.
 pub(super) fn end(first: i32, container: &str) -> Result<(), Error> {
     check_home(first, container)?;
-    let mut known = HashSet::from([first]);
+    let mut known = HashMap::new();
     for _ in 0..ROUNDS {
         let living = find(first, &mut known)?;
         if living.is_empty() {
@@ -56,7 +58,7 @@ pub(super) fn end(first: i32, container: &str) -> Result<(), Error> {
 /// As [`end`].
 pub(super) fn hang_up(first: i32, container: &str) -> Result<(), Error> {
     check_home(first, container)?;
-    let living = find(first, &mut HashSet::from([first]))?;
+    let living = find(first, &mut HashMap::new())?;
     send(&living, Signal::SIGHUP);
     send(&living, Signal::SIGCONT);
     Ok(())
@@ -81,19 +83,26 @@ fn send(pids: &[i32], signal: Signal) {
     }
 }
 
-/// Those that live. `known` remembers all that were ever found, so that children of the dead are found too.
-fn find(session: i32, known: &mut HashSet<i32>) -> Result<Vec<i32>, Error> {
+/// Those that live. `known` remembers all that were ever found with their beginnings, so that children of the dead are
+/// found too.
+fn find(first: i32, known: &mut HashMap<i32, u64>) -> Result<Vec<i32>, Error> {
     let rows = table().map_err(|source| Error::Io { doing: "list", path: PathBuf::from("/proc"), source })?;
+    let by_pid: HashMap<i32, u64> = rows.iter().map(|row| (row.pid, row.began)).collect();
     loop {
         let before = known.len();
-        let related = rows.iter().filter(|row| row.session == session || known.contains(&row.parent));
-        let related: Vec<i32> = related.map(|row| row.pid).collect();
-        known.extend(related);
+        // A parent that is another process by now is nobody's.
+        let is_parent = |pid| known.get(&pid).is_some_and(|began| by_pid.get(&pid).is_none_or(|now| now == began));
+        let related = rows.iter().filter(|row| row.pid == first || row.session == first || is_parent(row.parent));
+        let related: Vec<(i32, u64)> = related.map(|row| (row.pid, row.began)).collect();
+        for (pid, began) in related {
+            known.entry(pid).or_insert(began);
+        }
         if known.len() == before {
             break;
         }
     }
-    Ok(rows.iter().filter(|row| !row.dead && known.contains(&row.pid)).map(|row| row.pid).collect())
+    let living = rows.iter().filter(|row| !row.dead && known.get(&row.pid) == Some(&row.began));
+    Ok(living.map(|row| row.pid).collect())
 }
 
 fn table() -> io::Result<Vec<Row>> {
@@ -115,7 +124,8 @@ fn parse(pid: i32, stat: &str) -> Option<Row> {
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
-    Some(Row { pid, parent, session, dead: matches!(state, "Z" | "X") })
+    let began = fields.nth(15)?.parse().ok()?;
+    Some(Row { pid, parent, session, began, dead: matches!(state, "Z" | "X") })
 }
 
 #[cfg(test)]
@@ -124,9 +134,9 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_confuse() {
-        let row = parse(7, "7 (a) b) S 3 4 5 0 -1").unwrap();
-        assert_eq!((row.pid, row.parent, row.session, row.dead), (7, 3, 5, false));
-        assert!(parse(7, "7 (x) Z 3 4 5 0").unwrap().dead);
+        let row = parse(7, "7 (a) b) S 3 4 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0").unwrap();
+        assert_eq!((row.pid, row.parent, row.session, row.began, row.dead), (7, 3, 5, 4711, false));
+        assert!(parse(7, "7 (x) Z 3 4 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0").unwrap().dead);
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Pods {
     /// Connects to a port on the loopback address of a sandbox, IPv4 first; of the host, for one in its network.
     ///
     /// # Errors
-    /// [`Error::Io`] with both answers when nobody listens.
+    /// [`Error::Precondition`] with both answers when nobody listens.
     pub async fn connect(&self, id: &str, port: u16) -> Result<TcpStream, Error> {
         let sandbox = self.ready(id)?;
         let netns = match &sandbox.record.netns {

@@ -1,8 +1,8 @@
 //! What a session and a connection have between them: channels of bytes, whatever carries them.
 //!
 //! A connection has one [`Driver`]; a session gets a [`Reader`] for what comes and a [`Writer`] for what goes on
-//! each channel. Both directions are bounded: a writer waits while the client does not read, and a connection
-//! is not read from from the client while sessions have too much that they did not take.
+//! each channel. Both directions are bounded: a writer waits while the client does not read, and a connection is not read
+//! while its sessions have too much that they did not take.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use tokio_util::sync::DropGuard;
 /// Bytes of one connection that came from the client and were not taken by their sessions. One channel that nobody
 /// reads does not stop the others before that.
 const RECEIVED_LIMIT: usize = 8 << 20;
+/// What a piece costs besides its bytes: many small ones must not take more memory than a few large ones.
+const PIECE_COST: usize = 128;
 /// Pieces that wait to be sent; each is at most what one read gave.
 const SENDING_LIMIT: usize = 16;
 
@@ -71,6 +73,7 @@ pub(super) struct Inbound {
     ask: mpsc::WeakSender<Command>,
     room: Arc<Semaphore>,
     open: HashMap<Channel, mpsc::UnboundedSender<Received>>,
+    gone: CancellationToken,
     _gone: DropGuard,
 }
 
@@ -85,6 +88,7 @@ pub(super) fn channels(stop: &CancellationToken) -> (Driver, Sessions, Cancellat
         ask: ask.downgrade(),
         room: Arc::new(Semaphore::new(RECEIVED_LIMIT)),
         open: HashMap::new(),
+        gone: gone.clone(),
         _gone: gone.clone().drop_guard(),
     };
     (Driver { commands, taken, inbound }, Sessions { ask }, gone)
@@ -129,6 +133,9 @@ impl Inbound {
     /// Hands bytes to whoever reads the channel; they are dropped when nobody does any more.
     pub(super) fn deliver(&mut self, channel: Channel, bytes: Bytes, room: OwnedSemaphorePermit) {
         let length = bytes.len();
+        if length == 0 {
+            return;
+        }
         let delivered = self.open.get(&channel).is_some_and(|reader| reader.send(Received::Data(bytes, room)).is_ok());
         if !delivered {
             // The connection may not care.
@@ -144,6 +151,11 @@ impl Inbound {
         }
     }
 
+    /// Tells the sessions to end. They may still write.
+    pub(super) fn cut_off(&self) {
+        self.gone.cancel();
+    }
+
     /// The client gave the channel up.
     pub(super) fn give_up(&mut self, channel: Channel) {
         self.open.remove(&channel);
@@ -151,7 +163,7 @@ impl Inbound {
 }
 
 fn permits(bytes: usize) -> u32 {
-    u32::try_from(bytes.min(RECEIVED_LIMIT)).unwrap_or(u32::MAX)
+    u32::try_from((bytes + PIECE_COST).min(RECEIVED_LIMIT)).unwrap_or(u32::MAX)
 }
 
 /// What a client sends on one channel.
@@ -265,6 +277,13 @@ mod tests {
         driver.inbound.deliver(1, Bytes::from_static(b"hello"), room);
         assert_eq!(driver.taken.try_recv(), Ok((1, 5)));
         assert!(driver.inbound.try_room(RECEIVED_LIMIT).is_some());
+    }
+
+    #[test]
+    fn many_small_pieces_take_no_more_room_than_a_few_large_ones() {
+        let (driver, _sessions, _) = channels(&CancellationToken::new());
+        let rooms: Vec<_> = std::iter::from_fn(|| driver.inbound.try_room(1)).collect();
+        assert!(rooms.len() <= RECEIVED_LIMIT / PIECE_COST, "{}", rooms.len());
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -10,6 +11,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::pod::Pods;
@@ -21,6 +23,12 @@ use super::spdy::Opened;
 
 /// How much is read from a port at once.
 const READ_SIZE: usize = 32 << 10;
+
+/// How long a half waits for the other one.
+const PAIR_LIMIT: Duration = Duration::from_secs(30);
+/// How many may wait, and how long the word is by which the other half is known.
+const PAIRS_LIMIT: usize = 256;
+const ID_LIMIT: usize = 256;
 
 /// One connection, with both its channels.
 pub(super) struct Pair {
@@ -36,19 +44,30 @@ enum Half {
     Error { port: u16, writer: Writer },
 }
 
+/// A half whose other one has not come yet.
+struct Waiting {
+    half: Half,
+    since: Instant,
+}
+
 /// Serves the pairs that a client opens on a SPDY connection until it closes that.
 pub(super) async fn spdy(
     pods: &Arc<Pods>,
     sandbox: &str,
-    mut opened: mpsc::UnboundedReceiver<Opened>,
+    mut opened: mpsc::Receiver<Opened>,
     gone: &CancellationToken,
 ) {
-    let mut waiting: HashMap<String, Half> = HashMap::new();
+    let mut waiting: HashMap<String, Waiting> = HashMap::new();
     let mut pairs = JoinSet::new();
+    let mut sweep = tokio::time::interval(PAIR_LIMIT);
     loop {
         let stream = tokio::select! {
             stream = opened.recv() => stream,
             Some(_) = pairs.join_next() => continue,
+            _ = sweep.tick() => {
+                give_up_late(&mut waiting).await;
+                continue;
+            }
             () = gone.cancelled() => return,
         };
         let Some(stream) = stream else { return };
@@ -71,23 +90,34 @@ pub(super) async fn spdy(
     }
 }
 
-/// The other half is there: a pair; the same one is there already, or for another port: an error.
-fn pair(waiting: &mut HashMap<String, Half>, id: String, half: Half) -> Option<Result<Pair, ()>> {
+/// The other half is there: a pair; the same one is there already, or for another port, or too many wait: an error.
+fn pair(waiting: &mut HashMap<String, Waiting>, id: String, half: Half) -> Option<Result<Pair, ()>> {
     match (waiting.remove(&id), half) {
+        (None, _) if waiting.len() >= PAIRS_LIMIT || id.len() > ID_LIMIT => Some(Err(())),
         (None, half) => {
-            waiting.insert(id, half);
+            waiting.insert(id, Waiting { half, since: Instant::now() });
             None
         }
-        (Some(Half::Data { port, reader, writer }), Half::Error { port: other, writer: error })
-        | (Some(Half::Error { port: other, writer: error }), Half::Data { port, reader, writer })
-            if port == other =>
-        {
-            Some(Ok(Pair { port, from_client: reader, to_client: writer, error }))
-        }
+        (
+            Some(Waiting { half: Half::Data { port, reader, writer }, .. }),
+            Half::Error { port: other, writer: error },
+        )
+        | (
+            Some(Waiting { half: Half::Error { port: other, writer: error }, .. }),
+            Half::Data { port, reader, writer },
+        ) if port == other => Some(Ok(Pair { port, from_client: reader, to_client: writer, error })),
         (Some(first), _) => {
             waiting.insert(id, first);
             Some(Err(()))
         }
+    }
+}
+
+/// Resets the halves whose other one did not come.
+async fn give_up_late(waiting: &mut HashMap<String, Waiting>) {
+    let late = waiting.extract_if(|_, half| half.since.elapsed() >= PAIR_LIMIT);
+    for (_, Waiting { half: Half::Data { writer, .. } | Half::Error { writer, .. }, .. }) in late {
+        writer.reset().await;
     }
 }
 

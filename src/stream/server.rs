@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::Router;
 use axum::extract::Path;
 use axum::extract::Request;
@@ -19,7 +20,10 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,7 +40,7 @@ use super::tls;
 use super::tokens::Tokens;
 use super::upgrade;
 
-/// Connections at a time; more wait to be accepted.
+/// Connections at a time, sessions included; more wait to be accepted.
 const CONNECTIONS: usize = 1000;
 /// A client has so long for its request's headers.
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
@@ -101,20 +105,9 @@ impl Server {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
                 match self.listener.accept().await {
                     Ok((connection, _)) => {
-                        let (router, tls) = (router.clone(), self.tls.clone());
-                        tokio::spawn(async move {
-                            match tls {
-                                None => answer(connection, router).await,
-                                Some(tls) => {
-                                    match tokio::time::timeout(HANDSHAKE_LIMIT, tls.accept(connection)).await {
-                                        Ok(Ok(connection)) => answer(connection, router).await,
-                                        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                                        Err(_) => tracing::debug!("a TLS handshake took too long"),
-                                    }
-                                }
-                            }
-                            drop(place);
-                        });
+                        // Sessions keep the place of their connection.
+                        let router = router.clone().layer(Extension(Place(Arc::new(place))));
+                        tokio::spawn(greet(connection, self.tls.clone(), router));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "could not accept a streaming connection");
@@ -128,7 +121,27 @@ impl Server {
             () = stop.cancelled() => {}
         }
         self.streams.sessions.close();
-        let _ = tokio::time::timeout(STOP_LIMIT, self.streams.sessions.wait()).await;
+        let _ = timeout(STOP_LIMIT, self.streams.sessions.wait()).await;
+    }
+}
+
+/// One of the connections there may be at a time.
+#[derive(Clone)]
+pub(super) struct Place(#[expect(dead_code, reason = "held until it is dropped")] Arc<OwnedSemaphorePermit>);
+
+/// A new connection, which may begin with a TLS handshake.
+async fn greet(connection: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+    // Keys, and requests through a forwarded port, are small and waited for.
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "could not send small packets at once");
+    }
+    match tls {
+        None => answer(connection, router).await,
+        Some(tls) => match timeout(HANDSHAKE_LIMIT, tls.accept(connection)).await {
+            Ok(Ok(connection)) => answer(connection, router).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        },
     }
 }
 

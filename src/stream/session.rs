@@ -1,5 +1,6 @@
 //! Exec and attach sessions: a client's channels joined to a process, until one of them ends.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ use super::verdict::Wording;
 
 /// A message about a size is two small numbers; what grows beyond this is none.
 const RESIZE_LIMIT: usize = 4 << 10;
+/// How much of a command's output is kept for a client that is slow.
+const READ_AHEAD: usize = 4 << 20;
 /// How long a terminal may take to be resized before the next size is looked at.
 const RESIZE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -64,8 +67,17 @@ pub(super) async fn exec(containers: &Containers, container: &str, spec: &ExecSp
             if spec.terminal {
                 command.hang_up().await;
             }
+            channels.conclude(&cut_off()).await;
         }
     }
+}
+
+/// For a client that is still there when its session ends before the process; one that left does not hear it. Without a
+/// word, clients would take the end of the connection for success.
+fn cut_off() -> Verdict {
+    Verdict::Failure(
+        "the session was ended before the process: Dockside stops, or nothing was sent for too long".to_owned(),
+    )
 }
 
 /// Joins a client to a container's own process. It goes on when the client leaves.
@@ -83,18 +95,28 @@ pub(super) async fn attach(containers: &Containers, container: &str, spec: &Exec
         never = feed(stdin, &mut input, config.stdin_once && !config.tty) => match never {},
         never = follow_sizes(resize, Terminal::Container(containers, &joined.record.id)) => match never {},
     };
-    if let Ok(verdict) = ended {
-        channels.conclude(&verdict).await;
-    }
+    channels.conclude(&ended.unwrap_or_else(|Gone| cut_off())).await;
 }
 
-/// Passes on a command's output and learns how it ended.
+/// Passes on a command's output and learns how it ended. Output is read ahead of a client that is slow: Docker waits two
+/// seconds for what a command has left when it ends, and then throws it away.
 async fn run_to_end(command: &Command, output: &mut Output, channels: &Channels) -> Result<Verdict, Gone> {
-    loop {
-        match command.next(output).await {
-            Ok(Some((source, bytes))) => channels.write(source, bytes).await?,
-            Ok(None) => break,
-            Err(error) => return Ok(Verdict::Failure(error.to_string())),
+    let (mut waiting, mut held) = (VecDeque::new(), 0);
+    let mut complete = false;
+    while !complete || !waiting.is_empty() {
+        tokio::select! {
+            piece = command.next(output), if !complete && held < READ_AHEAD => match piece {
+                Ok(Some((source, bytes))) => {
+                    held += bytes.len();
+                    waiting.push_back((source, bytes));
+                }
+                Ok(None) => complete = true,
+                Err(error) => return Ok(Verdict::Failure(error.to_string())),
+            },
+            written = channels.write(waiting.front()), if !waiting.is_empty() => {
+                written?;
+                held -= waiting.pop_front().map_or(0, |(_, bytes): (Source, Bytes)| bytes.len());
+            }
         }
     }
     Ok(match command.ended().await {
@@ -107,7 +129,7 @@ async fn run_to_end(command: &Command, output: &mut Output, channels: &Channels)
 async fn listen(output: &mut Output, channels: &Channels) -> Result<Verdict, Gone> {
     loop {
         match output.next().await {
-            Ok(Some((source, bytes))) => channels.write(source, bytes).await?,
+            Ok(Some(piece)) => channels.write(Some(&piece)).await?,
             Ok(None) => return Ok(Verdict::Success),
             Err(error) => return Ok(Verdict::Failure(error.to_string())),
         }
@@ -195,13 +217,15 @@ fn take_sizes(received: &mut Vec<u8>) -> Vec<TerminalSize> {
 }
 
 impl Channels {
-    async fn write(&self, source: Source, bytes: Bytes) -> Result<(), Gone> {
-        let channel = match source {
-            Source::Stdout => &self.stdout,
-            Source::Stderr => &self.stderr,
+    /// Waits while the client does not read. When the future is dropped, the piece was not written.
+    async fn write(&self, piece: Option<&(Source, Bytes)>) -> Result<(), Gone> {
+        let (channel, bytes) = match piece {
+            Some((Source::Stdout, bytes)) => (&self.stdout, bytes),
+            Some((Source::Stderr, bytes)) => (&self.stderr, bytes),
+            None => return Ok(()),
         };
         match channel {
-            Some(channel) => channel.write(bytes).await,
+            Some(channel) => channel.write(bytes.clone()).await,
             None => Ok(()),
         }
     }

@@ -56,9 +56,7 @@ impl<T> Tokens<T> {
         std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
         let token = URL_SAFE_NO_PAD.encode(bytes);
         let mut waiting = self.waiting.lock();
-        if waiting.len() >= LIMIT {
-            waiting.retain(|_, (since, _)| now.duration_since(*since) < LIFETIME);
-        }
+        waiting.retain(|_, (since, _)| now.duration_since(*since) < LIFETIME);
         if waiting.len() >= LIMIT {
             return Err(Error::TooMany);
         }

@@ -32,6 +32,7 @@ use super::forward::Pair;
 use super::negotiate;
 use super::negotiate::Refusal;
 use super::negotiate::Upgrade;
+use super::server::Place;
 use super::session::Channels;
 use super::spdy;
 use super::spdy::Opened;
@@ -42,6 +43,10 @@ const MESSAGE_LIMIT: usize = 4 << 20;
 /// A SPDY client has so long to open the streams that its request needs.
 const STREAMS_LIMIT: Duration = Duration::from_secs(30);
 
+/// Each has two channels, and in base64 a channel is one digit.
+const PORTS_LIMIT: usize = 5;
+/// Streams of a SPDY client that wait to be accepted; more are refused.
+const OPENING_LIMIT: usize = 64;
 /// The channels of WebSocket messages, for exec and attach.
 const STDIN: Channel = 0;
 const STDOUT: Channel = 1;
@@ -60,7 +65,7 @@ pub(super) async fn remote_command<R: Future<Output = ()> + Send>(
         Upgrade::Spdy => match negotiate::spdy(request.headers(), &negotiate::REMOTE_COMMAND) {
             Ok(protocol) => to_spdy(&Arc::clone(&streams), request, protocol, async move |io| {
                 let (driver, sessions, gone) = channels(&streams.stop);
-                let (opened, arriving) = mpsc::unbounded_channel();
+                let (opened, arriving) = mpsc::channel(OPENING_LIMIT);
                 let session = async move {
                     let channels = timeout(STREAMS_LIMIT, collect(&spec, protocol, arriving, gone)).await;
                     // From here on the channels keep the connection open.
@@ -102,6 +107,10 @@ pub(super) async fn port_forward(
             }),
             Err(refusal) => refused(&refusal, &negotiate::PORT_FORWARD),
         },
+        Upgrade::WebSocket if ports.len() > PORTS_LIMIT => {
+            let words = format!("at most {PORTS_LIMIT} ports can be forwarded on a WebSocket connection\n");
+            (StatusCode::BAD_REQUEST, words).into_response()
+        }
         Upgrade::WebSocket => {
             let protocols = &negotiate::WEBSOCKET_FORWARD;
             to_websocket(&Arc::clone(&streams), request, protocols, async move |socket, protocol| {
@@ -119,7 +128,7 @@ pub(super) async fn port_forward(
 
 async fn forward_pairs(streams: &Streams, sandbox: &str, io: impl AsyncRead + AsyncWrite) {
     let (driver, sessions, gone) = channels(&streams.stop);
-    let (opened, arriving) = mpsc::unbounded_channel();
+    let (opened, arriving) = mpsc::channel(OPENING_LIMIT);
     let serving = async {
         forward::spdy(&streams.pods, sandbox, arriving, &gone).await;
         drop(sessions);
@@ -145,7 +154,7 @@ async fn forward_ports(streams: &Streams, sandbox: &str, ports: &[u16], socket: 
 async fn collect(
     spec: &ExecSpec,
     protocol: &str,
-    mut arriving: mpsc::UnboundedReceiver<Opened>,
+    mut arriving: mpsc::Receiver<Opened>,
     gone: CancellationToken,
 ) -> Option<Channels> {
     let (mut stdin, mut stdout, mut stderr, mut error, mut resize) = (None, None, None, None, None);
@@ -213,7 +222,9 @@ where
     W: Future<Output = ()> + Send,
 {
     let upgrade = hyper::upgrade::on(&mut request);
+    let place = request.extensions().get::<Place>().cloned();
     streams.sessions.spawn(async move {
+        let _place = place;
         match upgrade.await {
             Ok(connection) => work(TokioIo::new(connection)).await,
             Err(error) => tracing::debug!(%error, "a client went away before its connection was upgraded"),
@@ -237,19 +248,22 @@ async fn to_websocket<W>(
 where
     W: Future<Output = ()> + Send,
 {
+    let place = request.extensions().get::<Place>().cloned();
     let named = request.headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL);
     let (mut parts, _) = request.into_parts();
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    let upgrade = upgrade.protocols(protocols.iter().copied()).max_message_size(MESSAGE_LIMIT);
+    let upgrade =
+        upgrade.protocols(protocols.iter().copied()).max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT);
     let chosen = upgrade.selected_protocol().and_then(|name| name.to_str().ok()).map(str::to_owned);
     if named && chosen.is_none() {
         return refused(&Refusal::Unknown, protocols);
     }
     let sessions = streams.sessions.clone();
     upgrade.on_upgrade(move |socket| async move {
+        let _place = place;
         // Counted, so that a stop waits for it.
         let _ = sessions.spawn(async move { work(socket, chosen.unwrap_or_default()).await }).await;
     })

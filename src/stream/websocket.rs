@@ -32,9 +32,6 @@ use super::framing::Framing;
 use super::framing::Incoming;
 use super::framing::Outgoing;
 
-/// How long a client has to close its side after the last message.
-const LINGER: Duration = Duration::from_secs(5);
-
 /// When something last came or went.
 #[derive(Clone)]
 struct Activity(Arc<Mutex<Instant>>);
@@ -56,49 +53,57 @@ impl Activity {
     }
 }
 
-/// Serves a connection until all sessions have ended, or the client is gone, or nothing came or went for `idle`.
+/// Serves a connection until all sessions have ended and the client has taken the rest, or the client is gone, or nothing
+/// came or went for `idle`.
 pub(super) async fn run(socket: WebSocket, framing: Framing, driver: Driver, idle: Duration) {
     let (sink, messages) = socket.split();
-    let Driver { commands, inbound, .. } = driver;
+    // There are no windows here, so it does not matter what was taken.
+    let Driver { commands, inbound, taken: _ } = driver;
     let activity = Activity(Arc::new(Mutex::new(Instant::now())));
     // Side by side: a client may send while it is slow to read.
     let writing = send(sink, framing, commands, activity.clone());
     let reading = receive(messages, framing, inbound, activity.clone());
     tokio::pin!(writing, reading);
-    tokio::select! {
-        reason = &mut reading => tracing::debug!(reason, "a WebSocket connection ended"),
-        () = activity.none_for(idle) => tracing::info!(?idle, "closed a WebSocket connection on which nothing was sent"),
-        () = &mut writing => {
-            // Whether the client says good-bye makes no difference.
-            let _ = timeout(LINGER, reading).await;
+    let complete = tokio::select! {
+        reason = &mut reading => {
+            tracing::debug!(reason, "a WebSocket connection ended");
+            return;
         }
+        () = activity.none_for(idle) => {
+            tracing::info!(?idle, "closed a WebSocket connection on which nothing was sent");
+            return;
+        }
+        complete = &mut writing => complete,
+    };
+    if complete {
+        // A client closes its side when it has read everything, which may be long after. What it still sends must be
+        // read until then, or the kernel would reset the connection and lose what is on its way.
+        let _ = timeout(idle, reading).await;
     }
 }
 
-/// Sends what the sessions ask for, and at their end the closing message.
+/// Sends what the sessions ask for, and at their end the closing message. False when the client does not take it.
 async fn send(
     mut sink: SplitSink<WebSocket, Message>,
     framing: Framing,
     mut commands: mpsc::Receiver<Command>,
     activity: Activity,
-) {
+) -> bool {
     while let Some(command) = commands.recv().await {
         // A client cannot be told of a single channel's end.
         let Command::Write(channel, bytes) = command else { continue };
-        activity.note();
         let message = match framing.encode(channel, &bytes) {
             Outgoing::Binary(bytes) => Message::Binary(bytes),
             Outgoing::Text(text) => Message::Text(text.into()),
         };
         if sink.send(message).await.is_err() {
-            // The reading side finds out why.
-            return std::future::pending().await;
+            return false;
         }
+        activity.note();
     }
     // Clients take any other code, and none, for a failure.
     let farewell = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-    let _ = sink.send(Message::Close(Some(farewell))).await;
-    let _ = sink.close().await;
+    sink.send(Message::Close(Some(farewell))).await.is_ok() && sink.flush().await.is_ok()
 }
 
 /// Hands on what comes; returns why that ended.

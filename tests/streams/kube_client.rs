@@ -91,6 +91,25 @@ async fn a_hundred_megabytes_come_back_as_they_went() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_pauses_gets_the_end_all_the_same() {
+    const PAUSE: Duration = Duration::from_secs(12);
+    let mut place = Place::new("pauses").await;
+    let mut children = Vec::new();
+    for transport in TRANSPORTS {
+        let url = place.exec(&["sh", "-c", "head -c 3000000 /dev/zero; exit 3"], output_only()).await;
+        children.push((transport, kube_stream("exec", &url, transport, &[])));
+    }
+    // Longer than Docker and this server wait for anything by themselves.
+    tokio::time::sleep(PAUSE).await;
+    for (transport, child) in children {
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.stdout.len(), output.status.code()), (3_000_000, Some(3)), "{transport}: {stderr}");
+    }
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_has_the_clients_size_from_the_beginning_and_follows_it() {
     let mut place = Place::new("sizes").await;
     for transport in TRANSPORTS {

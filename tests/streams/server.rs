@@ -59,11 +59,13 @@ async fn a_session_on_which_nothing_is_sent_is_closed() {
         let mut child = kube_stream("exec", &url, transport, &["--stdin"]);
         let _open = child.stdin.take();
         let began = Instant::now();
-        within(Duration::from_secs(30), "the client is let go", async {
+        let output = within(Duration::from_secs(30), "the client is let go", async {
             tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
         })
         .await;
         assert!(began.elapsed() >= Duration::from_secs(2), "{transport}");
+        // Nobody shall take it for the command's success.
+        assert_eq!(output.status.code(), Some(255), "{transport}: {output:?}");
     }
     place.remove().await;
 }
@@ -79,7 +81,9 @@ async fn a_stop_hangs_up_terminals_and_lets_clients_go() {
     let began = Instant::now();
     assert!(node.terminate().await.success());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    child.wait().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(255), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Dockside stops"), "{output:?}");
     let left = docker(&["top", &place.container, "-eo", "pid,args"]);
     assert!(!left.contains("read line"), "{left}");
     node.spawn();

@@ -29,10 +29,8 @@ use crate::stream::channels::Writer;
 const READ_SIZE: usize = 64 << 10;
 /// With more than this waiting to be written, sessions wait.
 const HIGH_WATER: usize = 256 << 10;
-/// How long a client has to take the last bytes, and then to close its side. Closing with unread input would make the
-/// kernel reset the connection, and the client could lose the end.
-const LINGER: Duration = Duration::from_secs(5);
-
+/// How long the last words on a connection may take that ends in disorder.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// A stream that the client opened, to be accepted or reset.
 pub(in crate::stream) struct Opened {
     pub(in crate::stream) id: u32,
@@ -41,9 +39,11 @@ pub(in crate::stream) struct Opened {
     pub(in crate::stream) writer: Writer,
 }
 
-/// Why a connection ended, when it was not the sessions' end.
+/// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum End {
+    #[error("all sessions ended")]
+    Sessions,
     #[error("the client closed the connection")]
     Closed,
     #[error("nothing was sent for {0:?}")]
@@ -57,23 +57,26 @@ enum End {
 struct Connection {
     session: Session,
     driver: Driver,
-    opened: mpsc::UnboundedSender<Opened>,
+    opened: mpsc::Sender<Opened>,
     received: BytesMut,
     /// Data for which there is no room yet.
     held: Option<(StreamId, Bytes, bool)>,
     /// Whether something was written since the last flush: TLS and tunnels keep bytes back until then.
     unflushed: bool,
+    /// Whether all sessions have ended, and only what they wrote is still to be sent.
+    over: bool,
     /// When data was last sent either way. Pings do not count: clients send them by themselves.
     active: Instant,
+    /// The end of a connection on which nothing was sent for too long.
+    deadline: Option<Instant>,
 }
 
-/// Serves a connection until all sessions have ended, or the client is gone, or nothing was sent for `idle`. Streams that
-/// the client opens go to `opened`.
-///
+/// Serves a connection until all sessions have ended and the client has taken the rest, or the client is gone, or nothing
+/// was sent for `idle`. Streams that the client opens go to `opened`.
 pub(in crate::stream) async fn run(
     io: impl AsyncRead + AsyncWrite,
     driver: Driver,
-    opened: mpsc::UnboundedSender<Opened>,
+    opened: mpsc::Sender<Opened>,
     idle: Duration,
 ) {
     let (mut read, mut write) = tokio::io::split(io);
@@ -84,26 +87,30 @@ pub(in crate::stream) async fn run(
         received: BytesMut::with_capacity(READ_SIZE),
         held: None,
         unflushed: false,
+        over: false,
         active: Instant::now(),
+        deadline: None,
     };
-    let served = connection.serve(&mut read, &mut write, idle).await;
-    match &served {
-        Ok(()) => connection.session.go_away(),
-        Err(reason) => tracing::debug!(%reason, streams = connection.session.open_streams(), "a SPDY connection ended"),
+    let end = connection.serve(&mut read, &mut write, idle).await;
+    let streams = connection.session.open_streams();
+    match end {
+        End::Sessions => {}
+        End::Protocol(_) => {
+            tracing::debug!(reason = %end, streams, "a SPDY connection ended");
+            // The client hears of it by a GOAWAY.
+            let _ = timeout(FAREWELL, write.write_all_buf(connection.session.output())).await;
+        }
+        End::Closed | End::Idle(_) | End::Io(_) => tracing::debug!(reason = %end, streams, "a SPDY connection ended"),
     }
-    // A client that broke the protocol hears of it by a GOAWAY that the state machine has left in the output.
-    if !matches!(served, Err(End::Closed | End::Io(_))) {
-        let _ = timeout(LINGER, linger(&mut read, &mut write, connection.session.output())).await;
+    let _ = timeout(FAREWELL, write.shutdown()).await;
+    if matches!(end, End::Sessions) {
+        // Closing with unread input would make the kernel reset the connection, and what it has not delivered would be
+        // lost. A client closes its side when it has read everything, which may be long after.
+        let _ = timeout(idle, discard(&mut read)).await;
     }
 }
 
-async fn linger(
-    read: &mut (impl AsyncRead + Unpin),
-    write: &mut (impl AsyncWrite + Unpin),
-    output: &mut BytesMut,
-) -> io::Result<()> {
-    write.write_all_buf(output).await?;
-    write.shutdown().await?;
+async fn discard(read: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut rest = BytesMut::with_capacity(READ_SIZE);
     while read.read_buf(&mut rest).await? > 0 {
         rest.clear();
@@ -128,34 +135,63 @@ impl Connection {
         read: &mut (impl AsyncRead + Unpin),
         write: &mut (impl AsyncWrite + Unpin),
         idle: Duration,
-    ) -> Result<(), End> {
+    ) -> End {
         loop {
-            self.take_in()?;
+            if let Err(end) = self.take_in() {
+                return end;
+            }
             self.received.reserve(READ_SIZE);
             let unsent = self.session.output().len();
+            if self.over && unsent == 0 && !self.unflushed {
+                return End::Sessions;
+            }
             let wanted = self.held.as_ref().map(|(_, bytes, _)| bytes.len());
             tokio::select! {
-                count = read.read_buf(&mut self.received), if wanted.is_none() && unsent < HIGH_WATER * 2 => {
-                    if count? == 0 {
-                        return Err(End::Closed);
-                    }
-                }
+                count = read.read_buf(&mut self.received), if wanted.is_none() && unsent < HIGH_WATER * 2 => match count {
+                    Ok(0) => return End::Closed,
+                    Ok(_) => {}
+                    Err(error) => return End::Io(error),
+                },
                 Some(room) = self.driver.inbound.room(wanted.unwrap_or_default()), if wanted.is_some() => {
                     if let Some((stream, bytes, fin)) = self.held.take() {
                         self.driver.inbound.deliver(stream.0, bytes, room);
                         self.end(stream, fin);
                     }
                 }
-                more = send_some(write, self.session.output()), if unsent > 0 || self.unflushed => {
-                    self.unflushed = more?;
-                }
-                command = self.driver.commands.recv(), if unsent < HIGH_WATER => match command {
-                    Some(command) => self.obey(command),
-                    None => return Ok(()),
+                more = send_some(write, self.session.output()), if unsent > 0 || self.unflushed => match more {
+                    Ok(more) => {
+                        self.unflushed = more;
+                        if self.over {
+                            self.active = Instant::now();
+                        }
+                    }
+                    Err(error) => return End::Io(error),
                 },
-                Some((channel, bytes)) = self.driver.taken.recv() => self.session.consumed(StreamId(channel), bytes),
-                () = sleep_until(self.active + idle) => return Err(End::Idle(idle)),
+                command = self.driver.commands.recv(), if !self.over && unsent < HIGH_WATER => match command {
+                    Some(command) => self.obey(command),
+                    None => {
+                        self.session.go_away();
+                        self.over = true;
+                    }
+                },
+                Some((channel, bytes)) = self.driver.taken.recv() => self.note_taken(channel, bytes),
+                () = sleep_until(self.deadline.unwrap_or(self.active + idle)) => {
+                    if self.over || self.deadline.is_some() {
+                        return End::Idle(idle);
+                    }
+                    // The sessions hear of it, and may say a last word.
+                    self.driver.inbound.cut_off();
+                    self.deadline = Some(Instant::now() + FAREWELL);
+                }
             }
+        }
+    }
+
+    /// All that sessions took so far, in one go: there may be many small pieces.
+    fn note_taken(&mut self, channel: u32, bytes: usize) {
+        self.session.consumed(StreamId(channel), bytes);
+        while let Ok((channel, bytes)) = self.driver.taken.try_recv() {
+            self.session.consumed(StreamId(channel), bytes);
         }
     }
 
@@ -186,7 +222,7 @@ impl Connection {
         let reader = self.driver.inbound.open(stream.0);
         self.end(stream, fin);
         let refused = match self.driver.inbound.writer(stream.0) {
-            Some(writer) => self.opened.send(Opened { id: stream.0, headers, reader, writer }).is_err(),
+            Some(writer) => self.opened.try_send(Opened { id: stream.0, headers, reader, writer }).is_err(),
             None => true,
         };
         if refused {
@@ -214,5 +250,107 @@ impl Connection {
                 self.session.reset(StreamId(channel), ResetStatus::Cancel);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::DuplexStream;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::client::Client;
+    use super::*;
+    use crate::stream::channels::Piece;
+    use crate::stream::channels::Sessions;
+    use crate::stream::channels::channels;
+
+    const IDLE: Duration = Duration::from_secs(3600);
+
+    /// A server that runs, with the socket of its client.
+    fn serve() -> (DuplexStream, Sessions, mpsc::Receiver<Opened>, CancellationToken) {
+        let (client, server) = tokio::io::duplex(64 << 10);
+        let (driver, sessions, gone) = channels(&CancellationToken::new());
+        let (opened, arriving) = mpsc::channel(4);
+        tokio::spawn(run(server, driver, opened, IDLE));
+        (client, sessions, arriving, gone)
+    }
+
+    /// How many bytes a server takes before it takes none for a while.
+    async fn taken(client: &mut DuplexStream, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match timeout(Duration::from_millis(200), client.write(&bytes[sent..])).await {
+                Ok(count) => sent += count.unwrap(),
+                Err(_) => break,
+            }
+        }
+        sent
+    }
+
+    #[tokio::test]
+    async fn small_pieces_that_nobody_reads_are_not_taken_without_end() {
+        let (mut socket, _sessions, mut arriving, _gone) = serve();
+        let mut client = Client::new();
+        let stream = client.open(&[("streamtype", "stdin")], false);
+        socket.write_all_buf(&mut client.output).await.unwrap();
+        let mut opened = arriving.recv().await.unwrap();
+        const PIECES: usize = 200_000;
+        for _ in 0..PIECES {
+            client.data(stream, b"x", false);
+        }
+        let frame = client.output.len() / PIECES;
+        let sent = taken(&mut socket, &client.output).await;
+        assert!(sent / frame < 100_000, "{} pieces", sent / frame);
+        // They go on coming when they are read.
+        let rest = client.output.split_off(sent);
+        let writing = tokio::spawn(async move { socket.write_all(&rest).await.map(|()| socket) });
+        for _ in 0..PIECES {
+            assert_eq!(opened.reader.next().await, Piece::Data(Bytes::from_static(b"x")));
+        }
+        writing.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn streams_that_nobody_accepts_are_refused() {
+        let (mut socket, _sessions, mut arriving, _gone) = serve();
+        let mut client = Client::new();
+        for _ in 0..100 {
+            client.open(&[("streamtype", "data")], false);
+        }
+        socket.write_all_buf(&mut client.output).await.unwrap();
+        let mut answers = BytesMut::new();
+        while answers.len() < 96 * 16 {
+            socket.read_buf(&mut answers).await.unwrap();
+        }
+        let mut waiting = 0;
+        while arriving.try_recv().is_ok() {
+            waiting += 1;
+        }
+        assert_eq!(waiting, 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_words_wait_for_a_client_that_does_not_read() {
+        let (mut socket, sessions, mut arriving, _gone) = serve();
+        let mut client = Client::new();
+        client.open(&[("streamtype", "stdout")], false);
+        socket.write_all_buf(&mut client.output).await.unwrap();
+        let opened = arriving.recv().await.unwrap();
+        opened.writer.accept().await.unwrap();
+        let words = vec![7; 300 << 10];
+        opened.writer.write(words.clone()).await.unwrap();
+        opened.writer.finish().await;
+        drop((opened, sessions));
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let mut received = BytesMut::new();
+        while socket.read_buf(&mut received).await.unwrap() > 0 {}
+        assert!(received.len() > words.len(), "{} bytes", received.len());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_is_noticed() {
+        let (socket, _sessions, _arriving, gone) = serve();
+        drop(socket);
+        timeout(Duration::from_secs(10), gone.cancelled()).await.unwrap();
     }
 }
