@@ -129,14 +129,19 @@ impl Chain {
         Err(io::Error::new(io::ErrorKind::Interrupted, "Docker rotates it faster than it can be looked at"))
     }
 
-    /// Index and identity of what is there, the newest first. The newest may be missing, in a rotation.
+    /// Index and identity of what is there, the newest first. Docker renames the oldest file first, so in the middle of a
+    /// rotation one number is free, be it 0; where it was killed then, that stays so.
     fn list(&self) -> io::Result<Vec<(usize, FileId)>> {
         let mut found = Vec::new();
+        let mut free = 0;
         for index in 0..=ROTATED_MAX {
             match id_at(&self.path(index))? {
-                Some(id) => found.push((index, id)),
-                None if index > 0 => break,
-                None => {}
+                Some(id) => {
+                    free = 0;
+                    found.push((index, id));
+                }
+                None if free > 0 => break,
+                None => free += 1,
             }
         }
         Ok(found)
@@ -170,6 +175,25 @@ mod tests {
         let _ = fs::remove_file(at(2));
         let _ = fs::rename(at(1), at(2));
         fs::rename(at(0), at(1)).unwrap();
+    }
+
+    #[test]
+    fn a_rotation_that_is_half_done_hides_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a-json.log");
+        let chain = Chain::new(&path);
+        for (text, index) in [("first", 3), ("second", 2), ("third", 1), ("fourth", 0)] {
+            fs::write(chain.path(index), text).unwrap();
+        }
+        fs::rename(chain.path(3), chain.path(4)).unwrap();
+        for moving in (0..3).rev() {
+            let files = chain.all().unwrap();
+            let mut buffer = [0; 8];
+            let lengths: Vec<usize> = files.iter().map(|file| file.read_at(&mut buffer, 0).unwrap()).collect();
+            assert_eq!(lengths, ["first", "second", "third", "fourth"].map(str::len), "while {moving} is moved");
+            fs::rename(chain.path(moving), chain.path(moving + 1)).unwrap();
+        }
+        assert_eq!(chain.all().unwrap().len(), 4);
     }
 
     #[test]
