@@ -95,8 +95,9 @@ pub(super) async fn read(inotify: Inotify, pool: Weak<Pool>) {
         let Some(pool) = pool.upgrade() else { return };
         match event {
             Ok(event) if event.mask.contains(EventMask::Q_OVERFLOW) => pool.wake_all(),
-            // What follows each event of a watch that fires once.
-            Ok(event) if event.mask.contains(EventMask::IGNORED) => {}
+            // IGNORED follows each event of a watch that fires once, and finds nothing to do then. But the kernel takes
+            // the watch away a moment after it has told of the event: when it was set again in between, IGNORED is all
+            // that says it is gone.
             Ok(event) => {
                 if let Some(entry) = pool.signs.fired(&event.wd) {
                     pool.wake(&entry);
