@@ -2,6 +2,8 @@
 //!
 //! Each RPC is one short method that hands its request to a verb and wraps the answer; no logic lives here.
 
+mod chunks;
+mod events;
 mod image;
 mod log;
 mod runtime;
@@ -71,7 +73,22 @@ pub struct Settings {
     pub cni_bin_dirs: Vec<PathBuf>,
 }
 
+/// What events are made of.
+struct Watched {
+    store: Arc<Store>,
+    containers: Arc<Containers>,
+    pods: Arc<Pods>,
+}
+
 impl Service {
+    fn watched(&self) -> Watched {
+        Watched {
+            store: Arc::clone(&self.store),
+            containers: Arc::clone(&self.containers),
+            pods: Arc::clone(&self.pods),
+        }
+    }
+
     /// Runs a verb to its end, even when the client goes away in the middle: tonic drops the handler then, and a
     /// verb that stopped halfway would leave things behind.
     async fn job<T: Send + 'static>(

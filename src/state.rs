@@ -8,6 +8,7 @@
 //! This room knows nothing of gRPC servers or of Docker.
 
 mod disk;
+mod feed;
 mod half;
 mod locks;
 mod process;
@@ -15,6 +16,10 @@ mod record;
 mod store;
 
 pub use self::disk::Error;
+pub use self::feed::Change;
+pub use self::feed::ChangeKind;
+pub use self::feed::Changes;
+pub use self::feed::Heard;
 pub use self::half::HalfMade;
 pub use self::locks::Guard;
 pub use self::process::Exit;

@@ -13,6 +13,8 @@ mod containers;
 mod endings;
 #[path = "cri/errors.rs"]
 mod errors;
+#[path = "cri/events.rs"]
+mod events;
 #[path = "cri/images.rs"]
 mod images;
 #[path = "cri/look.rs"]

@@ -79,13 +79,41 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let socket = Socket::bind(&config.listen).await?;
     let shutdown = stop_signal()?;
     let _alone = lock(&config.state_dir).await?;
+    let House { service, watch, server, logs } = build(&config, &shutdown).await?;
+    let background = TaskTracker::new();
+    background.spawn(server.serve());
+    background.spawn(Arc::clone(&watch).run(shutdown.clone()));
+    background.spawn(Arc::clone(&service.cni).watch(shutdown.clone()));
+    background.close();
+    tokio::select! {
+        () = watch.first_attempt() => {}
+        () = shutdown.cancelled() => {}
+    }
+    tracing::info!(socket = %config.listen.display(), version = env!("CARGO_PKG_VERSION"), "serving");
+    let served = cri::serve(service, socket, shutdown.clone()).await;
+    shutdown.cancel();
+    background.wait().await;
+    logs.close().await;
+    tracing::info!("stopped");
+    Ok(served?)
+}
+
+/// The rooms, each with the handles it needs.
+struct House {
+    service: Service,
+    watch: Arc<Watch>,
+    server: Server,
+    logs: Arc<Logs>,
+}
+
+async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, Error> {
     let (store, half_made) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let engine = Engine::new(&config.docker_endpoint, config.runtime_request_timeout)?;
-    let cni = Arc::new(network(&config, &store));
+    let cni = Arc::new(network(config, &store));
     let stall_limit = config.image_pull_progress_deadline.unwrap_or(Duration::ZERO);
     let images = Arc::new(Images::new(engine.clone(), config.sandbox_image.clone(), stall_limit));
-    let logs = Arc::new(logs(&config, &store)?);
+    let logs = Arc::new(logs(config, &store)?);
     let containers = Arc::new(Containers::new(
         engine.clone(),
         Arc::clone(&store),
@@ -112,9 +140,6 @@ pub async fn run(config: Config) -> Result<(), Error> {
     ));
     let (server, streams) =
         Server::bind(&config.streaming, Arc::clone(&containers), Arc::clone(&pods), shutdown.clone()).await?;
-    let streaming = tokio::spawn(server.serve());
-    let watching = tokio::spawn(Arc::clone(&watch).run(shutdown.clone()));
-    let following_conf = tokio::spawn(Arc::clone(&cni).watch(shutdown.clone()));
     let settings = Settings {
         sandbox_image: images.pause_reference().to_owned(),
         state_dir: config.state_dir.clone(),
@@ -124,19 +149,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let stats = Arc::new(Stats::new(engine.clone(), Arc::clone(&store)));
     let jobs = TaskTracker::new();
     let service = Service { engine, store, cni, images, containers, pods, streams, stats, settings, jobs };
-    tokio::select! {
-        () = watch.first_attempt() => {}
-        () = shutdown.cancelled() => {}
-    }
-    tracing::info!(socket = %config.listen.display(), version = env!("CARGO_PKG_VERSION"), "serving");
-    let served = cri::serve(service, socket, shutdown.clone()).await;
-    shutdown.cancel();
-    let _ = streaming.await;
-    let _ = watching.await;
-    let _ = following_conf.await;
-    logs.close().await;
-    tracing::info!("stopped");
-    Ok(served?)
+    Ok(House { service, watch, server, logs })
 }
 
 /// The logs, going on where an earlier process left off: Docker need not be there for that.

@@ -38,6 +38,12 @@ impl Containers {
         Ok((status(&container, log_path), info))
     }
 
+    /// The statuses of a sandbox's containers, the oldest first.
+    pub fn statuses_of(&self, sandbox_id: &str) -> Vec<ContainerStatus> {
+        let containers = self.store.containers_of(sandbox_id);
+        containers.iter().map(|container| status(container, self.log_path(&container.record))).collect()
+    }
+
     /// The containers that pass the filter, the oldest first.
     ///
     /// # Errors

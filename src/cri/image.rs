@@ -1,9 +1,7 @@
 //! The ImageService.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio_stream::Stream;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
@@ -12,6 +10,8 @@ use crate::proto::image_service_server::ImageService;
 use crate::proto::*;
 
 use super::Service;
+use super::chunks::Messages;
+use super::chunks::chunked;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -21,7 +21,7 @@ fn name(spec: Option<ImageSpec>) -> String {
 
 #[tonic::async_trait]
 impl ImageService for Service {
-    type StreamImagesStream = Pin<Box<dyn Stream<Item = Result<StreamImagesResponse, Status>> + Send>>;
+    type StreamImagesStream = Messages<StreamImagesResponse>;
 
     async fn list_images(&self, request: Request<ListImagesRequest>) -> Answer<ListImagesResponse> {
         let filter = name(request.into_inner().filter.and_then(|filter| filter.image));
@@ -56,7 +56,8 @@ impl ImageService for Service {
         }))
     }
 
-    async fn stream_images(&self, _: Request<StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
-        Err(Status::unimplemented("StreamImages is not implemented yet; ListImages is"))
+    async fn stream_images(&self, request: Request<StreamImagesRequest>) -> Answer<Self::StreamImagesStream> {
+        let filter = name(request.into_inner().filter.and_then(|filter| filter.image));
+        Ok(chunked(self.images.list(&filter), |images| StreamImagesResponse { images }))
     }
 }

@@ -1,27 +1,27 @@
 //! The RuntimeService.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
 use crate::error::Error;
+use crate::observe::now_ns;
 use crate::proto::runtime_service_server::RuntimeService;
 use crate::proto::*;
 
 use super::Service;
+use super::chunks::Messages;
+use super::chunks::chunked;
+use super::events;
 use super::status;
 
 type Answer<T> = Result<Response<T>, Status>;
-type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 const METRICS: &str = "metrics are not implemented yet; the stats are";
-const STREAMED_LISTS: &str = "streamed lists are not implemented yet; the List calls are";
 const CHECKPOINT: &str = "checkpoint and restore are not implemented";
 
 fn required<T>(value: Option<T>, object: &str, field: &'static str) -> Result<T, Error> {
@@ -95,7 +95,9 @@ impl RuntimeService for Service {
     async fn pod_sandbox_status(&self, request: Request<PodSandboxStatusRequest>) -> Answer<PodSandboxStatusResponse> {
         let request = request.into_inner();
         let (status, info) = self.pods.status(&request.pod_sandbox_id, request.verbose)?;
-        Ok(Response::new(PodSandboxStatusResponse { status: Some(status), info, ..Default::default() }))
+        let containers_statuses = self.containers.statuses_of(&status.id);
+        let timestamp = now_ns();
+        Ok(Response::new(PodSandboxStatusResponse { status: Some(status), info, containers_statuses, timestamp }))
     }
 
     async fn list_pod_sandbox(&self, request: Request<ListPodSandboxRequest>) -> Answer<ListPodSandboxResponse> {
@@ -227,6 +229,45 @@ impl RuntimeService for Service {
         Ok(Response::new(UpdatePodSandboxResourcesResponse {}))
     }
 
+    // --- lists in pieces ---
+
+    async fn stream_pod_sandboxes(
+        &self,
+        request: Request<StreamPodSandboxesRequest>,
+    ) -> Answer<Self::StreamPodSandboxesStream> {
+        let items = self.pods.list(request.into_inner().filter.as_ref())?;
+        Ok(chunked(items, |pod_sandboxes| StreamPodSandboxesResponse { pod_sandboxes }))
+    }
+
+    async fn stream_containers(
+        &self,
+        request: Request<StreamContainersRequest>,
+    ) -> Answer<Self::StreamContainersStream> {
+        let items = self.containers.list(request.into_inner().filter.as_ref())?;
+        Ok(chunked(items, |containers| StreamContainersResponse { containers }))
+    }
+
+    async fn stream_container_stats(
+        &self,
+        request: Request<StreamContainerStatsRequest>,
+    ) -> Answer<Self::StreamContainerStatsStream> {
+        let items = self.stats.containers(request.into_inner().filter.as_ref()).await?;
+        Ok(chunked(items, |container_stats| StreamContainerStatsResponse { container_stats }))
+    }
+
+    async fn stream_pod_sandbox_stats(
+        &self,
+        request: Request<StreamPodSandboxStatsRequest>,
+    ) -> Answer<Self::StreamPodSandboxStatsStream> {
+        let items = self.stats.sandboxes(request.into_inner().filter.as_ref()).await?;
+        Ok(chunked(items, |pod_sandbox_stats| StreamPodSandboxStatsResponse { pod_sandbox_stats }))
+    }
+
+    async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
+        self.store.require_true().map_err(Error::from)?;
+        Ok(events::stream(self.watched()))
+    }
+
     // --- not yet ---
 
     async fn list_metric_descriptors(
@@ -243,40 +284,11 @@ impl RuntimeService for Service {
         later(METRICS)
     }
 
-    async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
-        later("container events are not implemented yet; the List calls cost little")
-    }
-
-    async fn stream_pod_sandboxes(
-        &self,
-        _: Request<StreamPodSandboxesRequest>,
-    ) -> Answer<Self::StreamPodSandboxesStream> {
-        later(STREAMED_LISTS)
-    }
-
-    async fn stream_containers(&self, _: Request<StreamContainersRequest>) -> Answer<Self::StreamContainersStream> {
-        later(STREAMED_LISTS)
-    }
-
-    async fn stream_container_stats(
-        &self,
-        _: Request<StreamContainerStatsRequest>,
-    ) -> Answer<Self::StreamContainerStatsStream> {
-        later(STREAMED_LISTS)
-    }
-
-    async fn stream_pod_sandbox_stats(
-        &self,
-        _: Request<StreamPodSandboxStatsRequest>,
-    ) -> Answer<Self::StreamPodSandboxStatsStream> {
-        later(STREAMED_LISTS)
-    }
-
     async fn stream_pod_sandbox_metrics(
         &self,
         _: Request<StreamPodSandboxMetricsRequest>,
     ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        later(STREAMED_LISTS)
+        later(METRICS)
     }
 
     async fn checkpoint_container(

@@ -11,6 +11,9 @@ use parking_lot::RwLock;
 
 use super::disk::Directory;
 use super::disk::Error;
+use super::feed::ChangeKind;
+use super::feed::Changes;
+use super::feed::Feed;
 use super::locks::Guard;
 use super::locks::Locks;
 use super::process::Process;
@@ -78,6 +81,7 @@ pub struct Store {
     sandboxes: RwLock<HashMap<String, Arc<Sandbox>>>,
     containers: RwLock<HashMap<String, Arc<Container>>>,
     locks: Locks,
+    feed: Feed,
     is_true: AtomicBool,
 }
 
@@ -103,6 +107,7 @@ impl Store {
             sandboxes: RwLock::default(),
             containers: RwLock::default(),
             locks: Locks::default(),
+            feed: Feed::new(),
             is_true: AtomicBool::new(false),
         };
         for record in sandboxes {
@@ -141,19 +146,30 @@ impl Store {
     /// When the file cannot be removed; then the index keeps the sandbox.
     pub async fn forget_sandbox(&self, record: &SandboxRecord) -> Result<(), Error> {
         self.sandbox_files.remove(&record.key).await?;
-        self.sandboxes.write().remove(&record.id);
+        let mut sandboxes = self.sandboxes.write();
+        if sandboxes.remove(&record.id).is_some() {
+            self.feed.tell(&record.id, &record.id, ChangeKind::Deleted);
+        }
         Ok(())
     }
 
     /// Puts a sandbox into the index, or replaces it there.
     pub fn put_sandbox(&self, sandbox: Sandbox) {
-        self.sandboxes.write().insert(sandbox.record.id.clone(), Arc::new(sandbox));
+        let mut sandboxes = self.sandboxes.write();
+        let (id, process) = (sandbox.record.id.clone(), sandbox.process.clone());
+        if sandboxes.insert(id.clone(), Arc::new(sandbox)).is_none() {
+            self.feed.tell(&id, &id, ChangeKind::Created);
+            self.tell_process(&id, &id, &Process::Created, &process);
+        }
     }
 
     /// Replaces one sandbox by what `change` makes of it; nothing happens when it is gone.
     pub fn change_sandbox(&self, id: &str, change: impl FnOnce(&mut Sandbox)) {
+        // Told while the lock is held, so that nobody hears of two changes in the wrong order.
         if let Some(sandbox) = self.sandboxes.write().get_mut(id) {
+            let before = sandbox.process.clone();
             change(Arc::make_mut(sandbox));
+            self.tell_process(id, id, &before, &sandbox.process);
         }
     }
 
@@ -200,19 +216,30 @@ impl Store {
     /// When the file cannot be removed; then the index keeps the container.
     pub async fn forget_container(&self, record: &ContainerRecord) -> Result<(), Error> {
         self.container_files.remove(&record.key).await?;
-        self.containers.write().remove(&record.id);
+        let mut containers = self.containers.write();
+        if containers.remove(&record.id).is_some() {
+            self.feed.tell(&record.id, &record.sandbox_id, ChangeKind::Deleted);
+        }
         Ok(())
     }
 
     /// Puts a container into the index, or replaces it there.
     pub fn put_container(&self, container: Container) {
-        self.containers.write().insert(container.record.id.clone(), Arc::new(container));
+        let mut containers = self.containers.write();
+        let record = &container.record;
+        let (id, sandbox_id, process) = (record.id.clone(), record.sandbox_id.clone(), container.process.clone());
+        if containers.insert(id.clone(), Arc::new(container)).is_none() {
+            self.feed.tell(&id, &sandbox_id, ChangeKind::Created);
+            self.tell_process(&id, &sandbox_id, &Process::Created, &process);
+        }
     }
 
     /// Replaces one container by what `change` makes of it; nothing happens when it is gone.
     pub fn change_container(&self, id: &str, change: impl FnOnce(&mut Container)) {
         if let Some(container) = self.containers.write().get_mut(id) {
+            let before = container.process.clone();
             change(Arc::make_mut(container));
+            self.tell_process(id, &container.record.sandbox_id, &before, &container.process);
         }
     }
 
@@ -246,6 +273,20 @@ impl Store {
     }
 
     // --- both ---
+
+    /// The changes from now on.
+    pub fn changes(&self) -> Changes {
+        self.feed.subscribe()
+    }
+
+    fn tell_process(&self, id: &str, sandbox_id: &str, before: &Process, after: &Process) {
+        if after.is_running() && !before.is_running() {
+            self.feed.tell(id, sandbox_id, ChangeKind::Started);
+        }
+        if after.exit().is_some() && before.exit().is_none() {
+            self.feed.tell(id, sandbox_id, ChangeKind::Stopped);
+        }
+    }
 
     /// The pod CIDR that [`Store::remember_pod_cidr`] kept: a kubelet tells it once, not after each restart of ours.
     pub fn pod_cidr(&self) -> Option<String> {

@@ -21,7 +21,6 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -39,6 +38,7 @@ use super::session;
 use super::tls;
 use super::tokens::Tokens;
 use super::upgrade;
+use super::upgrade::Place;
 
 /// Connections at a time, sessions included; more wait to be accepted.
 const CONNECTIONS: usize = 1000;
@@ -106,7 +106,7 @@ impl Server {
                 match self.listener.accept().await {
                     Ok((connection, _)) => {
                         // Sessions keep the place of their connection.
-                        let router = router.clone().layer(Extension(Place(Arc::new(place))));
+                        let router = router.clone().layer(Extension(Place::new(place)));
                         tokio::spawn(greet(connection, self.tls.clone(), router));
                     }
                     Err(error) => {
@@ -124,10 +124,6 @@ impl Server {
         let _ = timeout(STOP_LIMIT, self.streams.sessions.wait()).await;
     }
 }
-
-/// One of the connections there may be at a time.
-#[derive(Clone)]
-pub(super) struct Place(#[expect(dead_code, reason = "held until it is dropped")] Arc<OwnedSemaphorePermit>);
 
 /// A new connection, which may begin with a TLS handshake.
 async fn greet(connection: TcpStream, tls: Option<TlsAcceptor>, router: Router) {

@@ -16,6 +16,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,6 @@ use super::forward::Pair;
 use super::negotiate;
 use super::negotiate::Refusal;
 use super::negotiate::Upgrade;
-use super::server::Place;
 use super::session::Channels;
 use super::spdy;
 use super::spdy::Opened;
@@ -53,6 +53,16 @@ const STDOUT: Channel = 1;
 const STDERR: Channel = 2;
 const ERROR: Channel = 3;
 const RESIZE: Channel = 4;
+
+/// One of the connections there may be at a time; a session keeps that of its own.
+#[derive(Clone)]
+pub(super) struct Place(#[expect(dead_code, reason = "held until it is dropped")] Arc<OwnedSemaphorePermit>);
+
+impl Place {
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> Place {
+        Place(Arc::new(permit))
+    }
+}
 
 /// Upgrades an exec or attach request; `run` gets the client's channels.
 pub(super) async fn remote_command<R: Future<Output = ()> + Send>(
