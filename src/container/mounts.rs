@@ -113,7 +113,7 @@ fn bind(mount: &Mount, source: &Path, facts: &Facts) -> DockerMount {
         target: Some(mount.container_path.clone()),
         read_only: Some(mount.readonly),
         bind_options: Some(MountBindOptions {
-            propagation: Some(propagation(mount.propagation())),
+            propagation: propagation(mount),
             read_only_non_recursive: (tells_recursion && !mount.recursive_read_only).then_some(true),
             read_only_force_recursive: (tells_recursion && mount.recursive_read_only).then_some(true),
             ..Default::default()
@@ -122,11 +122,16 @@ fn bind(mount: &Mount, source: &Path, facts: &Facts) -> DockerMount {
     }
 }
 
-fn propagation(wanted: MountPropagation) -> MountBindOptionsPropagationEnum {
-    match wanted {
-        MountPropagation::PropagationPrivate => MountBindOptionsPropagationEnum::RPRIVATE,
-        MountPropagation::PropagationHostToContainer => MountBindOptionsPropagationEnum::RSLAVE,
-        MountPropagation::PropagationBidirectional => MountBindOptionsPropagationEnum::RSHARED,
+/// Private is what Docker does when nothing is said. Saying it would be refused for what contains Docker's own directory,
+/// such as `/`, where Docker takes `rslave`; only a recursively read-only mount has to say it.
+fn propagation(mount: &Mount) -> Option<MountBindOptionsPropagationEnum> {
+    match mount.propagation() {
+        MountPropagation::PropagationPrivate if mount.recursive_read_only => {
+            Some(MountBindOptionsPropagationEnum::RPRIVATE)
+        }
+        MountPropagation::PropagationPrivate => None,
+        MountPropagation::PropagationHostToContainer => Some(MountBindOptionsPropagationEnum::RSLAVE),
+        MountPropagation::PropagationBidirectional => Some(MountBindOptionsPropagationEnum::RSHARED),
     }
 }
 
@@ -148,7 +153,8 @@ fn relabelled(object: &str, mount: &Mount, source: &Path) -> Result<String, Erro
         ));
     }
     let mode = if mount.readonly { "ro" } else { "rw" };
-    Ok(format!("{source}:{}:{mode},z,{}", mount.container_path, propagation(mount.propagation())))
+    let propagation = propagation(mount).map(|propagation| format!(",{propagation}")).unwrap_or_default();
+    Ok(format!("{source}:{}:{mode},z{propagation}", mount.container_path))
 }
 
 fn devices(config: &ContainerConfig) -> Result<Option<Vec<DeviceMapping>>, Error> {

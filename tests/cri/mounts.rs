@@ -172,6 +172,24 @@ async fn mounts_travel_between_host_and_container_as_their_propagation_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dockers_own_directory_and_all_that_contains_it_can_be_mounted() {
+    let mut runtime = runtime().await;
+    let pod = pod("mounts-root");
+    let sandbox = run_pod(&mut runtime, &pod).await;
+    // What node debugging and log shippers ask for.
+    let mounts = vec![bind(Path::new("/"), "/host"), bind(Path::new("/var/lib/docker/containers"), "/containers")];
+    let id = run_container(&mut runtime, &sandbox, &pod, &mounted("main", mounts)).await;
+    assert_eq!(inside(&id, "ls -d /host/var/lib/docker/image"), "/host/var/lib/docker/image");
+    assert!(inside(&id, "ls /containers").contains(&id));
+    // Elsewhere nothing comes in unless that was asked for.
+    let plain = directory("private");
+    let other = run_container(&mut runtime, &sandbox, &pod, &mounted("other", vec![bind(&plain, "/data")])).await;
+    let pid = docker(&["inspect", "-f", "{{.State.Pid}}", &other]).parse().unwrap();
+    assert_eq!(mount_info(pid, "/data").1, "");
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn read_only_does_not_reach_mounts_below_unless_asked() {
     let mut runtime = runtime().await;
     let config = pod("recursion");
