@@ -8,8 +8,10 @@ use dockside::proto::*;
 use crate::*;
 
 /// The events of one pod's objects, as they come, until the sandbox is deleted.
-async fn follow(mut runtime: Runtime, name: &'static str) -> BTreeMap<String, Vec<ContainerEventResponse>> {
-    let mut stream = runtime.get_container_events(GetEventsRequest {}).await.unwrap().into_inner();
+async fn follow(
+    mut stream: tonic::Streaming<ContainerEventResponse>,
+    name: &str,
+) -> BTreeMap<String, Vec<ContainerEventResponse>> {
     let mut heard: BTreeMap<String, Vec<ContainerEventResponse>> = BTreeMap::new();
     loop {
         let event = tokio::time::timeout(DEADLINE, stream.message()).await.unwrap().unwrap().unwrap();
@@ -30,12 +32,12 @@ async fn follow(mut runtime: Runtime, name: &'static str) -> BTreeMap<String, Ve
 async fn every_subscriber_hears_everything_in_order_with_the_statuses_of_the_moment() {
     const NAME: &str = "events-heard";
     let mut runtime = runtime().await;
-    let followers = [0, 1].map(|_| tokio::spawn(follow(runtime.clone(), NAME)));
-    // Both have subscribed when they hear of another pod.
-    let first = run_pod(&mut runtime, &pod("events-first")).await;
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    remove_pod(&mut runtime, &first).await;
-
+    let mut followers = Vec::new();
+    for _ in 0..2 {
+        // From its answer on, a stream has everything that happens.
+        let stream = runtime.get_container_events(GetEventsRequest {}).await.unwrap().into_inner();
+        followers.push(tokio::spawn(follow(stream, NAME)));
+    }
     let config = pod(NAME);
     let sandbox = run_pod(&mut runtime, &config).await;
     let id = run_container(&mut runtime, &sandbox, &config, &container("main", "exit 3")).await;
