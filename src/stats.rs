@@ -175,13 +175,12 @@ impl Stats {
             self.store.containers_of(&record.id).into_iter().filter(|container| container.process.is_running());
         let containers: Vec<ContainerStats> = running.map(|container| self.of_container(&container, facts)).collect();
         let parent = record.cgroup_parent();
-        let pause = facts.and_then(|facts| cgroup::of_container(facts, parent, &record.id));
         // A pod without a cgroup of its own is what its containers are.
         let whole = facts.and_then(|facts| match parent {
             "" => {
                 let others = self.store.containers_of(&record.id);
                 let others = others.iter().filter_map(|one| cgroup::of_container(facts, parent, &one.record.id));
-                pause.clone().map(|pause| others.fold(pause, Sample::plus))
+                cgroup::of_container(facts, parent, &record.id).map(|pause| others.fold(pause, Sample::plus))
             }
             parent => cgroup::of_pod(facts, parent),
         });

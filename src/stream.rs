@@ -159,11 +159,6 @@ impl Streams {
             }
         }
     }
-
-    /// How many sessions are under way.
-    pub fn sessions(&self) -> usize {
-        self.sessions.len()
-    }
 }
 
 /// A terminal has only one output, and a client that wants nothing cannot be served.

@@ -8,6 +8,8 @@ use crate::docker::CgroupDriver;
 use crate::docker::Facts;
 use crate::error::Error;
 
+use super::tree;
+
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Where every container has a directory: with cgroup v2, and in version 1's trees that Docker always uses.
 const ROOTS: [&str; 3] = [CGROUP_ROOT, "/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"];
@@ -80,14 +82,7 @@ pub fn first_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
     let processes =
         directory.filter_map(|directory| std::fs::read_to_string(directory.join("cgroup.procs")).ok()).next()?;
     let pids = processes.lines().filter_map(|pid| pid.parse().ok());
-    pids.filter_map(|pid: i32| Some((begin(pid)?, pid))).min().map(|(_, pid)| pid)
-}
-
-/// When a process began, in ticks since the machine did: field 22 of its `stat`, which the name before it may make hard
-/// to count.
-fn begin(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    pids.filter_map(|pid: i32| Some((tree::began(pid)?, pid))).min().map(|(_, pid)| pid)
 }
 
 /// The directory of a container in the cgroup tree at `root`, by the rules of Docker's drivers.
@@ -144,13 +139,6 @@ mod tests {
         let found =
             directory(Path::new(CGROUP_ROOT), CgroupDriver::Systemd, "/kubepods.slice/kubepods-pod1.slice", "abc");
         assert_eq!(found, Path::new("/sys/fs/cgroup/kubepods.slice/kubepods-pod1.slice/docker-abc.scope"));
-    }
-
-    #[test]
-    fn the_beginning_of_a_process_is_known() {
-        let own = begin(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(begin(1).unwrap() <= own && own > 0);
-        assert_eq!(begin(i32::MAX), None);
     }
 
     #[test]

@@ -110,10 +110,18 @@ fn table() -> io::Result<Vec<Row>> {
     for entry in fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse() else { continue };
         // One that ends in this moment is no longer of interest.
-        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
-        rows.extend(parse(pid, &stat));
+        rows.extend(row(pid));
     }
     Ok(rows)
+}
+
+/// When a process began, in ticks since the machine did; `None` when it is gone.
+pub(super) fn began(pid: i32) -> Option<u64> {
+    Some(row(pid)?.began)
+}
+
+fn row(pid: i32) -> Option<Row> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// `/proc/PID/stat`: the name stands in parentheses and may contain any character, so the rest begins after the last
@@ -137,6 +145,13 @@ mod tests {
         let row = parse(7, "7 (a) b) S 3 4 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0").unwrap();
         assert_eq!((row.pid, row.parent, row.session, row.began, row.dead), (7, 3, 5, 4711, false));
         assert!(parse(7, "7 (x) Z 3 4 5 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0").unwrap().dead);
+    }
+
+    #[test]
+    fn the_beginning_of_a_process_is_known() {
+        let own = began(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(began(1).unwrap() <= own && own > 0);
+        assert_eq!(began(i32::MAX), None);
     }
 
     #[test]
