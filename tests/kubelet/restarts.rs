@@ -1,0 +1,137 @@
+//! The kubelet, Dockside and Docker are restarted or killed under pods that run and pods that start.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::cluster::*;
+
+/// A pod that runs from before a restart to after it.
+struct Witness {
+    pod: Pod,
+    status: Value,
+    in_docker: Vec<String>,
+}
+
+impl Witness {
+    fn start(name: &str) -> Witness {
+        let pod = Pod::of(name, json!([{"name": "main", "image": NGINX}, shell("other", UNTIL_TERM)]));
+        let status = pod.ready();
+        let in_docker = pod.in_docker();
+        Witness { pod, status, in_docker }
+    }
+
+    /// Neither the pod nor a container of it was touched: not now, and not when a later change of the pod is told.
+    fn untouched(self) {
+        assert_eq!(self.pod.in_docker(), self.in_docker);
+        let status = self.pod.now();
+        assert_eq!(status["status"]["podIP"], self.status["status"]["podIP"]);
+        for name in ["main", "other"] {
+            let (now, before) = (container(&status, name).unwrap(), container(&self.status, name).unwrap());
+            assert_eq!((&now["containerID"], &now["restartCount"]), (&before["containerID"], &before["restartCount"]));
+        }
+        assert_eq!(self.pod.exec("other", "hostname"), self.pod.name);
+        self.pod.delete();
+    }
+}
+
+/// Whether the node says that it is Ready, at a time after this call.
+fn node_is_ready_again() {
+    let condition = || {
+        let node: Value = serde_json::from_str(&kubectl(&["get", "node", &node_name(), "-o", "json"])).unwrap();
+        let conditions = node["status"]["conditions"].as_array().unwrap().clone();
+        conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap()
+    };
+    eventually("the node is Ready", || (condition()["status"] == "True").then_some(()));
+}
+
+/// Starts a pod and waits for it: the kubelet and Dockside do their work.
+fn a_pod_can_start(name: &str) {
+    let pod = Pod::of(name, json!([shell("main", UNTIL_TERM)]));
+    pod.ready();
+    pod.delete();
+}
+
+#[test]
+fn pods_do_not_notice_a_restart_of_the_kubelet() {
+    let _node = alone();
+    let witness = Witness::start("kubelet-restart");
+    hack("cluster", &["kill", "kubelet"]);
+    hack("cluster", &["start", "kubelet"]);
+    a_pod_can_start("after-kubelet");
+    witness.untouched();
+}
+
+#[test]
+fn pods_that_are_starting_when_dockside_is_killed_come_up_once() {
+    let _node = alone();
+    let witness = Witness::start("dockside-restart");
+    let names: Vec<String> = (0..12).map(|number| format!("load-{number}")).collect();
+    let mut pods = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        pods.push(Pod::of(name, json!([shell("main", UNTIL_TERM)])));
+        if number % 4 == 3 {
+            hack("cluster", &["kill", "dockside"]);
+            hack("cluster", &["start", "dockside"]);
+        }
+    }
+    for pod in &pods {
+        pod.ready();
+    }
+    let addresses: BTreeSet<String> = pods.iter().map(|pod| text(&pod.now()["status"]["podIP"]).to_owned()).collect();
+    assert_eq!(addresses.len(), pods.len(), "each pod has an address of its own");
+    for pod in &pods {
+        let running = docker(&[
+            "ps",
+            "--filter",
+            &format!("label=io.kubernetes.pod.name={}", pod.name),
+            "--format",
+            "{{.Label \"io.kubernetes.container.name\"}}",
+        ]);
+        let mut running: Vec<&str> = running.lines().collect();
+        running.sort_unstable();
+        assert_eq!(running, ["POD", "main"], "pod {}", pod.name);
+    }
+    for pod in pods {
+        pod.delete();
+    }
+    witness.untouched();
+}
+
+#[test]
+fn pods_run_again_after_docker_was_restarted() {
+    let _node = alone();
+    let witness = Witness::start("docker-restart");
+    hack("box-dockerd", &["restart"]);
+    node_is_ready_again();
+    let pod = witness.pod;
+    let before = text(&container(&witness.status, "main").unwrap()["containerID"]).to_owned();
+    pod.wait("it is Ready with new containers", |pod| {
+        let new = container(pod, "main").is_some_and(|status| status["containerID"] != *before);
+        (new && condition(pod, "Ready") == "True").then_some(())
+    });
+    assert_eq!(pod.exec("other", "hostname"), "docker-restart");
+    a_pod_can_start("after-docker");
+    pod.delete();
+}
+
+#[test]
+fn pods_live_on_when_docker_is_killed_and_restores_them() {
+    let _node = alone();
+    hack("box-dockerd", &["stop"]);
+    let script = format!("{}/hack/box-dockerd", environment("REPO"));
+    let live = |verb: &str| {
+        run("env", &["BOX_DOCKERD_FLAGS=--live-restore", &script, verb], "");
+    };
+    live("start");
+    node_is_ready_again();
+    let witness = Witness::start("live-restore");
+    hack("box-dockerd", &["kill"]);
+    live("start");
+    node_is_ready_again();
+    a_pod_can_start("after-live-restore");
+    witness.untouched();
+    hack("box-dockerd", &["restart"]);
+    node_is_ready_again();
+}
