@@ -4,6 +4,7 @@
 //! Docker's image id, whichever reference led to it: `Image.id`, `PullImageResponse.image_ref` and every
 //! `image_id` of a container are the same string, as CRI 1.36 demands.
 
+mod accounts;
 mod index;
 pub mod pause;
 mod pull;
@@ -11,7 +12,9 @@ mod reference;
 mod remove;
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -31,6 +34,7 @@ use crate::proto::FilesystemUsage;
 use crate::proto::UInt64Value;
 use crate::state::ImageSettings;
 
+use self::accounts::Accounts;
 use self::index::Image;
 use self::index::Index;
 
@@ -41,6 +45,8 @@ const USUAL_ROOT: &str = "/var/lib/docker";
 pub struct Images {
     engine: Engine,
     index: RwLock<Index>,
+    /// Of the images that containers were made of, by id.
+    accounts: RwLock<HashMap<String, Arc<Accounts>>>,
     /// Refreshes run one after the other, so that an older listing never replaces a newer one.
     refreshing: Mutex<()>,
     /// So do removals: two of one image at a time make Docker fail, or answer before the image is gone.
@@ -57,6 +63,7 @@ impl Images {
         Images {
             engine,
             index: RwLock::default(),
+            accounts: RwLock::default(),
             refreshing: Mutex::default(),
             removing: Mutex::default(),
             stall_limit,
@@ -89,6 +96,7 @@ impl Images {
             };
             images.push(Image::new(entry, settings, self.pause_reference()));
         }
+        self.accounts.write().retain(|id, _| images.iter().any(|image| image.id == *id));
         *self.index.write() = Index::new(images);
         Ok(())
     }

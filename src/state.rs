@@ -25,6 +25,7 @@ pub use self::locks::Guard;
 pub use self::process::Exit;
 pub use self::process::Process;
 pub use self::record::ContainerRecord;
+pub use self::record::Identity;
 pub use self::record::ImageSettings;
 pub use self::record::NetworkRecord;
 pub use self::record::Phase;

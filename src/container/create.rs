@@ -14,6 +14,7 @@ use crate::proto::ContainerConfig;
 use crate::proto::NamespaceMode;
 use crate::state::Container;
 use crate::state::ContainerRecord;
+use crate::state::Identity;
 use crate::state::Phase;
 use crate::state::Process;
 use crate::state::Resolved;
@@ -24,6 +25,7 @@ use crate::state::key_of;
 use super::Containers;
 use super::Outcome;
 use super::describe;
+use super::effective;
 use super::runs_already;
 use super::spec;
 use super::spec::Surroundings;
@@ -63,6 +65,7 @@ impl Containers {
             created_at: now_ns(),
             image_id,
             image_settings: Some(image_settings),
+            identity: None,
             config,
         };
         let pid_target = self.pid_target(&record.config, &sandbox)?;
@@ -172,27 +175,51 @@ impl Containers {
         Ok(Some(target.record.id.clone()))
     }
 
-    async fn make(&self, record: &mut ContainerRecord, body: docker::model::ContainerCreateBody) -> Result<(), Error> {
+    async fn make(&self, record: &mut ContainerRecord, mut body: ContainerCreateBody) -> Result<(), Error> {
         record.id = match self.create_in_docker(&record.name, body.clone()).await {
             Err(docker::Error::Conflict { .. }) => {
                 if let Some(id) = self.engine.remove_unless_running(&record.name).await? {
                     return Err(runs_already(&record.name, &id));
                 }
-                self.create_in_docker(&record.name, body).await?
+                self.create_in_docker(&record.name, body.clone()).await?
             }
             other => other?,
         };
+        record.identity = self.identity(record).await?;
+        if let Some(user) = effective::strict_user(record)? {
+            // Only now is it known by numbers, and Docker cannot change it.
+            self.engine.remove_container(&record.id).await?;
+            body.user = Some(user);
+            record.id = self.create_in_docker(&record.name, body).await?;
+        }
         record.phase = Phase::Live;
         Ok(self.store.write_container(record).await?)
     }
 
+    /// Who the process of a container that Docker has made will start as, where that is for the image to say.
+    ///
+    /// # Errors
+    /// When Docker does not tell, and the container depends on it.
+    async fn identity(&self, record: &ContainerRecord) -> Result<Option<Identity>, Error> {
+        let Some(user) = effective::user_left_to_image(record) else { return Ok(None) };
+        let accounts = if spec::hides_accounts(&record.config) {
+            Ok(self.images.known_accounts(&record.image_id))
+        } else {
+            self.images.accounts(&record.image_id, &record.id).await
+        };
+        match accounts {
+            Ok(accounts) => Ok(accounts.and_then(|accounts| accounts.identity(&user))),
+            Err(error) if effective::is_strict(record) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(container = record.id, %error, "cannot tell the user of a container");
+                Ok(None)
+            }
+        }
+    }
+
     /// A daemon that is configured to buffer all logs refuses every container that is to be logged without a buffer.
     /// A container whose log may lose lines when it writes too fast is better than none.
-    async fn create_in_docker(
-        &self,
-        name: &str,
-        mut body: docker::model::ContainerCreateBody,
-    ) -> Result<String, docker::Error> {
+    async fn create_in_docker(&self, name: &str, mut body: ContainerCreateBody) -> Result<String, docker::Error> {
         match self.engine.create_container(name, body.clone()).await {
             Err(error) if error.message().contains(spec::BUFFER_SIZE) => {
                 tracing::warn!(

@@ -1,10 +1,13 @@
 //! What is in force for a container where its configuration leaves it to the image.
 
+use crate::error::Error;
 use crate::proto::ContainerUser;
 use crate::proto::LinuxContainerUser;
 use crate::proto::Signal;
+use crate::proto::SupplementalGroupsPolicy;
 use crate::state::ContainerRecord;
 
+use super::describe;
 use super::spec;
 
 /// The highest number of an ordinary signal, and Docker's numbers for the first and last realtime ones.
@@ -12,22 +15,66 @@ const LAST_ORDINARY: i32 = 31;
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
-/// Whom the main process starts as, if that is certain: it is only when both user and group are given by number. All
-/// else Docker looks up in the image's own `/etc/passwd` and `/etc/group`.
+/// Whom the main process starts as, if that is known: the image tells what is not given by number.
 pub(super) fn user(record: &ContainerRecord) -> Option<ContainerUser> {
     let security = spec::security_context(&record.config);
-    let asked = spec::user("container", &security).ok()?;
-    let text = asked.or_else(|| record.image_settings.as_ref().map(|settings| settings.user.clone()))?;
-    let (uid, gid) = text.split_once(':')?;
-    let (uid, gid) = (number(uid)?, number(gid)?);
-    // With a group of its own the process has none of those that the image gives its user; Docker adds the group itself.
-    let mut supplemental_groups = vec![gid];
-    for group in security.supplemental_groups {
-        if !supplemental_groups.contains(&group) {
-            supplemental_groups.push(group);
+    let (uid, gid, of_the_image) = match &record.identity {
+        Some(identity) => (identity.uid, identity.gid, identity.groups.as_slice()),
+        None => {
+            let text = asked(record)?;
+            let (uid, gid) = text.split_once(':')?;
+            // With a group of its own the process has none of those that the image gives its user.
+            (number(uid)?, number(gid)?, [].as_slice())
         }
+    };
+    // Docker adds the primary group itself, and the kernel sorts them.
+    let mut groups = vec![gid];
+    groups.extend(&security.supplemental_groups);
+    if !is_strict(record) {
+        groups.extend(of_the_image);
     }
-    Some(ContainerUser { linux: Some(LinuxContainerUser { uid, gid, supplemental_groups }) })
+    groups.sort_unstable();
+    groups.dedup();
+    Some(ContainerUser { linux: Some(LinuxContainerUser { uid, gid, supplemental_groups: groups }) })
+}
+
+/// Docker's `User` of the container: the configuration's, else the image's.
+fn asked(record: &ContainerRecord) -> Option<String> {
+    let security = spec::security_context(&record.config);
+    let asked = spec::user("container", &security).ok()?;
+    asked.or_else(|| record.image_settings.as_ref().map(|settings| settings.user.clone()))
+}
+
+/// The same, if the image's accounts say who that is: all but two numbers.
+pub(super) fn user_left_to_image(record: &ContainerRecord) -> Option<String> {
+    let user = asked(record)?;
+    let numbers = user.split_once(':').is_some_and(|(uid, gid)| number(uid).is_some() && number(gid).is_some());
+    (!numbers).then_some(user)
+}
+
+/// Whether the process shall have none of the groups that the image gives its user.
+pub(super) fn is_strict(record: &ContainerRecord) -> bool {
+    let security = spec::security_context(&record.config);
+    security.supplemental_groups_policy() == SupplementalGroupsPolicy::Strict
+}
+
+/// What `User` has to be for a container of the policy Strict, if it is not yet so: Docker leaves the image's groups
+/// out where a group is named together with the user.
+///
+/// # Errors
+/// [`Error::Precondition`] when the image does not tell the user's group.
+pub(super) fn strict_user(record: &ContainerRecord) -> Result<Option<String>, Error> {
+    if !is_strict(record) || asked(record).is_some_and(|user| user.contains(':')) {
+        return Ok(None);
+    }
+    match &record.identity {
+        Some(identity) => Ok(Some(format!("{}:{}", identity.uid, identity.gid))),
+        None => Err(Error::Precondition(format!(
+            "{}: linux.security_context.supplemental_groups_policy: the image does not tell the user's group, so \
+             run_as_user and run_as_group have to",
+            describe(&record.config)
+        ))),
+    }
 }
 
 fn number(text: &str) -> Option<i64> {
@@ -85,6 +132,7 @@ mod tests {
             created_at: 1,
             image_id: "sha256:1".into(),
             image_settings: Some(ImageSettings { user: image_user.into(), ..Default::default() }),
+            identity: None,
             config: ContainerConfig { linux: Some(linux), ..Default::default() },
         }
     }

@@ -15,7 +15,6 @@ use crate::proto::LinuxContainerSecurityContext;
 use crate::proto::NamespaceMode;
 use crate::proto::PodSandboxMetadata;
 use crate::proto::Signal;
-use crate::proto::SupplementalGroupsPolicy;
 use crate::state::SandboxRecord;
 
 use super::cgroup;
@@ -162,13 +161,6 @@ fn check_security(
         let reason = "the sandbox was made for containers without privileges";
         return Err(Error::invalid(object, "linux.security_context.privileged", reason));
     }
-    if security.supplemental_groups_policy() == SupplementalGroupsPolicy::Strict {
-        return Err(Error::unsupported(
-            object,
-            "linux.security_context.supplemental_groups_policy",
-            "Docker always adds the groups that the image names",
-        ));
-    }
     let capabilities = security.capabilities.clone().unwrap_or_default();
     if !capabilities.add_ambient_capabilities.is_empty() {
         return Err(Error::unsupported(
@@ -219,6 +211,12 @@ pub(super) fn user(object: &str, security: &LinuxContainerSecurityContext) -> Re
         (user, None) => Ok(user),
         (Some(user), Some(gid)) => Ok(Some(format!("{user}:{}", security::id(object, GROUP, gid.value)?))),
     }
+}
+
+/// Whether a mount of the container stands in the way of the image's `/etc/passwd` and `/etc/group`.
+pub(super) fn hides_accounts(config: &ContainerConfig) -> bool {
+    let over = |path: &str| matches!(path.trim_end_matches('/'), "" | "/etc" | "/etc/passwd" | "/etc/group");
+    config.mounts.iter().any(|mount| over(&mount.container_path))
 }
 
 /// `NAME=value` for each variable. Docker's API is JSON, so a value that is no text cannot reach it.
@@ -410,9 +408,6 @@ mod tests {
         let ambient = Capability { add_ambient_capabilities: vec!["NET_BIND_SERVICE".into()], ..Default::default() };
         let ambient = LinuxContainerSecurityContext { capabilities: Some(ambient), ..Default::default() };
         assert!(refused(ambient).contains("add_ambient_capabilities"));
-        let strict = SupplementalGroupsPolicy::Strict.into();
-        let strict = LinuxContainerSecurityContext { supplemental_groups_policy: strict, ..Default::default() };
-        assert!(refused(strict).contains("supplemental_groups_policy"));
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Containers {
             created_at: now_ns(),
             image_id: String::new(),
             image_settings: None,
+            identity: None,
             config: ContainerConfig::default(),
         };
         self.half_made.insert(key, record);

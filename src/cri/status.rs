@@ -49,7 +49,7 @@ pub(super) fn status(service: &Service, verbose: bool) -> StatusResponse {
         runtime_handlers: facts.as_deref().map(handlers).unwrap_or_default(),
         // Docker always adds the groups an image names, has no user namespace per pod, and takes no options for a
         // bind mount.
-        features: Some(RuntimeFeatures::default()),
+        features: Some(RuntimeFeatures { supplemental_groups_policy: true, ..Default::default() }),
     }
 }
 

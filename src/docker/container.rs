@@ -1,13 +1,16 @@
 //! Requests on containers.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::query_parameters::CreateContainerOptions;
+use bollard::query_parameters::DownloadFromContainerOptions;
 use bollard::query_parameters::KillContainerOptions;
 use bollard::query_parameters::RemoveContainerOptions;
 use bollard::query_parameters::StopContainerOptions;
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -157,6 +160,42 @@ impl Engine {
                 other => return other,
             }
         }
+    }
+
+    /// A file of a container, running or not, if it is a plain one and not larger than 1 MiB. A file that is missing is
+    /// empty.
+    ///
+    /// # Errors
+    /// When Docker does not answer, or answers with no archive.
+    pub async fn read_container_file(&self, id: &str, path: &str) -> Result<Option<Vec<u8>>, Error> {
+        const LARGEST: usize = 1024 * 1024;
+        let options = DownloadFromContainerOptions { path: path.to_owned() };
+        let stream = self.api.download_from_container(id, Some(options));
+        // One more block for the header, and as many as an archive may end with.
+        let reading = stream.try_fold(Vec::new(), |mut all, bytes| async move {
+            if all.len() < LARGEST * 2 {
+                all.extend_from_slice(&bytes);
+            }
+            Ok(all)
+        });
+        let archive = match self.call("read a file of container", id, reading).await {
+            Err(Error::NotFound { .. }) => return Ok(Some(Vec::new())),
+            other => other?,
+        };
+        let failed = |error: std::io::Error| Error::Failed {
+            doing: "read a file of container",
+            object: id.to_owned(),
+            message: format!("{path}: {error}"),
+        };
+        let mut archive = tar::Archive::new(archive.as_slice());
+        let Some(entry) = archive.entries().map_err(failed)?.next() else { return Ok(None) };
+        let mut entry = entry.map_err(failed)?;
+        if !entry.header().entry_type().is_file() || entry.size() > LARGEST as u64 {
+            return Ok(None);
+        }
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).map_err(failed)?;
+        Ok(Some(content))
     }
 
     /// Changes the resources of a container.

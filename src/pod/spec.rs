@@ -18,7 +18,6 @@ use crate::proto::NamespaceMode;
 use crate::proto::NamespaceOption;
 use crate::proto::PodSandboxConfig;
 use crate::proto::PodSandboxMetadata;
-use crate::proto::SupplementalGroupsPolicy;
 
 use super::describe;
 
@@ -112,13 +111,6 @@ fn check_sysctls(pod: &str, sysctls: &BTreeMap<String, String>, modes: &Namespac
 fn check_security(pod: &str, security: &LinuxSandboxSecurityContext) -> Result<(), Error> {
     if security.run_as_group.is_some() && security.run_as_user.is_none() {
         return Err(Error::invalid(pod, "linux.security_context.run_as_group", "needs run_as_user"));
-    }
-    if security.supplemental_groups_policy() == SupplementalGroupsPolicy::Strict {
-        return Err(Error::unsupported(
-            pod,
-            "linux.security_context.supplemental_groups_policy",
-            "Docker always adds the groups that the image names",
-        ));
     }
     Ok(())
 }

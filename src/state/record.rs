@@ -91,6 +91,9 @@ pub struct ContainerRecord {
     /// none in a record of an older Dockside.
     #[serde(default)]
     pub image_settings: Option<ImageSettings>,
+    /// Who the process starts as, where the image was asked for that.
+    #[serde(default)]
+    pub identity: Option<Identity>,
     /// The configuration as the client sent it, with resources as last updated.
     pub config: ContainerConfig,
 }
@@ -102,6 +105,15 @@ pub struct ImageSettings {
     pub user: String,
     /// `STOPSIGNAL`: a name with or without `SIG`, or a number.
     pub stop_signal: String,
+}
+
+/// Who a process starts as.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub uid: i64,
+    pub gid: i64,
+    /// The groups beside `gid` that the image gives this user.
+    pub groups: Vec<i64>,
 }
 
 impl ContainerRecord {

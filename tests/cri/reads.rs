@@ -72,9 +72,13 @@ async fn a_pod_start_asks_docker_no_more_than_it_must() {
     let after_start = node.docker_requests().await;
     let run = between(&before, &after_run);
     assert!(run.values().sum::<u64>() <= 4, "RunPodSandbox: {run:?}");
-    let created = between(&after_run, &after_create);
-    assert_eq!(created, BTreeMap::from([("POST /containers/create".to_owned(), 1)]));
+    // The first container of an image is also asked for the image's two files of accounts.
+    let files = ("GET /containers/{}/{}".to_owned(), 2);
+    assert_eq!(between(&after_run, &after_create), BTreeMap::from([files, ("POST /containers/create".to_owned(), 1)]));
     let started = between(&after_create, &after_start);
     assert_eq!(started, BTreeMap::from([("POST /containers/{}/start".to_owned(), 1)]));
+    create(&mut runtime, &sandbox, &config, &container("second", UNTIL_TERM)).await;
+    let created = between(&after_start, &node.docker_requests().await);
+    assert_eq!(created, BTreeMap::from([("POST /containers/create".to_owned(), 1)]));
     remove_pod(&mut runtime, &sandbox).await;
 }

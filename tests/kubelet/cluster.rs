@@ -78,6 +78,7 @@ impl Feed {
             for change in serde_json::Deserializer::from_reader(stdout).into_iter::<Value>() {
                 feed.apply(change.expect("what kubectl get --watch prints"));
             }
+            let _ = watch.wait();
         });
         feed
     }
@@ -276,10 +277,6 @@ impl Pod {
 
     pub fn exec(&self, container: &str, script: &str) -> String {
         kubectl(&["exec", &self.name, "-c", container, "--", "sh", "-c", script])
-    }
-
-    pub fn logs(&self, container: &str) -> String {
-        kubectl(&["logs", &self.name, "-c", container])
     }
 
     /// Waits until a container's log has these words.

@@ -106,7 +106,6 @@ fn drop_defaults(pod: &mut Value) {
         (&["spec"][..], "hostUsers", json!(true)),
         (&["spec"], "os", json!({"name": "linux"})),
         (&["spec"], "setHostnameAsFQDN", json!(false)),
-        (&["spec", "securityContext"], "supplementalGroupsPolicy", json!("Merge")),
     ];
     for (parents, name, default) in defaults {
         let parent = parents.iter().try_fold(&mut *pod, |value, key| value.get_mut(key));

@@ -180,7 +180,7 @@ fn what_is_not_obeyed_is_refused_with_its_path() {
         ("volumes: [{name: v, configMap: {name: c}}]", "spec.volumes[0].configMap"),
         ("volumes: [{name: kube-api-access-1, secret: {}}]", "spec.volumes[0].secret"),
         ("securityContext: {sysctls: []}", "spec.securityContext.sysctls"),
-        ("securityContext: {supplementalGroupsPolicy: Strict}", "spec.securityContext.supplementalGroupsPolicy"),
+        ("securityContext: {supplementalGroupsPolicy: None}", "spec.securityContext.supplementalGroupsPolicy"),
     ] {
         let error = refusal(&with(&format!("{spec}\ncontainers: [{{name: c, image: x}}]")));
         assert!(error.starts_with(&format!("pod.yaml: {path}: ")), "{error}");

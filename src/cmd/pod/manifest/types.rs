@@ -312,9 +312,18 @@ pub struct PodSecurityContext {
     pub run_as_group: Option<i64>,
     pub run_as_non_root: Option<bool>,
     pub supplemental_groups: Vec<i64>,
+    pub supplemental_groups_policy: GroupsPolicy,
     pub fs_group: Option<i64>,
     pub seccomp_profile: Option<Profile>,
     pub app_armor_profile: Option<Profile>,
+}
+
+/// Whether processes have the groups that the image gives their user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum GroupsPolicy {
+    #[default]
+    Merge,
+    Strict,
 }
 
 /// Privileges of one container; they win over the Pod's.

@@ -10,9 +10,11 @@ use crate::proto::LinuxSandboxSecurityContext;
 use crate::proto::NamespaceMode;
 use crate::proto::NamespaceOption;
 use crate::proto::SecurityProfile;
+use crate::proto::SupplementalGroupsPolicy;
 use crate::proto::security_profile::ProfileType;
 
 use super::super::manifest::Container;
+use super::super::manifest::GroupsPolicy;
 use super::super::manifest::Pod;
 use super::super::manifest::Profile;
 use super::super::manifest::ProfileKind;
@@ -47,6 +49,7 @@ pub(super) fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
         // The CRI has no group without a user.
         run_as_group: security.run_as_user.and(security.run_as_group).map(int),
         supplemental_groups: groups(pod),
+        supplemental_groups_policy: groups_policy(pod),
         privileged: pod.spec.all_containers().any(|container| container.security_context.privileged),
         seccomp: Some(SecurityProfile { profile_type: ProfileType::RuntimeDefault.into(), ..Default::default() }),
         ..Default::default()
@@ -83,6 +86,7 @@ pub(super) fn container(
         run_as_group: own.run_as_group.or(of_pod.run_as_group).map(int),
         readonly_rootfs: own.read_only_root_filesystem,
         supplemental_groups: groups(pod),
+        supplemental_groups_policy: groups_policy(pod),
         no_new_privs: own.allow_privilege_escalation == Some(false),
         masked_paths: MASKED_PATHS.iter().map(|path| (*path).to_owned()).collect(),
         readonly_paths: READONLY_PATHS.iter().map(|path| (*path).to_owned()).collect(),
@@ -114,6 +118,14 @@ fn must_not_be_root(image: &Image) -> Result<(), String> {
 fn groups(pod: &Pod) -> Vec<i64> {
     let security = &pod.spec.security_context;
     security.fs_group.into_iter().chain(security.supplemental_groups.iter().copied()).collect()
+}
+
+fn groups_policy(pod: &Pod) -> i32 {
+    match pod.spec.security_context.supplemental_groups_policy {
+        GroupsPolicy::Merge => SupplementalGroupsPolicy::Merge,
+        GroupsPolicy::Strict => SupplementalGroupsPolicy::Strict,
+    }
+    .into()
 }
 
 fn namespaces(spec: &Spec) -> NamespaceOption {

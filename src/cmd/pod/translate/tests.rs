@@ -4,6 +4,7 @@ use serde_json::json;
 use super::super::host::Host;
 use super::super::manifest;
 use super::*;
+use crate::proto::SupplementalGroupsPolicy;
 
 /// The Pod default/web, UID uid-1, with this spec.
 pub fn pod(spec: &str) -> Pod {
@@ -264,6 +265,9 @@ fn run_as_non_root_goes_by_the_images_number() {
 
 #[test]
 fn groups_have_the_fs_group_first() {
+    let strict = "securityContext: {supplementalGroupsPolicy: Strict}\ncontainers: [{name: c, image: x}]";
+    let security = container_of(strict).linux.unwrap().security_context.unwrap();
+    assert_eq!(security.supplemental_groups_policy(), SupplementalGroupsPolicy::Strict);
     let spec = "securityContext: {fsGroup: 5, supplementalGroups: [6, 7]}\ncontainers: [{name: c, image: x}]";
     assert_eq!(sandbox_of(spec).linux.unwrap().security_context.unwrap().supplemental_groups, [5, 6, 7]);
     assert_eq!(container_of(spec).linux.unwrap().security_context.unwrap().supplemental_groups, [5, 6, 7]);
