@@ -1,0 +1,107 @@
+# Part of hack/cluster, which sources it: outside of the boxes, what makes them, enters them and ends them.
+# shellcheck shell=bash disable=SC2154 # what hack/cluster sets
+
+prepare() { # there is no network in a box: everything is built before
+	use_tools
+	[[ ${lane:-old} == old ]] || "$REPO/hack/tools/build" moby containerd runc >/dev/null
+	[[ ${DOCKSIDE_BIN-} ]] || (cd "$REPO" && cargo build --locked --bin dockside --example oci-wrapper)
+	"$REPO/hack/test-images" --build
+	boxes=(unshare --net --mount "$REPO/hack/cluster" boxes --nodes "$nodes" --lane "${lane:-old}" --)
+	again=(--nodes "$nodes" --kubelet "$kubelet" ${scheduler:+--scheduler})
+	export BOX_RUNTIME=${BOX_RUNTIME:-wrapped}
+}
+
+# ---- the boxes ----
+
+# Runs in a network with nothing in it but the bridge that joins the boxes. It and the file system that they share end
+# with the last process that sees them. When this process is killed, the kernel tells hack/box to end each box.
+boxes() { # boxes VERB ARG...: in the first node's box; when one box ends, all end
+	local number ended status=0
+	ip link add name nodes type bridge
+	ip link set nodes up
+	mkdir -p "$shared"
+	mount -t tmpfs -o mode=700 tmpfs "$shared"
+	export CLUSTER_SHARED=$shared
+	started=()
+	trap end_boxes EXIT
+	trap 'exit 130' INT TERM HUP
+	box 1 "$@"
+	for ((number = 2; number <= nodes; number++)); do
+		box "$number" serve
+	done
+	wait -n -p ended "${started[@]}" || status=$?
+	[[ $ended == "${started[0]}" ]] || die "a node's box ended (status $status)"
+	exit $status
+}
+box() { # box NUMBER VERB ARG...
+	local name
+	name=$(node_name "$1")
+	CLUSTER_NODE=$name BOX_NAME=$name BOX_IP=$(node_address "$1") BOX_BRIDGE=nodes \
+		setpriv --pdeathsig TERM "$REPO/hack/box" --lane "$lane" --images basic -- \
+		"$REPO/hack/cluster" "${@:2}" <&0 &
+	started+=($!)
+}
+end_boxes() {
+	kill "${started[@]}" 2>/dev/null || true
+	wait "${started[@]}" || true
+}
+
+# ---- those that up left running ----
+
+keeper() { # prints the number of the process that runs boxes
+	local pid
+	pid=$(cat $kept/pid 2>/dev/null) && grep -qzx boxes "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+}
+box_init() { # box_init NODE: prints the number of the first process in its box
+	local pid box
+	pid=$(keeper) || return
+	for box in $(pgrep -P "$pid"); do
+		grep -qzx "CLUSTER_NODE=$1" "/proc/$box/environ" || continue
+		box=$(pgrep -P "$box" -x unshare) && pgrep -P "$box" && return
+	done
+	return 1
+}
+shared_outside() { # prints where the boxes' shared file system is, seen from outside
+	local pid
+	pid=$(keeper) || die "no cluster is up: hack/cluster up"
+	echo "/proc/$pid/root$shared"
+}
+held_or_died() {
+	local pid
+	keeper || return 0
+	pid=$(box_init inajob) && [[ -e /proc/$pid/root$dir/held ]]
+}
+gone() { [[ ! -e /proc/$1/exe ]]; }
+
+up_outside() {
+	! keeper >/dev/null || die "there is a cluster already: hack/cluster down ends it"
+	prepare
+	mkdir -p $kept
+	setsid "${boxes[@]}" hold "${again[@]}" </dev/null >$kept/log 2>&1 &
+	echo $! >$kept/pid
+	tail -n +1 -f $kept/log >&2 &
+	showing=$!
+	trap 'kill $showing' EXIT
+	wait_for 180 "the cluster" held_or_died
+	keeper >/dev/null || die "the cluster did not come up"
+	next_commands "    hack/cluster enter    a shell in the box, where docker, crictl, the pods' addresses and $logs/*.log are"
+}
+
+enter() { # enter NODE VERB ARG...: this script again, inside, with this terminal
+	local pid own
+	pid=$(box_init "$1") || die "no node $1 is up (hack/cluster up)"
+	mapfile -d '' -t own <"/proc/$pid/environ" # the box's, with its lane's Docker on PATH
+	exec env -i "${own[@]}" TERM="${TERM-}" \
+		nsenter -t "$pid" --mount --net --pid --ipc --uts --wdns="$PWD" "$REPO/hack/cluster" "${@:2}"
+}
+
+down_outside() {
+	[[ -e $kept/pid ]] || die "no cluster is up"
+	local pid
+	if pid=$(keeper); then
+		kill "$pid"
+		wait_for 60 "the end of the boxes" gone "$pid"
+	fi
+	rm -r $kept
+	say "nothing of it is left"
+}
