@@ -58,7 +58,9 @@ fn runtime_ready(service: &Service) -> RuntimeCondition {
         LinkState::Up(_) => (true, String::new(), log_troubles(service)),
         LinkState::Joining(_) => (false, "DockerReturning".to_owned(), "learning the state of containers".to_owned()),
         LinkState::Suspect(reason) => (false, "DockerSlow".to_owned(), reason),
-        LinkState::Down(reason) => (false, "DockerNotAvailable".to_owned(), reason),
+        LinkState::Down(reason) => {
+            (false, "DockerNotAvailable".to_owned(), format!("Docker does not answer: {reason}"))
+        }
     };
     RuntimeCondition { r#type: "RuntimeReady".to_owned(), status: ready, reason, message }
 }
