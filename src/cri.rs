@@ -3,6 +3,7 @@
 //! Each RPC is one short method that hands its request to a verb and wraps the answer; no logic lives here.
 
 mod chunks;
+mod deadline;
 mod events;
 mod image;
 mod log;
@@ -120,7 +121,8 @@ pub async fn serve(
     let connections = connections(socket);
     let connections =
         connections.map(|connection| connection.inspect_err(|error| tracing::warn!(%error, "could not accept")));
-    let serving = Server::builder().layer(log::LogLayer).add_service(runtime).add_service(images);
+    let serving =
+        Server::builder().layer(log::LogLayer).layer(deadline::DeadlineLayer).add_service(runtime).add_service(images);
     // Connections stay open while their verbs are at work, so that clients get their answers.
     let drained = async {
         shutdown.cancelled().await;
