@@ -69,6 +69,7 @@ pub use self::upkeep::Known;
 
 use self::cache::Cache;
 use self::conf::Network;
+pub use self::exec::PluginTimes;
 use self::exec::Runner;
 
 /// Where things are, and how long they may take. Paths are absolute.
@@ -125,6 +126,11 @@ struct Current {
 }
 
 impl Cni {
+    /// How long plugins took, going on as it changes.
+    pub fn plugin_times(&self) -> PluginTimes {
+        self.runner.times()
+    }
+
     /// Reads the configuration. `builtin` is the node's pod CIDR if it is known from an earlier run: the
     /// kubelet only sends it when it starts or when it changes.
     pub fn new(config: Config, builtin: Option<PodCidrs>) -> Cni {

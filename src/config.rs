@@ -19,6 +19,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct Config {
     pub container_log_max_files: u32,
     /// Where and how exec, attach and port-forward are served.
     pub streaming: stream::Config,
+    /// Where metrics of Dockside itself are served. `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// A sentence for each setting that was given and has no effect here. The start warns of them.
     pub ignored: Vec<String>,
 }

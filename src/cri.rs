@@ -39,6 +39,7 @@ use crate::state::Store;
 use crate::stats::Stats;
 use crate::stream::Streams;
 
+pub use self::log::Calls;
 pub use self::socket::BindError;
 pub use self::socket::Socket;
 
@@ -60,6 +61,7 @@ pub struct Service {
     pub streams: Arc<Streams>,
     pub stats: Arc<Stats>,
     pub settings: Settings,
+    pub calls: Calls,
     /// The verbs at work.
     pub jobs: TaskTracker,
 }
@@ -121,8 +123,11 @@ pub async fn serve(
     let connections = connections(socket);
     let connections =
         connections.map(|connection| connection.inspect_err(|error| tracing::warn!(%error, "could not accept")));
-    let serving =
-        Server::builder().layer(log::LogLayer).layer(deadline::DeadlineLayer).add_service(runtime).add_service(images);
+    let serving = Server::builder()
+        .layer(log::LogLayer { calls: service.calls.clone() })
+        .layer(deadline::DeadlineLayer)
+        .add_service(runtime)
+        .add_service(images);
     // Connections stay open while their verbs are at work, so that clients get their answers.
     let drained = async {
         shutdown.cancelled().await;

@@ -16,6 +16,8 @@ pub mod docker;
 pub mod error;
 pub mod image;
 pub mod logs;
+pub mod measure;
+pub mod metrics;
 pub mod naming;
 pub mod observe;
 pub mod pod;

@@ -107,6 +107,18 @@ pub struct Trouble {
     pub reason: String,
 }
 
+/// How the logs do.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    pub followed: u64,
+    /// Those whose CRI file cannot be written now.
+    pub stalled: u64,
+    /// For how long the worst of these could not.
+    pub longest_stall: Duration,
+    /// Bytes of Docker's files that were done with since the start.
+    pub read_bytes: u64,
+}
+
 /// All logs of this node.
 pub struct Logs {
     pool: Arc<Pool>,
@@ -255,6 +267,18 @@ impl Logs {
     /// How many containers are followed.
     pub fn followed_count(&self) -> usize {
         self.entries.lock().len()
+    }
+
+    /// How the logs do, all together.
+    pub fn counts(&self) -> Counts {
+        let entries = self.entries.lock();
+        let stalls: Vec<Duration> = entries.values().filter_map(|entry| entry.stalled_for()).collect();
+        Counts {
+            followed: entries.len() as u64,
+            stalled: stalls.len() as u64,
+            longest_stall: stalls.into_iter().max().unwrap_or_default(),
+            read_bytes: self.pool.read_bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// Ends the threads and notes how far each log got, so that the next process has nothing to count.

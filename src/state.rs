@@ -19,6 +19,7 @@ pub use self::disk::Error;
 pub use self::feed::Change;
 pub use self::feed::ChangeKind;
 pub use self::feed::Changes;
+pub use self::feed::FeedCounts;
 pub use self::feed::Heard;
 pub use self::half::HalfMade;
 pub use self::locks::Guard;

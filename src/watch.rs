@@ -13,9 +13,12 @@ mod reconcile;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +27,7 @@ use crate::docker;
 use crate::docker::Engine;
 use crate::docker::Event;
 use crate::image::Images;
+use crate::measure;
 use crate::pod::Pods;
 use crate::state::Store;
 
@@ -51,6 +55,14 @@ pub struct Watch {
     reloaded: Notify,
     damaged: HashSet<String>,
     first_attempt: Notify,
+    sessions: Sessions,
+}
+
+/// How often Docker was joined, and how long it took to learn what happened before.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    pub joined: Counter,
+    pub reconciled: Histogram,
 }
 
 impl Watch {
@@ -74,7 +86,13 @@ impl Watch {
             reloaded: Notify::new(),
             damaged,
             first_attempt: Notify::new(),
+            sessions: Sessions { joined: Counter::default(), reconciled: measure::durations() },
         }
+    }
+
+    /// What is counted, going on as it changes.
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.clone()
     }
 
     /// Resolves once Docker was reached and the index is true, or the first attempt has failed. Before that, a List
@@ -128,7 +146,10 @@ impl Watch {
         let facts = self.engine.contact().await?;
         let events = self.within(self.engine.events()).await?;
         self.engine.link().set_joining(facts.clone());
+        let began = Instant::now();
         self.reconcile().await?;
+        self.sessions.reconciled.observe(began.elapsed().as_secs_f64());
+        self.sessions.joined.inc();
         self.store.set_true();
         tracing::info!(version = facts.version, api = %facts.api, "Docker is available");
         self.engine.link().set_up(facts);

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::container::Containers;
 use crate::container::DockerLog;
 use crate::cri;
+use crate::cri::Calls;
 use crate::cri::Service;
 use crate::cri::Settings;
 use crate::cri::Socket;
@@ -32,6 +33,7 @@ use crate::docker::Engine;
 use crate::image::Images;
 use crate::logs;
 use crate::logs::Logs;
+use crate::metrics;
 use crate::pod::Pods;
 use crate::state;
 use crate::state::Store;
@@ -54,6 +56,8 @@ pub enum Error {
     Docker(#[from] docker::Error),
     #[error(transparent)]
     Stream(#[from] stream::Error),
+    #[error(transparent)]
+    Metrics(#[from] metrics::Error),
     #[error("could not use the state directory {}: another Dockside does", .0.display())]
     StateInUse(PathBuf),
     #[error("could not {doing}: {source}")]
@@ -82,6 +86,17 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let House { service, watch, server, logs } = build(&config, &shutdown).await?;
     let background = TaskTracker::new();
     background.spawn(server.serve());
+    if let Some(address) = config.metrics {
+        let sources = metrics::Sources {
+            calls: service.calls.clone(),
+            plugins: service.cni.plugin_times(),
+            sessions: watch.sessions(),
+            engine: service.engine.clone(),
+            store: Arc::clone(&service.store),
+            logs: Arc::clone(&logs),
+        };
+        background.spawn(metrics::Server::bind(address, sources).await?.serve(shutdown.clone()));
+    }
     background.spawn(Arc::clone(&watch).run(shutdown.clone()));
     background.spawn(Arc::clone(&service.cni).watch(shutdown.clone()));
     background.close();
@@ -148,7 +163,19 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
     };
     let stats = Arc::new(Stats::new(engine.clone(), Arc::clone(&store)));
     let jobs = TaskTracker::new();
-    let service = Service { engine, store, cni, images, containers, pods, streams, stats, settings, jobs };
+    let service = Service {
+        engine,
+        store,
+        cni,
+        images,
+        containers,
+        pods,
+        streams,
+        stats,
+        settings,
+        calls: Calls::default(),
+        jobs,
+    };
     Ok(House { service, watch, server, logs })
 }
 

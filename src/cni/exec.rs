@@ -17,12 +17,17 @@ use std::time::Instant;
 use nix::sys::signal::Signal;
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Child;
 use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::measure;
 
 use super::failure::Failure;
 use super::failure::OUTPUT_LIMIT;
@@ -57,12 +62,25 @@ pub struct Environment {
     pub args: Option<String>,
 }
 
+/// How long plugins took, since the start.
+#[derive(Debug, Clone)]
+pub struct PluginTimes(pub Family<PluginCall, Histogram, fn() -> Histogram>);
+
+/// What is measured by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PluginCall {
+    plugin: String,
+    command: &'static str,
+    ok: bool,
+}
+
 /// Finds plugins and runs them.
 #[derive(Debug)]
 pub struct Runner {
     bin_dirs: Vec<PathBuf>,
     cni_path: OsString,
     deadline: Duration,
+    times: PluginTimes,
 }
 
 impl Runner {
@@ -75,7 +93,13 @@ impl Runner {
             }
             cni_path.push(dir);
         }
-        Runner { bin_dirs, cni_path, deadline }
+        let times = PluginTimes(Family::new_with_constructor(measure::durations));
+        Runner { bin_dirs, cni_path, deadline, times }
+    }
+
+    /// What is measured, going on as it changes.
+    pub fn times(&self) -> PluginTimes {
+        self.times.clone()
     }
 
     /// Where plugins are looked for.
@@ -106,6 +130,8 @@ impl Runner {
             run.into_output()
         };
         let outcome = call.await;
+        let call = PluginCall { plugin: plugin.to_owned(), command: verb.as_str(), ok: outcome.is_ok() };
+        self.times.0.get_or_create(&call).observe(began.elapsed().as_secs_f64());
         tracing::debug!(
             plugin,
             %verb,

@@ -229,6 +229,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         effect: Effect::Set(|config, value| set(&mut config.streaming.tls_key, optional_file(value))),
     },
     Setting {
+        name: "metrics-address",
+        form: "ADDRESS",
+        default: "",
+        aliases: &[],
+        help: "Where GET /metrics tells Prometheus about Dockside itself, as in 127.0.0.1:9187; empty for nowhere",
+        effect: Effect::Set(|config, value| set(&mut config.metrics, value.text().and_then(metrics))),
+    },
+    Setting {
         name: "network-plugin",
         form: "PLUGIN",
         default: "cni",
@@ -320,6 +328,13 @@ fn deadline(text: &str) -> Result<Option<Duration>, String> {
 /// cri-dockerd's default is nothing at all.
 fn streaming(text: &str) -> Result<SocketAddr, String> {
     if text.is_empty() { Ok(crate::stream::Config::default().address) } else { loopback(text) }
+}
+
+fn metrics(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| "an address is written as in 127.0.0.1:9187".to_owned())
 }
 
 fn idle(text: &str) -> Result<Duration, String> {

@@ -70,6 +70,7 @@ fn nothing_given_means_the_defaults() {
         container_log_max_size: "32m".into(),
         container_log_max_files: 3,
         streaming: stream::Config::default(),
+        metrics: None,
         ignored: vec![],
     };
     assert_eq!(resolve(&[]).unwrap(), expected);
@@ -105,6 +106,7 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         ("streaming-idle-timeout", "30m"),
         ("streaming-tls-cert-file", "/cert.pem"),
         ("streaming-tls-key-file", "/key.pem"),
+        ("metrics-address", "[::1]:9187"),
     ];
     let expected = Config {
         listen: "/run/x.sock".into(),
@@ -128,6 +130,7 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
             tls_certificate: Some("/cert.pem".into()),
             tls_key: Some("/key.pem".into()),
         },
+        metrics: Some("[::1]:9187".parse().unwrap()),
         ignored: vec![],
     };
     let apart: Vec<String> = values.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).into()]).collect();

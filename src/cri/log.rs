@@ -1,4 +1,5 @@
-//! One line in the log for each RPC: reads at debug level, changes at info, failures at warn.
+//! One line in the log for each RPC: reads at debug level, changes at info, failures at warn. And the time of each, for
+//! metrics.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -8,18 +9,52 @@ use std::time::Instant;
 
 use http::Request;
 use http::Response;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
 use tonic::Code;
 use tonic::Status;
 
+use crate::measure;
+
+/// How long calls took, since the start.
+#[derive(Debug, Clone)]
+pub struct Calls(pub Family<Call, Histogram, fn() -> Histogram>);
+
+/// What is measured by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Call {
+    method: String,
+    code: String,
+}
+
+impl Default for Calls {
+    fn default() -> Calls {
+        Calls(Family::new_with_constructor(measure::durations))
+    }
+}
+
+impl Calls {
+    fn note(&self, method: &str, code: Code, took: Duration) {
+        // A client may ask for any method: each would be kept for ever.
+        if code != Code::Unimplemented {
+            let call = Call { method: method.to_owned(), code: format!("{code:?}") };
+            self.0.get_or_create(&call).observe(took.as_secs_f64());
+        }
+    }
+}
+
 /// Wraps a service with [`LogService`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct LogLayer;
+#[derive(Debug, Clone)]
+pub(super) struct LogLayer {
+    pub(super) calls: Calls,
+}
 
 impl<S> tower::Layer<S> for LogLayer {
     type Service = LogService<S>;
 
     fn layer(&self, inner: S) -> LogService<S> {
-        LogService { inner }
+        LogService { inner, calls: self.calls.clone() }
     }
 }
 
@@ -27,6 +62,7 @@ impl<S> tower::Layer<S> for LogLayer {
 #[derive(Debug, Clone)]
 pub(super) struct LogService<S> {
     inner: S,
+    calls: Calls,
 }
 
 impl<S, B, R> tower::Service<Request<B>> for LogService<S>
@@ -47,19 +83,22 @@ where
         let path = request.uri().path().to_owned();
         let began = Instant::now();
         let answer = self.inner.call(request);
+        let calls = self.calls.clone();
         Box::pin(async move {
             let answer = answer.await;
             if let Ok(answer) = &answer {
-                tell(path.rsplit('/').next().unwrap_or(&path), answer.headers(), began.elapsed());
+                let (method, took) = (path.rsplit('/').next().unwrap_or(&path), began.elapsed());
+                // A status in the headers is that of a call that failed; a good one comes after the message.
+                let failure = Status::from_header_map(answer.headers()).filter(|status| status.code() != Code::Ok);
+                calls.note(method, failure.as_ref().map_or(Code::Ok, Status::code), took);
+                tell(method, failure, took);
             }
             answer
         })
     }
 }
 
-fn tell(method: &str, headers: &http::HeaderMap, took: Duration) {
-    // A status in the headers is that of a call that failed; a good one comes after the message.
-    let failure = Status::from_header_map(headers).filter(|status| status.code() != Code::Ok);
+fn tell(method: &str, failure: Option<Status>, took: Duration) {
     // In thousandths.
     let ms = took.as_micros() as f64 / 1000.0;
     match failure {

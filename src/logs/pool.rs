@@ -76,6 +76,11 @@ impl Entry {
         *self.done.borrow()
     }
 
+    /// For how long nothing could be written; `None` when it can.
+    pub(super) fn stalled_for(&self) -> Option<Duration> {
+        self.condition.lock().stalled_since.map(|since| since.elapsed())
+    }
+
     /// Why the log cannot go on now.
     pub(super) fn trouble(&self) -> Option<String> {
         self.condition.lock().trouble.clone()
@@ -88,15 +93,18 @@ impl Entry {
         condition.stalled_since.unwrap_or_else(|| condition.moved_at.max(asked)).elapsed()
     }
 
-    fn note(&self, follower: &Follower) {
+    /// Returns how many bytes it got on.
+    fn note(&self, follower: &Follower) -> u64 {
         let mut condition = self.condition.lock();
         condition.trouble = follower.trouble().map(str::to_owned);
         condition.stalled_since = follower.stalled_since();
         let copied = follower.copied();
+        let more = copied.saturating_sub(condition.copied);
         if condition.copied != copied {
             condition.copied = copied;
             condition.moved_at = Instant::now();
         }
+        more
     }
 }
 
@@ -107,6 +115,8 @@ pub(super) struct Pool {
     changed: Condvar,
     /// A watch could not be set, and it was said.
     unwatched: AtomicBool,
+    /// Bytes of Docker's files that were done with, of all logs since the start.
+    pub(super) read_bytes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -214,6 +224,7 @@ impl Pool {
             clock: Mutex::default(),
             changed: Condvar::new(),
             unwatched: AtomicBool::new(false),
+            read_bytes: AtomicU64::new(0),
         });
         for number in 0..WORKERS {
             let pool = Arc::clone(&pool);
@@ -272,7 +283,7 @@ impl Pool {
         let watched = if ending { Ok(()) } else { self.signs.arm(entry) };
         let mut follower = entry.follower.lock();
         let next = follower.step(scratch, ending);
-        entry.note(&follower);
+        self.read_bytes.fetch_add(entry.note(&follower), Ordering::Relaxed);
         drop(follower);
         match (next, watched) {
             (Next::Done, _) => {

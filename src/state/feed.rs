@@ -3,6 +3,10 @@
 //! Each subscriber has room for a while's changes. One that is slower is told that it missed some, and has to look at
 //! everything; it holds up nobody.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
 use tokio::sync::broadcast;
 
 /// Changes that wait for a subscriber, at most.
@@ -29,11 +33,27 @@ pub struct Change {
 
 /// The sender's side.
 #[derive(Debug)]
-pub(super) struct Feed(broadcast::Sender<Change>);
+pub(super) struct Feed {
+    sender: broadcast::Sender<Change>,
+    missed: Arc<AtomicU64>,
+}
 
 /// A subscriber's side.
 #[derive(Debug)]
-pub struct Changes(broadcast::Receiver<Change>);
+pub struct Changes {
+    receiver: broadcast::Receiver<Change>,
+    missed: Arc<AtomicU64>,
+}
+
+/// How the feed does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedCounts {
+    pub subscribers: u64,
+    /// Changes that the slowest subscriber has yet to hear.
+    pub waiting: u64,
+    /// Changes that subscribers were too slow for, since the start.
+    pub missed: u64,
+}
 
 /// What a subscriber hears.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,25 +65,36 @@ pub enum Heard {
 
 impl Feed {
     pub(super) fn new() -> Feed {
-        Feed(broadcast::channel(ROOM).0)
+        Feed { sender: broadcast::channel(ROOM).0, missed: Arc::default() }
     }
 
     pub(super) fn tell(&self, id: &str, sandbox_id: &str, kind: ChangeKind) {
         // Without a subscriber, nobody wants to know.
-        let _ = self.0.send(Change { id: id.to_owned(), sandbox_id: sandbox_id.to_owned(), kind });
+        let _ = self.sender.send(Change { id: id.to_owned(), sandbox_id: sandbox_id.to_owned(), kind });
     }
 
     pub(super) fn subscribe(&self) -> Changes {
-        Changes(self.0.subscribe())
+        Changes { receiver: self.sender.subscribe(), missed: Arc::clone(&self.missed) }
+    }
+
+    pub(super) fn counts(&self) -> FeedCounts {
+        FeedCounts {
+            subscribers: self.sender.receiver_count() as u64,
+            waiting: self.sender.len() as u64,
+            missed: self.missed.load(Ordering::Relaxed),
+        }
     }
 }
 
 impl Changes {
     /// The next; `None` when the store is gone. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Heard> {
-        match self.0.recv().await {
+        match self.receiver.recv().await {
             Ok(change) => Some(Heard::Change(change)),
-            Err(broadcast::error::RecvError::Lagged(count)) => Some(Heard::Missed(count)),
+            Err(broadcast::error::RecvError::Lagged(count)) => {
+                self.missed.fetch_add(count, Ordering::Relaxed);
+                Some(Heard::Missed(count))
+            }
             Err(broadcast::error::RecvError::Closed) => None,
         }
     }
@@ -85,5 +116,7 @@ mod tests {
         }
         assert_eq!(slow.next().await, Some(Heard::Missed(1)));
         assert!(matches!(slow.next().await, Some(Heard::Change(change)) if change.id == "1"));
+        let counts = FeedCounts { subscribers: 2, waiting: ROOM as u64 - 1, missed: 1 };
+        assert_eq!(feed.counts(), counts);
     }
 }

@@ -14,6 +14,7 @@ use super::disk::Error;
 use super::feed::ChangeKind;
 use super::feed::Changes;
 use super::feed::Feed;
+use super::feed::FeedCounts;
 use super::locks::Guard;
 use super::locks::Locks;
 use super::process::Process;
@@ -277,6 +278,11 @@ impl Store {
     /// The changes from now on.
     pub fn changes(&self) -> Changes {
         self.feed.subscribe()
+    }
+
+    /// How the change feed does.
+    pub fn feed_counts(&self) -> FeedCounts {
+        self.feed.counts()
     }
 
     fn tell_process(&self, id: &str, sandbox_id: &str, before: &Process, after: &Process) {

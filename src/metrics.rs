@@ -1,0 +1,130 @@
+//! What Dockside tells of itself to Prometheus. Off unless `metrics-address` says where.
+//!
+//! `serve` calls in. What takes time is measured in the rooms where it happens; what only has to be counted when somebody
+//! asks is counted then, so that nothing is done for metrics that nobody reads.
+
+mod process;
+mod state;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use prometheus_client::registry::Unit;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::cni;
+use crate::cri;
+use crate::docker::Engine;
+use crate::logs::Logs;
+use crate::state::Store;
+use crate::watch;
+
+/// OpenMetrics, as text.
+const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long an answer that is being read is waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The metrics could not be served.
+#[derive(Debug, thiserror::Error)]
+#[error("could not listen for metrics on {address}: {source}")]
+pub struct Error {
+    address: SocketAddr,
+    source: std::io::Error,
+}
+
+/// Where the numbers are.
+pub struct Sources {
+    pub calls: cri::Calls,
+    pub plugins: cni::PluginTimes,
+    pub sessions: watch::Sessions,
+    pub engine: Engine,
+    pub store: Arc<Store>,
+    pub logs: Arc<Logs>,
+}
+
+/// The server of the metrics.
+pub struct Server {
+    listener: TcpListener,
+    registry: Arc<Registry>,
+}
+
+impl Server {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// When somebody else has it.
+    pub async fn bind(address: SocketAddr, sources: Sources) -> Result<Server, Error> {
+        let listener = TcpListener::bind(address).await.map_err(|source| Error { address, source })?;
+        Ok(Server { listener, registry: Arc::new(registry(sources)) })
+    }
+
+    /// Answers `GET /metrics` until `shutdown`.
+    pub async fn serve(self, shutdown: CancellationToken) {
+        let registry = self.registry;
+        let metrics = move || {
+            let registry = Arc::clone(&registry);
+            async move {
+                let mut text = String::new();
+                // A String takes everything.
+                let _ = encode(&mut text, &registry);
+                ([(CONTENT_TYPE, FORM)], text)
+            }
+        };
+        let app = Router::new().route("/metrics", get(metrics));
+        let stop = shutdown.clone();
+        let serving = axum::serve(self.listener, app).with_graceful_shutdown(async move { stop.cancelled().await });
+        // Somebody who keeps a connection open does not keep Dockside.
+        let late = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(LAST_ANSWERS).await;
+        };
+        tokio::select! {
+            served = serving => {
+                if let Err(error) = served {
+                    tracing::error!(%error, "metrics are not served any more");
+                }
+            }
+            () = late => {}
+        }
+    }
+}
+
+fn registry(sources: Sources) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(process::Process));
+    let own = registry.sub_registry_with_prefix("dockside");
+    let build = Family::<[(&str, &str); 1], Gauge>::default();
+    build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+    own.register("build_info", "Always 1; the label has the version", build);
+    own.register_with_unit(
+        "rpc_duration",
+        "From a CRI call's request to its answer's headers, by method and gRPC code",
+        Unit::Seconds,
+        sources.calls.0,
+    );
+    own.register_with_unit(
+        "cni_plugin_duration",
+        "One run of a CNI plugin, by its name, CNI_COMMAND and whether it succeeded",
+        Unit::Seconds,
+        sources.plugins.0,
+    );
+    own.register("docker_sessions", "Times that Docker's event stream was joined", sources.sessions.joined);
+    own.register_with_unit(
+        "reconciliation_duration",
+        "Bringing the records up to date with Docker, after the start and after each break of the event stream",
+        Unit::Seconds,
+        sources.sessions.reconciled,
+    );
+    let now = state::Now { engine: sources.engine, store: sources.store, logs: sources.logs };
+    own.register_collector(Box::new(now));
+    registry
+}
