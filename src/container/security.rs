@@ -1,5 +1,6 @@
 //! Who a process is and what it may do: the parts of Docker's `SecurityOpt` and `User`, for containers and for
-//! pause containers. Nothing here is ever dropped silently: what this Docker cannot do is refused by its name.
+//! pause containers. Nothing here is ever dropped silently: what this Docker cannot do is refused by its name. Only
+//! SELinux labels are no request where the kernel has no SELinux: pods carry them that run on every kind of host.
 
 use std::path::Path;
 
@@ -13,6 +14,8 @@ use crate::proto::security_profile::ProfileType;
 
 /// The kernel's names of the loaded AppArmor profiles, `name (mode)` on each line.
 const APPARMOR_PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
+/// Exists where the kernel has SELinux on, whether Docker uses it or not.
+const SELINUX: &str = "/sys/fs/selinux/enforce";
 /// The older spelling of a profile's place.
 const LOCALHOST_PREFIX: &str = "localhost/";
 /// The highest user and group id that Docker takes.
@@ -59,7 +62,8 @@ pub(super) fn container_options(
         let apparmor_profile = security.apparmor.clone().or_else(|| old_profile(old_apparmor));
         options.extend(apparmor(object, apparmor_profile.as_ref(), facts)?);
     }
-    options.extend(selinux(object, security.selinux_options.as_ref(), facts)?);
+    let kernel = Path::new(SELINUX).exists();
+    options.extend(selinux(object, security.selinux_options.as_ref(), facts, kernel)?);
     Ok(options)
 }
 
@@ -77,7 +81,8 @@ pub fn sandbox_options(
         options.extend(seccomp(object, profile)?);
     }
     options.extend(apparmor(object, security.apparmor.as_ref(), facts)?);
-    options.extend(selinux(object, security.selinux_options.as_ref(), facts)?);
+    let kernel = Path::new(SELINUX).exists();
+    options.extend(selinux(object, security.selinux_options.as_ref(), facts, kernel)?);
     Ok(options)
 }
 
@@ -137,20 +142,26 @@ fn apparmor(object: &str, profile: Option<&SecurityProfile>, facts: &Facts) -> R
     }
 }
 
-fn selinux(object: &str, options: Option<&SeLinuxOption>, facts: &Facts) -> Result<Vec<String>, Error> {
+/// Docker's options for SELinux labels. Docker can have SELinux off on a host whose kernel has it on: then a label
+/// would be missed.
+fn selinux(object: &str, options: Option<&SeLinuxOption>, facts: &Facts, kernel: bool) -> Result<Vec<String>, Error> {
     let Some(options) = options else { return Ok(Vec::new()) };
     let parts =
         [("user", &options.user), ("role", &options.role), ("type", &options.r#type), ("level", &options.level)];
     let asked: Vec<String> =
         parts.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("label={k}:{v}")).collect();
-    if !asked.is_empty() && !facts.selinux {
+    if asked.is_empty() || facts.selinux {
+        return Ok(asked);
+    }
+    if kernel {
         return Err(Error::unsupported(
             object,
             "linux.security_context.selinux_options",
-            "Docker has SELinux off on this host",
+            "Docker has SELinux off on this host (its setting selinux-enabled)",
         ));
     }
-    Ok(asked)
+    tracing::info!(object, labels = asked.join(" "), "this host has no SELinux: its labels mean nothing here");
+    Ok(Vec::new())
 }
 
 #[cfg(test)]
@@ -213,13 +224,16 @@ mod tests {
         let apparmor =
             LinuxContainerSecurityContext { apparmor: profile(ProfileType::Localhost, "mine"), ..Default::default() };
         assert!(container_options("c", &apparmor, &facts(41)).is_err());
-        let selinux = LinuxContainerSecurityContext {
-            selinux_options: Some(SeLinuxOption { level: "s0:c1,c2".into(), ..Default::default() }),
-            ..Default::default()
-        };
-        assert!(container_options("c", &selinux, &facts(41)).is_err());
+        let label = SeLinuxOption { level: "s0:c1,c2".into(), ..Default::default() };
+        assert!(selinux("c", Some(&label), &facts(41), true).is_err());
         let on = Facts { selinux: true, ..facts(41) };
-        assert!(container_options("c", &selinux, &on).unwrap().contains(&"label=level:s0:c1,c2".to_owned()));
+        assert_eq!(selinux("c", Some(&label), &on, true).unwrap(), ["label=level:s0:c1,c2"]);
+    }
+
+    #[test]
+    fn a_label_is_no_request_where_the_kernel_has_no_selinux() {
+        let label = SeLinuxOption { level: "s0".into(), ..Default::default() };
+        assert_eq!(selinux("c", Some(&label), &facts(41), false).unwrap(), Vec::<String>::new());
     }
 
     #[test]
