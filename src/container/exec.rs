@@ -157,6 +157,17 @@ impl Containers {
         Ok((container, io))
     }
 
+    /// Returns some time after the container has ended. By then Docker has ended the output to all who had joined, except
+    /// to one that came just as the container went: Docker keeps that one for the container's next start, and there is
+    /// none.
+    pub async fn left_behind(&self, id: &str) {
+        let mut changes = self.store.changes();
+        while self.store.container(id).is_some_and(|container| container.process.is_running()) {
+            changes.next().await;
+        }
+        tokio::time::sleep(DRAIN_LIMIT).await;
+    }
+
     /// Changes the size of the container's own terminal.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,9 +91,9 @@ pub(super) async fn attach(containers: &Containers, container: &str, spec: &Exec
     let config = &joined.record.config;
     let (stdin, resize) = (channels.stdin.take(), channels.resize.take());
     let ended = tokio::select! {
-        ended = listen(&mut output, &channels) => ended,
+        ended = listen(&mut output, &channels, containers.left_behind(&joined.record.id)) => ended,
         () = channels.gone.cancelled() => Err(Gone),
-        never = feed(stdin, &mut input, config.stdin_once && !config.tty) => match never {},
+        never = feed(stdin, &mut input, !(config.stdin_once && config.tty)) => match never {},
         never = follow_sizes(resize, Terminal::Container(containers, &joined.record.id)) => match never {},
     };
     channels.conclude(&ended.unwrap_or_else(|Gone| cut_off())).await;
@@ -126,9 +127,16 @@ async fn run_to_end(command: &Command, output: &mut Output, channels: &Channels)
     })
 }
 
-async fn listen(output: &mut Output, channels: &Channels) -> Result<Verdict, Gone> {
+/// Passes on a container's output until Docker ends it, or until nothing comes any more once it is `over`.
+async fn listen(output: &mut Output, channels: &Channels, over: impl Future<Output = ()>) -> Result<Verdict, Gone> {
+    let mut over = pin!(over);
     loop {
-        match output.next().await {
+        let piece = tokio::select! {
+            biased;
+            piece = output.next() => piece,
+            () = &mut over => return Ok(Verdict::Success),
+        };
+        match piece {
             Ok(Some(piece)) => channels.write(Some(&piece)).await?,
             Ok(None) => return Ok(Verdict::Success),
             Err(error) => return Ok(Verdict::Failure(error.to_string())),
@@ -138,8 +146,9 @@ async fn listen(output: &mut Output, channels: &Channels) -> Result<Verdict, Gon
 
 /// Passes on what the client types. Afterwards the process goes on, so this does not return.
 ///
-/// `close`: the process reads an end where the client's input ends. Docker can do that for a command without a terminal,
-/// and for a container that takes input once; in other cases it would cut off the output instead.
+/// `close`: Docker is told where the client's input ends. A command without a terminal, and a container that takes input
+/// once, read the end there; from a container whose input stays open for the next client, Docker cuts this one off, which
+/// is what `kubectl run --leave-stdin-open` waits for. With a terminal the output could be cut off too early.
 async fn feed(stdin: Option<Reader>, input: &mut Input, close: bool) -> Infallible {
     if let Some(mut stdin) = stdin {
         while let Piece::Data(bytes) = stdin.next().await {

@@ -8,6 +8,8 @@ use std::process::Output;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use dockside::proto::*;
 
@@ -219,6 +221,15 @@ fn talk(place_url: &str, transport: &str, flags: &[&str], line: &str, answer: &s
     child
 }
 
+/// Ends a client's input, and waits for its end.
+async fn let_go(mut child: Child) -> Output {
+    drop(child.stdin.take());
+    within(Duration::from_secs(30), "the attachment ends", async {
+        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attached_client_may_leave_and_come_back() {
     for (number, tty) in [false, true].into_iter().enumerate() {
@@ -251,13 +262,50 @@ async fn the_first_client_that_leaves_closes_an_input_for_once() {
     let mut place = Place::with("attach-once", &answering(true, false)).await;
     let request = AttachRequest { stdin: true, stdout: true, stderr: true, ..Default::default() };
     let url = place.attach(request).await;
-    let mut child = talk(&url, "spdy", &["--stdin"], "hello\n", "you said hello");
-    drop(child.stdin.take());
-    let output = within(Duration::from_secs(30), "the attachment ends", async {
-        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
-    })
-    .await;
+    let output = let_go(talk(&url, "spdy", &["--stdin"], "hello\n", "you said hello")).await;
     assert!(String::from_utf8_lossy(&output.stdout).contains("input ended"), "{output:?}");
     assert_eq!(ended(&mut place.runtime, &place.container).await.exit_code, 6);
     place.remove().await;
+}
+
+/// As `kubectl run --leave-stdin-open` wants it.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_input_stays_open_the_end_of_a_clients_own_ends_its_attachment() {
+    let mut place = Place::with("attach-open", &answering(false, false)).await;
+    let request = AttachRequest { stdin: true, stdout: true, stderr: true, ..Default::default() };
+    for transport in TRANSPORTS {
+        let url = place.attach(request.clone()).await;
+        let output = let_go(talk(&url, transport, &["--stdin"], "hello\n", "you said hello")).await;
+        assert_eq!((output.status.code(), output.stdout), (Some(0), b"\n".to_vec()), "{transport}");
+    }
+    let status = container_status(&mut place.runtime, &place.container).await;
+    assert_eq!(status.state(), ContainerState::ContainerRunning);
+    place.remove().await;
+}
+
+/// Docker would keep a client that comes just as the container goes for the container's next start. When that is, is a
+/// matter of milliseconds, so several are tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_a_container_as_it_ends_is_let_go() {
+    let once = ContainerConfig { stdin: true, stdin_once: true, ..container("main", "exec sleep 0.5") };
+    let mut clients = Vec::new();
+    for number in 0..10 {
+        let mut place = Place::with(&format!("late-{number}"), &once).await;
+        let began = container_status(&mut place.runtime, &place.container).await.started_at;
+        let ends = UNIX_EPOCH + Duration::from_nanos(began.try_into().unwrap()) + Duration::from_millis(500);
+        let container_id = place.container.clone();
+        let request = AttachRequest { container_id, stdin: true, stdout: true, stderr: true, ..Default::default() };
+        // On a busy machine it may have ended by now.
+        if let Ok(answer) = place.runtime.attach(request).await {
+            let before = Duration::from_millis(5 * number);
+            let wait = ends.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(before);
+            tokio::time::sleep(wait).await;
+            clients.push(kube_stream("attach", &answer.into_inner().url, "spdy", &["--stdin"]));
+        }
+        ended(&mut place.runtime, &place.container).await;
+        place.remove().await;
+    }
+    for client in clients {
+        let_go(client).await;
+    }
 }
