@@ -1,0 +1,47 @@
+//! The JSON of the API server, as far as a scheduler reads it.
+//!
+//! These are our own few structures and not a crate with all of Kubernetes' types: what is not named here (managed
+//! fields, images' digests, a container's command and environment) is skipped by the parser and never takes memory,
+//! and nobody has to compile the other hundreds of kinds. Field names are the API's. Everything may be absent, or
+//! null as Go writes an empty list; whether that makes sense is for `read` to say.
+
+mod meta;
+mod node;
+mod pod;
+mod policy;
+mod storage;
+
+pub use self::meta::Amount;
+pub use self::meta::Amounts;
+pub use self::meta::LabelSelector;
+pub use self::meta::Meta;
+pub use self::meta::SelectorRequirement;
+pub use self::meta::StringMap;
+pub use self::node::Node;
+pub use self::node::NodeSelector;
+pub use self::node::NodeSelectorTerm;
+pub use self::node::Taint;
+pub use self::pod::Affinity;
+pub use self::pod::Container;
+pub use self::pod::ContainerStatus;
+pub use self::pod::Pod;
+pub use self::pod::PodAffinity;
+pub use self::pod::PodAffinityTerm;
+pub use self::pod::Toleration;
+pub use self::pod::TopologySpreadConstraint;
+pub use self::pod::Volume;
+pub use self::policy::Controller;
+pub use self::policy::MapSelected;
+pub use self::policy::Namespace;
+pub use self::policy::PodDisruptionBudget;
+pub use self::storage::ClaimReference;
+pub use self::storage::CsiDriver;
+pub use self::storage::CsiNode;
+pub use self::storage::CsiNodeDriver;
+pub use self::storage::CsiStorageCapacity;
+pub use self::storage::PersistentVolume;
+pub use self::storage::PersistentVolumeClaim;
+pub use self::storage::StorageClass;
+pub use self::storage::TopologySelectorTerm;
+pub use self::storage::VolumeAttachment;
+pub use self::storage::VolumeSpec;
