@@ -22,6 +22,7 @@ pub mod naming;
 pub mod observe;
 pub mod pod;
 pub mod proto;
+pub mod scheduler;
 pub mod state;
 pub mod stats;
 pub mod stream;
