@@ -45,3 +45,34 @@ pub use self::storage::StorageClass;
 pub use self::storage::TopologySelectorTerm;
 pub use self::storage::VolumeAttachment;
 pub use self::storage::VolumeSpec;
+
+/// What has metadata: every kind.
+pub trait Object {
+    fn meta(&self) -> &Meta;
+}
+
+macro_rules! objects {
+    ($($kind:ident),*) => {$(
+        impl Object for $kind {
+            fn meta(&self) -> &Meta {
+                &self.metadata
+            }
+        }
+    )*};
+}
+
+objects!(
+    Pod,
+    Node,
+    Namespace,
+    PersistentVolumeClaim,
+    PersistentVolume,
+    StorageClass,
+    CsiNode,
+    CsiDriver,
+    CsiStorageCapacity,
+    VolumeAttachment,
+    PodDisruptionBudget,
+    MapSelected,
+    Controller
+);
