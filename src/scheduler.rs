@@ -13,11 +13,25 @@
 //!
 //! None of these does I/O: they are tested with tables and by properties.
 
+pub mod api;
+pub mod bind;
 pub mod cases;
 pub mod cluster;
+pub mod cmd;
 pub mod decide;
+pub mod evict;
 pub mod filter;
+pub mod follow;
+pub mod lease;
+pub mod metrics;
 pub mod model;
+pub mod preempt;
+pub mod queue;
 pub mod read;
+pub mod report;
+pub mod run;
 pub mod score;
+pub mod serve;
+pub mod update;
 pub mod wire;
+pub mod world;

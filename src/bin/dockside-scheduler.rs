@@ -3,29 +3,15 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::Subcommand;
-use dockside::scheduler::cases;
-
-/// Gives waiting pods a node.
-#[derive(Parser)]
-#[command(name = "dockside-scheduler", version, arg_required_else_help = true)]
-struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Answer cases on standard input, for tests: a cluster and a pod on each line.
-    #[command(hide = true)]
-    Filter,
-}
+use dockside::scheduler::cmd::Command;
 
 fn main() -> ExitCode {
-    let outcome = match Args::parse().command {
-        Command::Filter => cases::run(std::io::stdin().lock(), std::io::stdout().lock()),
-    };
-    match outcome {
+    let command = Command::parse();
+    // One thread is enough: it waits for the API server most of the time. The runtime cannot be built only where epoll is
+    // refused, and then nothing else works either.
+    #[allow(clippy::expect_used)]
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("start the async runtime");
+    match runtime.block_on(command.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("dockside-scheduler: {error}");

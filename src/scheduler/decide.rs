@@ -4,6 +4,9 @@
 //! where a search began. Nodes that are kept for pods of at least the same priority (see
 //! [`super::cluster::Nominations`]) have to fit with and without those.
 
+#[cfg(test)]
+mod properties;
+
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;

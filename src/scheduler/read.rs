@@ -20,6 +20,7 @@ pub use self::policy::budget;
 pub use self::policy::group;
 pub use self::policy::namespace;
 pub use self::policy::service;
+pub(crate) use self::storage::SELECTED_NODE;
 pub use self::storage::attachment;
 pub use self::storage::capacity;
 pub use self::storage::claim;

@@ -1,0 +1,94 @@
+//! Tells the API server where a pod goes: its volumes first, then the pod itself.
+//!
+//! A binding names the pod by its uid, so that a pod made anew under the same name is not bound by mistake, and the API
+//! server accepts one binding of a pod only: whatever goes wrong here, and however many schedulers there are, no pod is
+//! bound twice. After an answer that leaves it open whether the binding was made, the pod is looked at until that is
+//! known.
+
+mod volumes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::api::Client;
+use super::api::Error;
+use super::api::Lane;
+use super::cluster::VolumePlan;
+use super::model::Intern;
+use super::model::Pod;
+use super::read;
+use super::wire;
+
+/// What became of a binding.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The API server took the binding.
+    Bound,
+    /// There was no clear answer. This is the pod as the API server has it now; `None`: it is gone.
+    Found(Option<Arc<Pod>>),
+    /// Something is wrong; it may work later.
+    Failed(String),
+}
+
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// Binds a pod to a node, after its volumes.
+pub async fn bind(client: &Client, intern: &Intern, pod: &Pod, node: &str, plan: &VolumePlan) -> Outcome {
+    if let Err(error) = volumes::bind(client, intern, node, plan).await {
+        return Outcome::Failed(error);
+    }
+    match post(client, pod, node).await {
+        Ok(()) => Outcome::Bound,
+        Err(error) if error.is_uncertain() || matches!(error.code(), Some(404 | 409)) => {
+            tracing::debug!(pod = %pod, %error, "looking at a pod after a binding that failed");
+            Outcome::Found(look(client, intern, pod).await)
+        }
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+/// Sends the binding.
+///
+/// # Errors
+/// What the API server says; see [`Error::is_uncertain`].
+pub async fn post(client: &Client, pod: &Pod, node: &str) -> Result<(), Error> {
+    let path = format!("{}/binding", path(pod));
+    let binding = json!({
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": pod.name, "namespace": **pod.namespace(), "uid": *pod.uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    });
+    client.post(Lane::Call, &path, &binding).await
+}
+
+/// The pod's path in the API.
+pub(super) fn path(pod: &Pod) -> String {
+    format!("/api/v1/namespaces/{}/pods/{}", pod.namespace(), pod.name)
+}
+
+/// The pod as the API server has it; `None` when it is gone. Asks until there is an answer.
+pub async fn look(client: &Client, intern: &Intern, pod: &Pod) -> Option<Arc<Pod>> {
+    let mut wait = FIRST_RETRY;
+    loop {
+        match get(client, intern, pod).await {
+            Ok(found) => return found,
+            Err(error) => tracing::debug!(pod = %pod, %error, "could not look at a pod; trying again"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LAST_RETRY);
+    }
+}
+
+/// One look. Another pod of the same name does not count.
+async fn get(client: &Client, intern: &Intern, pod: &Pod) -> Result<Option<Arc<Pod>>, Error> {
+    let wire: wire::Pod = match client.get(Lane::Call, &path(pod)).await {
+        Err(error) if error.code() == Some(404) => return Ok(None),
+        answer => answer?,
+    };
+    let found = read::pod(&wire, intern).map_err(|error| Error::Config(error.to_string()))?;
+    Ok((found.uid == pod.uid).then(|| Arc::new(found)))
+}

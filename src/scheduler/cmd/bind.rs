@@ -1,0 +1,41 @@
+//! `bind`: a person chooses the node.
+
+use clap::Args;
+
+use super::Error;
+use super::snapshot;
+use super::waiting_pod;
+use crate::scheduler::api::Client;
+use crate::scheduler::bind::post;
+use crate::scheduler::decide::fits;
+use crate::scheduler::filter::FILTERS;
+
+#[derive(Args)]
+pub(super) struct BindArgs {
+    /// A waiting pod, as NAME or NAMESPACE/NAME
+    pod: String,
+    /// The node it is to run on
+    node: String,
+    /// Bind even where the pod does not fit
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) async fn run(client: &Client, names: &[String], args: &BindArgs) -> Result<(), Error> {
+    let mut world = snapshot(client, names).await?;
+    let pod = waiting_pod(&world, &args.pod)?;
+    if !args.force {
+        let none = || Error::Refused(format!("there is no node {:?} (see dockside-scheduler nodes)", args.node));
+        let node = world.cluster.node_named(&args.node).ok_or_else(none)?;
+        fits(&pod, &mut world.cluster, node).map_err(|(filter, refusal)| {
+            let filter = FILTERS[filter].name;
+            Error::Refused(format!(
+                "{pod} does not fit on {}: {filter}: {refusal} (--force binds it all the same)",
+                args.node
+            ))
+        })?;
+    }
+    post(client, &pod, &args.node).await?;
+    println!("{pod} is bound to {}", args.node);
+    Ok(())
+}

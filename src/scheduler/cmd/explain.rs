@@ -1,0 +1,35 @@
+//! `explain`: of every node, why a pod fits there or not, and how well.
+
+use clap::Args;
+
+use super::Error;
+use super::table::table;
+use super::waiting_pod;
+use crate::scheduler::decide::Verdict;
+use crate::scheduler::decide::explain;
+use crate::scheduler::world::World;
+
+#[derive(Args)]
+pub(super) struct ExplainArgs {
+    /// A waiting pod, as NAME or NAMESPACE/NAME
+    pod: String,
+}
+
+pub(super) fn show(world: &mut World, args: &ExplainArgs) -> Result<String, Error> {
+    let pod = waiting_pod(world, &args.pod)?;
+    let mut rows: Vec<(i64, String, Vec<String>)> = Vec::new();
+    for (id, verdict) in explain(&pod, &mut world.cluster) {
+        let node = world.cluster.node(id).node.name.to_string();
+        let (rank, cells) = match verdict {
+            Verdict::Fits { total, scores } => {
+                let scores: Vec<_> = scores.iter().map(|(name, points)| format!("{name} {points}")).collect();
+                (-total, vec![total.to_string(), scores.join(", ")])
+            }
+            Verdict::Refused { filter, refusal } => (1, vec!["no".to_owned(), format!("{filter}: {refusal}")]),
+        };
+        rows.push((rank, node.clone(), [vec![node], cells].concat()));
+    }
+    rows.sort();
+    let rows: Vec<_> = rows.into_iter().map(|(_, _, cells)| cells).collect();
+    Ok(table(&["NODE", "SCORE", "WHY"], &rows))
+}

@@ -1,0 +1,394 @@
+//! Keeps up with what the API server knows: lists every kind and then watches it, for as long as the process lives.
+//!
+//! Each kind is followed by a task of its own, which turns what it hears into [`Update`]s for the one who owns the
+//! `world`. Nothing is lost when the server is away or has forgotten where we were (410): the watch goes on from the
+//! last version seen, or everything is listed anew, and what is not in the new list is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Buf;
+use bytes::Bytes;
+use bytes::BytesMut;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
+
+use super::api::Client;
+use super::api::Error;
+use super::api::Lane;
+use super::model::GroupKind;
+use super::model::Intern;
+use super::model::OwnerKind;
+use super::read;
+use super::read::Invalid;
+use super::update::Change;
+use super::update::Update;
+use super::wire::Object;
+
+/// How many objects a page of a list has: a page is in memory at once.
+const PAGE: usize = 250;
+/// The server ends a watch after this; a new one goes on where it ended.
+const WATCH_SECONDS: u64 = 300;
+/// A watch hears something at least every minute or so; one that is silent for longer than its whole life is dead.
+const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 60);
+const FIRST_RETRY: Duration = Duration::from_millis(200);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+const ACTIVE_PODS: &str = "/api/v1/pods?fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed&";
+
+/// Follows all kinds a scheduler looks at. They end with the set.
+pub fn start(client: &Client, intern: &Arc<Intern>, updates: &UnboundedSender<Update>) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    for_each_kind(&mut Spawn { client, intern, updates, tasks: &mut tasks });
+    tasks
+}
+
+/// Lists all kinds once.
+///
+/// # Errors
+/// When one of them cannot be listed.
+pub async fn list(client: &Client, intern: &Arc<Intern>) -> Result<Vec<Update>, Error> {
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let mut tasks = JoinSet::new();
+    for_each_kind(&mut ListOnce { client, intern, updates: &sender, tasks: &mut tasks });
+    while let Some(listed) = tasks.join_next().await {
+        listed.map_err(|error| Error::Config(error.to_string()))??;
+    }
+    drop(sender);
+    let mut all = Vec::new();
+    while let Some(update) = receiver.recv().await {
+        all.push(update);
+    }
+    Ok(all)
+}
+
+/// How an object becomes what the scheduler keeps.
+type Read<W, M> = fn(&W, &Intern) -> Result<M, Invalid>;
+
+/// What is to be done with each kind.
+trait ForKind {
+    fn kind<W, M>(&mut self, path: &'static str, read: Read<W, M>, wrap: fn(Change<M>) -> Update)
+    where
+        W: Object + DeserializeOwned + Send + 'static,
+        M: Send + 'static;
+}
+
+/// The kinds, and where they are. Pods come last: what they refer to is mostly known then.
+fn for_each_kind(all: &mut impl ForKind) {
+    const CONTROLLER: fn(OwnerKind) -> GroupKind = GroupKind::Controller;
+    all.kind("/api/v1/nodes?", read::node, Update::Node);
+    all.kind("/api/v1/namespaces?", |wire, intern| Ok(read::namespace(wire, intern)), Update::Namespace);
+    all.kind("/api/v1/persistentvolumeclaims?", read::claim, Update::Claim);
+    all.kind("/api/v1/persistentvolumes?", read::volume, Update::Volume);
+    all.kind("/apis/storage.k8s.io/v1/storageclasses?", |wire, intern| Ok(read::class(wire, intern)), Update::Class);
+    all.kind("/apis/storage.k8s.io/v1/csinodes?", |wire, intern| Ok(read::csi_node(wire, intern)), Update::CsiNode);
+    all.kind(
+        "/apis/storage.k8s.io/v1/csidrivers?",
+        |wire, intern| Ok(read::csi_driver(wire, intern)),
+        Update::CsiDriver,
+    );
+    all.kind("/apis/storage.k8s.io/v1/csistoragecapacities?", read::capacity, Update::Capacity);
+    all.kind(
+        "/apis/storage.k8s.io/v1/volumeattachments?",
+        |wire, intern| Ok(read::attachment(wire, intern)),
+        Update::Attachment,
+    );
+    all.kind("/apis/policy/v1/poddisruptionbudgets?", read::budget, Update::Budget);
+    all.kind(
+        "/api/v1/services?",
+        |wire, intern| Ok(read::service(GroupKind::Service, wire, intern)),
+        |change| Update::Group(GroupKind::Service, change),
+    );
+    all.kind(
+        "/api/v1/replicationcontrollers?",
+        |wire, intern| Ok(read::service(CONTROLLER(OwnerKind::ReplicationController), wire, intern)),
+        |change| Update::Group(CONTROLLER(OwnerKind::ReplicationController), change),
+    );
+    all.kind(
+        "/apis/apps/v1/replicasets?",
+        |wire, intern| read::group(CONTROLLER(OwnerKind::ReplicaSet), wire, intern),
+        |change| Update::Group(CONTROLLER(OwnerKind::ReplicaSet), change),
+    );
+    all.kind(
+        "/apis/apps/v1/statefulsets?",
+        |wire, intern| read::group(CONTROLLER(OwnerKind::StatefulSet), wire, intern),
+        |change| Update::Group(CONTROLLER(OwnerKind::StatefulSet), change),
+    );
+    all.kind(ACTIVE_PODS, read::pod, Update::Pod);
+}
+
+struct Spawn<'a> {
+    client: &'a Client,
+    intern: &'a Arc<Intern>,
+    updates: &'a UnboundedSender<Update>,
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl ForKind for Spawn<'_> {
+    fn kind<W, M>(&mut self, path: &'static str, read: Read<W, M>, wrap: fn(Change<M>) -> Update)
+    where
+        W: Object + DeserializeOwned + Send + 'static,
+        M: Send + 'static,
+    {
+        let follower = Follower::new(self.client, self.intern, self.updates, path, read, wrap);
+        self.tasks.spawn(follower.run());
+    }
+}
+
+struct ListOnce<'a> {
+    client: &'a Client,
+    intern: &'a Arc<Intern>,
+    updates: &'a UnboundedSender<Update>,
+    tasks: &'a mut JoinSet<Result<(), Error>>,
+}
+
+impl ForKind for ListOnce<'_> {
+    fn kind<W, M>(&mut self, path: &'static str, read: Read<W, M>, wrap: fn(Change<M>) -> Update)
+    where
+        W: Object + DeserializeOwned + Send + 'static,
+        M: Send + 'static,
+    {
+        let follower = Follower::new(self.client, self.intern, self.updates, path, read, wrap);
+        self.tasks.spawn(async move { follower.list().await.map(drop) });
+    }
+}
+
+/// Follows one kind.
+struct Follower<W, M> {
+    client: Client,
+    intern: Arc<Intern>,
+    updates: UnboundedSender<Update>,
+    /// With everything in front of further parameters.
+    path: &'static str,
+    read: Read<W, M>,
+    wrap: fn(Change<M>) -> Update,
+}
+
+/// A page of a list.
+#[derive(Deserialize)]
+struct Page<W> {
+    #[serde(default)]
+    metadata: PageMeta,
+    items: Option<Vec<W>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMeta {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    next: String,
+}
+
+/// A line of a watch.
+#[derive(Deserialize)]
+struct Line<'a, W> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    object: W,
+}
+
+impl<W: Object + DeserializeOwned, M> Follower<W, M> {
+    fn new(
+        client: &Client,
+        intern: &Arc<Intern>,
+        updates: &UnboundedSender<Update>,
+        path: &'static str,
+        read: Read<W, M>,
+        wrap: fn(Change<M>) -> Update,
+    ) -> Self {
+        Follower { client: client.clone(), intern: intern.clone(), updates: updates.clone(), path, read, wrap }
+    }
+
+    async fn run(self) {
+        let mut patience = Patience::new(self.path);
+        loop {
+            match self.list().await {
+                Ok(version) => {
+                    patience.succeeded();
+                    self.watch(version, &mut patience).await;
+                }
+                Err(error) => patience.failed(&error).await,
+            }
+            if self.updates.is_closed() {
+                return;
+            }
+        }
+    }
+
+    /// Tells of everything there is; returns the version of the list.
+    async fn list(&self) -> Result<String, Error> {
+        self.tell(Change::Begin);
+        let mut next = String::new();
+        loop {
+            let path = format!("{}limit={PAGE}{next}", self.path);
+            let page: Page<W> = match self.client.get(Lane::Watch, &path).await {
+                Ok(page) => page,
+                // A kind that this server does not have.
+                Err(error) if error.code() == Some(404) => {
+                    tracing::debug!(%error, "there is nothing of a kind");
+                    Page { metadata: PageMeta::default(), items: None }
+                }
+                Err(error) => return Err(error),
+            };
+            for object in page.items.iter().flatten() {
+                self.put(object);
+            }
+            if page.metadata.next.is_empty() {
+                self.tell(Change::Complete);
+                return Ok(page.metadata.resource_version);
+            }
+            next = format!("&continue={}", page.metadata.next);
+        }
+    }
+
+    /// Watches from a version on, until the server does not know it any more.
+    async fn watch(&self, mut version: String, patience: &mut Patience) {
+        while !self.updates.is_closed() {
+            match self.watch_once(&mut version).await {
+                Ok(()) => patience.succeeded(),
+                Err(error) if matches!(error.code(), Some(410 | 404)) => {
+                    tracing::info!(path = self.path, "the API server has forgotten where the watch was: listing anew");
+                    // Never in a circle without a pause.
+                    tokio::time::sleep(FIRST_RETRY).await;
+                    return;
+                }
+                Err(error) => patience.failed(&error).await,
+            }
+        }
+    }
+
+    /// Watches until the server ends it.
+    async fn watch_once(&self, version: &mut String) -> Result<(), Error> {
+        let path = format!(
+            "{}watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}",
+            self.path
+        );
+        let mut lines = Lines::new(self.client.stream(&path).await?, self.path);
+        while let Some(line) = lines.next().await? {
+            self.hear(&line, version)?;
+        }
+        Ok(())
+    }
+
+    fn hear(&self, line: &[u8], version: &mut String) -> Result<(), Error> {
+        let Ok(Line { kind, object }) = serde_json::from_slice::<Line<W>>(line) else {
+            return self.hear_unreadable(line);
+        };
+        match kind {
+            "ADDED" | "MODIFIED" => self.put(&object),
+            "DELETED" => {
+                if let Some(gone) = self.understand(&object) {
+                    self.tell(Change::Gone(gone));
+                }
+            }
+            "ERROR" => return self.hear_unreadable(line),
+            _ => {}
+        }
+        version.clone_from(&object.meta().resource_version);
+        Ok(())
+    }
+
+    /// An error, or an object that makes no sense: then the version is not known, but the next object brings one.
+    fn hear_unreadable(&self, line: &[u8]) -> Result<(), Error> {
+        match serde_json::from_slice::<Line<&RawValue>>(line) {
+            Ok(line) if line.kind == "ERROR" => Err(Error::in_watch(self.path, line.object.get().as_bytes())),
+            Ok(line) => {
+                let error = serde_json::from_str::<W>(line.object.get()).err().map(|error| error.to_string());
+                tracing::error!(path = self.path, error, "could not understand an object");
+                Ok(())
+            }
+            Err(error) => Err(Error::Broken { path: self.path.to_owned(), reason: error.to_string() }),
+        }
+    }
+
+    fn put(&self, object: &W) {
+        if let Some(read) = self.understand(object) {
+            self.tell(Change::Put(read));
+        }
+    }
+
+    fn understand(&self, object: &W) -> Option<M> {
+        (self.read)(object, &self.intern)
+            .inspect_err(|error| tracing::error!(%error, "could not understand an object"))
+            .ok()
+    }
+
+    fn tell(&self, change: Change<M>) {
+        // Nobody listens any more only when everything ends.
+        let _ = self.updates.send((self.wrap)(change));
+    }
+}
+
+/// Waits longer after each failure, and tells of the first of them.
+struct Patience {
+    path: &'static str,
+    wait: Duration,
+}
+
+impl Patience {
+    fn new(path: &'static str) -> Patience {
+        Patience { path, wait: FIRST_RETRY }
+    }
+
+    fn succeeded(&mut self) {
+        if self.wait > FIRST_RETRY {
+            tracing::info!(path = self.path, "following again");
+        }
+        self.wait = FIRST_RETRY;
+    }
+
+    async fn failed(&mut self, error: &Error) {
+        if self.wait == FIRST_RETRY {
+            tracing::warn!(%error, "could not follow; trying again");
+        } else {
+            tracing::debug!(%error, "could not follow; trying again");
+        }
+        // Not all kinds at the same time.
+        tokio::time::sleep(self.wait.mul_f64(0.5 + fastrand::f64())).await;
+        self.wait = (self.wait * 2).min(LAST_RETRY);
+    }
+}
+
+/// The lines of an answer.
+struct Lines {
+    body: Incoming,
+    path: &'static str,
+    buffer: BytesMut,
+    /// How much of the buffer is known to have no end of a line.
+    searched: usize,
+}
+
+impl Lines {
+    fn new(body: Incoming, path: &'static str) -> Lines {
+        Lines { body, path, buffer: BytesMut::new(), searched: 0 }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let broken = |reason: String| Error::Broken { path: self.path.to_owned(), reason };
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
+                let line = self.buffer.split_to(self.searched + at).freeze();
+                self.buffer.advance(1);
+                self.searched = 0;
+                return Ok(Some(line));
+            }
+            self.searched = self.buffer.len();
+            let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
+            match frame.map_err(|_| broken("nothing was heard for too long".into()))? {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(broken(error.to_string())),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+}

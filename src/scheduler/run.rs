@@ -1,0 +1,339 @@
+//! The scheduler at work: hears news, decides about one pod after the other, and has them bound.
+//!
+//! One task owns the `World`, and with it every decision; what takes time (bindings, evictions, reports) runs in tasks
+//! of its own and sends back what came of it. A pod that is being bound is assumed to be on its node meanwhile.
+//! Correctness rests on that and on the API server's rule that a pod is bound once, not on how quick the watch is.
+
+mod settle;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::api::Client;
+use super::bind;
+use super::bind::Outcome;
+use super::cluster::AssumedVolumes;
+use super::decide::Placement;
+use super::decide::Unfit;
+use super::decide::decide;
+use super::evict::evict;
+use super::follow;
+use super::lease;
+use super::lease::Election;
+use super::lease::Role;
+use super::metrics;
+use super::model::Intern;
+use super::model::Pod;
+use super::preempt;
+use super::queue::Attempt;
+use super::queue::Moment;
+use super::report::Reason;
+use super::report::Reporter;
+use super::serve;
+use super::serve::Health;
+use super::update::Update;
+use super::world::World;
+
+/// How the scheduler is to work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Pods that ask for one of these are placed.
+    pub names: Vec<String>,
+    /// Where health and metrics are served.
+    pub address: Option<SocketAddr>,
+    /// The lease to hold; `None`: this is the only replica.
+    pub lease: Option<lease::Settings>,
+    /// How many bindings may be under way.
+    pub bindings: usize,
+}
+
+/// Why the scheduler stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("could not listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("the lease is lost: another replica works now")]
+    LeaseLost,
+}
+
+/// So many decisions are made before news is heard again.
+const DECISIONS_AT_ONCE: usize = 16;
+/// Bindings that are under way may take so long after a stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// A bound pod that the watch has not shown by then is looked at.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
+/// How often what is not urgent is done.
+const CHORES: Duration = Duration::from_secs(1);
+
+/// A pod that is being bound, or was bound and is not confirmed.
+struct Binding {
+    pod: Arc<Pod>,
+    node: Arc<str>,
+    volumes: AssumedVolumes,
+    begun: Instant,
+    attempt: u32,
+    since: Moment,
+}
+
+/// What a task that ran beside sends back.
+enum News {
+    Bound {
+        uid: Arc<str>,
+        outcome: Outcome,
+    },
+    /// A pod that should have been confirmed was looked at.
+    Looked {
+        uid: Arc<str>,
+        found: Option<Arc<Pod>>,
+    },
+    /// Victims could not be sent away.
+    NotEvicted,
+}
+
+struct Scheduler {
+    client: Client,
+    intern: Arc<Intern>,
+    world: World,
+    reporter: Reporter,
+    health: Arc<Health>,
+    news: UnboundedSender<News>,
+    bindings: HashMap<Arc<str>, Binding>,
+    most_bindings: usize,
+    /// Bound pods that the watch has not shown yet.
+    unconfirmed: HashMap<Arc<str>, (Arc<Pod>, Instant)>,
+    start: Instant,
+}
+
+/// Works until `stop` is done.
+///
+/// # Errors
+/// When the lease is lost, or the address cannot be listened on.
+pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let health = Arc::new(Health::default());
+    if let Some(address) = options.address {
+        let served = serve::start(address, health.clone()).await;
+        let address = served.map_err(|source| Error::Listen { address, source })?;
+        tracing::info!(%address, "serving health and metrics");
+    }
+    let intern = Arc::new(Intern::default());
+    let (updates, received) = mpsc::unbounded_channel();
+    let followers = follow::start(&client, &intern, &updates);
+    let roles = match &options.lease {
+        Some(settings) => Election::start(&client, settings.clone()),
+        None => watch::channel(Role::Holder).1,
+    };
+    let identity = options.lease.as_ref().map_or_else(|| options.names[0].clone(), |lease| lease.identity.clone());
+    let (news, heard) = mpsc::unbounded_channel();
+    let mut scheduler = Scheduler {
+        reporter: Reporter::start(&client, &identity),
+        world: World::new(options.names.iter().map(|name| intern.str(name))),
+        client: client.clone(),
+        intern,
+        health,
+        news,
+        bindings: HashMap::new(),
+        most_bindings: options.bindings,
+        unconfirmed: HashMap::new(),
+        start: Instant::now(),
+    };
+    let outcome = scheduler.work(received, heard, roles, stop).await;
+    drop(followers);
+    scheduler.reporter.finish().await;
+    if let (Ok(()), Some(settings)) = (&outcome, &options.lease) {
+        lease::release(&client, settings).await;
+    }
+    outcome
+}
+
+impl Scheduler {
+    async fn work(
+        &mut self,
+        mut updates: UnboundedReceiver<Update>,
+        mut news: UnboundedReceiver<News>,
+        mut roles: watch::Receiver<Role>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let mut stop = std::pin::pin!(stop);
+        let mut chores = tokio::time::interval(CHORES);
+        loop {
+            self.hear(&mut updates, &mut news);
+            let due = self.world.queue.tick(self.now());
+            let role = *roles.borrow_and_update();
+            let more = match role {
+                Role::Lost => return Err(Error::LeaseLost),
+                Role::Holder if self.world.is_complete() => self.decide_some(),
+                Role::Holder | Role::Waiting => false,
+            };
+            if more {
+                // Whoever else has something to do, and the network, come first.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let due = due.map_or_else(|| Instant::now() + CHORES, |due| self.start + due);
+            tokio::select! {
+                Some(update) = updates.recv() => self.world.apply(update, self.start.elapsed()),
+                Some(one) = news.recv() => self.settle(one),
+                _ = chores.tick() => self.chores(role),
+                () = tokio::time::sleep_until(due) => {}
+                _ = roles.changed(), if role != Role::Holder || self.has_lease(&roles) => {}
+                () = &mut stop => break,
+            }
+        }
+        tracing::info!(bindings = self.bindings.len(), "stopping");
+        let end = Instant::now() + STOP_PATIENCE;
+        while !self.bindings.is_empty() {
+            match tokio::time::timeout_at(end, news.recv()).await {
+                Ok(Some(one)) => self.settle(one),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is anybody who could take the role away.
+    fn has_lease(&self, roles: &watch::Receiver<Role>) -> bool {
+        roles.has_changed().is_ok()
+    }
+
+    fn now(&self) -> Moment {
+        self.start.elapsed()
+    }
+
+    /// Takes all the news there is.
+    fn hear(&mut self, updates: &mut UnboundedReceiver<Update>, news: &mut UnboundedReceiver<News>) {
+        let now = self.now();
+        while let Ok(update) = updates.try_recv() {
+            self.world.apply(update, now);
+        }
+        while let Ok(one) = news.try_recv() {
+            self.settle(one);
+        }
+    }
+
+    /// Decides about some pods; returns whether there may be more to decide now.
+    fn decide_some(&mut self) -> bool {
+        for _ in 0..DECISIONS_AT_ONCE {
+            if self.bindings.len() >= self.most_bindings {
+                return false;
+            }
+            let now = self.now();
+            let Some(attempt) = self.world.queue.next(now) else { return false };
+            self.decide(attempt);
+        }
+        true
+    }
+
+    fn decide(&mut self, attempt: Attempt) {
+        let begun = Instant::now();
+        let decision = decide(&attempt.pod, &mut self.world.cluster, |several| fastrand::usize(..several));
+        self.health.metrics.algorithm_seconds.observe(begun.elapsed().as_secs_f64());
+        match decision {
+            Ok(placement) => self.bind(attempt, placement, begun),
+            Err(unfit) => self.reject(&attempt, &unfit, begun),
+        }
+    }
+
+    /// Assumes that the pod is on its node, and has it bound.
+    fn bind(&mut self, attempt: Attempt, placement: Placement, begun: Instant) {
+        let Attempt { pod, number, since } = attempt;
+        let cluster = &mut self.world.cluster;
+        let node = cluster.node(placement.node).node.name.clone();
+        tracing::debug!(pod = %pod, %node, feasible = placement.feasible, "chose a node");
+        cluster.nominations.remove(&pod.uid);
+        cluster.assume(pod.clone(), placement.node);
+        let volumes = cluster.storage.assume(&placement.volumes, &node);
+        let binding = Binding { pod: pod.clone(), node: node.clone(), volumes, begun, attempt: number, since };
+        self.bindings.insert(pod.uid.clone(), binding);
+        self.reporter.set_bindings(self.bindings.len());
+        let (client, intern, news) = (self.client.clone(), self.intern.clone(), self.news.clone());
+        tokio::spawn(async move {
+            let outcome = bind::bind(&client, &intern, &pod, &node, &placement.volumes).await;
+            // Nobody listens any more only when everything ends.
+            let _ = news.send(News::Bound { uid: pod.uid.clone(), outcome });
+        });
+    }
+
+    /// Nothing fits: perhaps others can be pushed aside.
+    fn reject(&mut self, attempt: &Attempt, unfit: &Unfit, begun: Instant) {
+        let pod = &attempt.pod;
+        let mut message = unfit.message();
+        let mut nominated = None;
+        if unfit.nodes > 0 {
+            self.health.metrics.preemption_attempts.inc();
+            match preempt::find(pod, &mut self.world.cluster, unfit, fastrand::usize(..)) {
+                Ok(preemption) => nominated = Some(self.preempt(pod, preemption)),
+                Err(told) => message = format!("{message} {told}"),
+            }
+        }
+        tracing::info!(pod = %pod, reason = message, "no node fits");
+        self.reporter.failed(pod, Reason::Unschedulable, &message, nominated.as_deref());
+        self.world.queue.unfit(&pod.uid, unfit.filters(), self.start.elapsed());
+        let seconds = begun.elapsed().as_secs_f64();
+        self.health.metrics.attempt(metrics::Result::Unschedulable, &pod.shape.scheduler, seconds);
+    }
+
+    /// Sends the victims away and keeps their node for the pod; returns its name.
+    fn preempt(&mut self, pod: &Arc<Pod>, preemption: preempt::Preemption) -> Arc<str> {
+        let cluster = &mut self.world.cluster;
+        let node = cluster.node(preemption.node).node.name.clone();
+        self.health.metrics.preemption_victims.observe(preemption.victims.len() as f64);
+        for other in cluster.nominations.below(&node, pod.shape.priority) {
+            cluster.nominations.remove(&other.uid);
+            self.reporter.denominate(&other);
+        }
+        let pod = Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(pod) });
+        cluster.nominations.put(pod.clone());
+        self.world.queue.put(pod.clone(), self.start.elapsed());
+        let (client, reporter, news, kept) =
+            (self.client.clone(), self.reporter.clone(), self.news.clone(), node.clone());
+        tokio::spawn(async move {
+            if let Err(error) = evict(&client, &reporter, &preemption.victims, &pod, &kept).await {
+                tracing::warn!(pod = %pod, %error, "could not send pods away");
+                let _ = news.send(News::NotEvicted);
+            }
+        });
+        node
+    }
+
+    /// What is done once a second.
+    fn chores(&mut self, role: Role) {
+        let world = &self.world;
+        let (pods, assumed) = world.cluster.pod_counts();
+        let metrics = &self.health.metrics;
+        metrics.sizes(world.queue.counts(), world.cluster.node_count(), pods, assumed);
+        metrics.leader.set(i64::from(role == Role::Holder));
+        if world.is_complete() && !self.health.is_complete.swap(true, Ordering::Relaxed) {
+            let (nodes, waiting) = (world.cluster.node_count(), world.queue.pods().count());
+            tracing::info!(nodes, pods, waiting, "everything was listed");
+        }
+        self.look_for_unconfirmed();
+    }
+
+    /// Looks at pods that were bound a while ago and that no watch has shown.
+    fn look_for_unconfirmed(&mut self) {
+        let cluster = &self.world.cluster;
+        self.unconfirmed.retain(|uid, _| cluster.is_assumed(uid));
+        for (pod, since) in self.unconfirmed.values_mut() {
+            if since.elapsed() < CONFIRM_WITHIN {
+                continue;
+            }
+            *since = Instant::now();
+            tracing::info!(pod = %pod, "looking at a bound pod that the watch does not show");
+            let (client, intern, news, pod) =
+                (self.client.clone(), self.intern.clone(), self.news.clone(), pod.clone());
+            tokio::spawn(async move {
+                let found = bind::look(&client, &intern, &pod).await;
+                let _ = news.send(News::Looked { uid: pod.uid.clone(), found });
+            });
+        }
+    }
+}
