@@ -1,10 +1,11 @@
-//! Dockside runs Kubernetes pods on Docker Engine: a CRI v1 server.
+//! Dockside runs Kubernetes pods on Docker Engine: a CRI v1 server, and a scheduler of its own.
 //!
 //! The rooms of the house, and who calls whom:
 //!
 //! ```text
 //! kubelet --> cri --> pod | container | image | logs | stream | stats --> docker | cni | state
 //! docker events --> watch --> state --> cri (List*, *Status answer from memory)
+//! API server <--> scheduler
 //! ```
 
 pub mod cmd;

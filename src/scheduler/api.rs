@@ -11,6 +11,8 @@ mod access;
 mod connect;
 mod credentials;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake;
 mod kubeconfig;
 
 use std::sync::Arc;

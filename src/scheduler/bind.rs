@@ -92,3 +92,64 @@ async fn get(client: &Client, intern: &Intern, pod: &Pod) -> Result<Option<Arc<P
     let found = read::pod(&wire, intern).map_err(|error| Error::Config(error.to_string()))?;
     Ok((found.uid == pod.uid).then(|| Arc::new(found)))
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::scheduler::api::fake::FakeApi;
+    use crate::scheduler::cluster::testing;
+    use crate::scheduler::cluster::testing::Builder;
+
+    /// Binds the pod `new` to node `a`, where the server answers with `code` and then shows this pod.
+    async fn answered(code: u16, shown: Option<serde_json::Value>) -> (Outcome, FakeApi) {
+        let api = FakeApi::start(move |asked| match (&asked.method, &shown) {
+            (&Method::POST, _) => (code, json!({"message": "so it is", "code": code}).to_string()),
+            (_, Some(pod)) => (200, pod.to_string()),
+            (_, None) => (404, json!({"message": "not found", "code": 404}).to_string()),
+        })
+        .await;
+        let pod = Builder::default().pod(json!({}));
+        let outcome = bind(&api.client, &Intern::default(), &pod, "a", &VolumePlan::default()).await;
+        (outcome, api)
+    }
+
+    fn shown(uid: &str, node: Option<&str>) -> Option<serde_json::Value> {
+        Some(testing::pod("new", json!({"metadata": {"uid": uid}, "spec": {"nodeName": node.unwrap_or_default()}})))
+    }
+
+    #[tokio::test]
+    async fn a_binding_names_the_pod_by_its_uid() {
+        let (outcome, api) = answered(201, None).await;
+        assert!(matches!(outcome, Outcome::Bound), "{outcome:?}");
+        let asked = api.asked();
+        assert_eq!((asked.len(), asked[0].path.as_str()), (1, "/api/v1/namespaces/default/pods/new/binding"));
+        assert_eq!((&asked[0].body["metadata"]["uid"], &asked[0].body["target"]["name"]), (&json!("new"), &json!("a")));
+    }
+
+    #[tokio::test]
+    async fn after_a_doubtful_answer_the_pod_is_looked_at() {
+        for code in [409, 500, 504] {
+            let (outcome, _) = answered(code, shown("new", Some("a"))).await;
+            let Outcome::Found(Some(pod)) = outcome else { panic!("{outcome:?}") };
+            assert_eq!(pod.node.as_deref(), Some("a"));
+        }
+    }
+
+    #[tokio::test]
+    async fn another_pod_of_the_same_name_is_not_the_pod() {
+        let (outcome, _) = answered(409, shown("other", None)).await;
+        assert!(matches!(outcome, Outcome::Found(None)), "{outcome:?}");
+        let (outcome, _) = answered(404, None).await;
+        assert!(matches!(outcome, Outcome::Found(None)), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_clear_no_is_told_in_the_servers_words() {
+        let (outcome, api) = answered(403, None).await;
+        let Outcome::Failed(told) = outcome else { panic!("{outcome:?}") };
+        assert!(told.contains("so it is (403)"), "{told}");
+        assert_eq!(api.asked().len(), 1);
+    }
+}
