@@ -19,8 +19,6 @@ mod events;
 mod images;
 #[path = "cri/look.rs"]
 mod look;
-#[path = "cri/metrics.rs"]
-mod metrics;
 #[path = "cri/mounts.rs"]
 mod mounts;
 #[path = "cri/namespaces.rs"]
@@ -31,6 +29,8 @@ mod network;
 mod plugins;
 #[path = "cri/pods.rs"]
 mod pods;
+#[path = "cri/prometheus.rs"]
+mod prometheus;
 #[path = "cri/pulls.rs"]
 mod pulls;
 #[path = "cri/reads.rs"]
