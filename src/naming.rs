@@ -15,11 +15,13 @@ pub const TYPE_SANDBOX: &str = "podsandbox";
 pub const TYPE_CONTAINER: &str = "container";
 /// Pause containers, and they alone, have names that begin like this; no container may be called `POD`.
 pub const SANDBOX_PREFIX: &str = "k8s_POD_";
+/// What pause containers are called in their pods, for cAdvisor and whoever reads its metrics.
+pub const PAUSE_CONTAINER: &str = "POD";
 /// On a container: its sandbox's id.
 const SANDBOX_ID: &str = "io.kubernetes.sandbox.id";
 /// On a container: the absolute path of its CRI log.
 const LOG_PATH: &str = "io.kubernetes.container.logpath";
-/// On a sandbox it is `POD`, by which cAdvisor and older tools know it.
+/// On a sandbox it is [`PAUSE_CONTAINER`].
 const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 /// Docker before API 1.43 has no annotations; each becomes a label with this prefix.
 const ANNOTATION_PREFIX: &str = "annotation.";
@@ -41,7 +43,7 @@ pub fn sandbox_labels(
 ) -> HashMap<String, String> {
     let mut all = merged(labels, annotations);
     all.insert(TYPE.to_owned(), TYPE_SANDBOX.to_owned());
-    all.insert(CONTAINER_NAME.to_owned(), "POD".to_owned());
+    all.insert(CONTAINER_NAME.to_owned(), PAUSE_CONTAINER.to_owned());
     all
 }
 

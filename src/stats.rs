@@ -6,6 +6,7 @@
 
 mod cgroup;
 mod disk;
+mod metrics;
 mod network;
 mod rate;
 
@@ -41,17 +42,21 @@ use self::cgroup::Sample;
 use self::disk::Disk;
 use self::rate::Rates;
 
+pub use self::metrics::descriptors as metric_descriptors;
+
 /// What is measured, and what was measured before.
 pub struct Stats {
     engine: Engine,
     store: Arc<Store>,
     disk: Disk,
     rates: Rates,
+    /// The name of the image of all pause containers.
+    pause_image: String,
 }
 
 impl Stats {
-    pub fn new(engine: Engine, store: Arc<Store>) -> Stats {
-        Stats { engine, store, disk: Disk::new(), rates: Rates::new() }
+    pub fn new(engine: Engine, store: Arc<Store>, pause_image: &str) -> Stats {
+        Stats { engine, store, disk: Disk::new(), rates: Rates::new(), pause_image: pause_image.to_owned() }
     }
 
     /// One container.
@@ -121,7 +126,6 @@ impl Stats {
         Ok(self.measure(Vec::new(), sandboxes).await?.sandboxes)
     }
 
-    /// Reads files, which blocks for some microseconds each, on a thread for that.
     async fn measure(
         self: &Arc<Self>,
         containers: Vec<Arc<Container>>,
@@ -132,17 +136,11 @@ impl Stats {
         let stats = Arc::clone(self);
         self.disk.keep(|id| self.store.knows(id));
         self.rates.keep(|id| self.store.knows(id));
-        let work = move || Measured {
+        on_file_thread(move || Measured {
             containers: containers.iter().map(|container| stats.of_container(container, facts.as_deref())).collect(),
             sandboxes: sandboxes.iter().map(|sandbox| stats.of_sandbox(sandbox, facts.as_deref())).collect(),
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(measured) => Ok(measured),
-            Err(source) => {
-                let path = Path::new("/sys/fs/cgroup").to_owned();
-                Err(Error::Io { doing: "read", path, source: std::io::Error::other(source) })
-            }
-        }
+        })
+        .await
     }
 
     fn of_container(&self, container: &Container, facts: Option<&Facts>) -> ContainerStats {
@@ -248,6 +246,14 @@ struct Usage {
     memory: Option<MemoryUsage>,
     swap: Option<SwapUsage>,
     io: Option<IoUsage>,
+}
+
+/// Reads files, which blocks for some microseconds each, on a thread for that.
+async fn on_file_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(read).await.map_err(|source| {
+        let path = Path::new(cgroup::ROOT).to_owned();
+        Error::Io { doing: "read", path, source: std::io::Error::other(source) }
+    })
 }
 
 fn number(value: u64) -> Option<UInt64Value> {

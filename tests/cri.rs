@@ -19,6 +19,8 @@ mod events;
 mod images;
 #[path = "cri/look.rs"]
 mod look;
+#[path = "cri/metrics.rs"]
+mod metrics;
 #[path = "cri/mounts.rs"]
 mod mounts;
 #[path = "cri/namespaces.rs"]

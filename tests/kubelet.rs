@@ -15,6 +15,8 @@ mod images;
 mod kinds;
 #[path = "kubelet/logs.rs"]
 mod logs;
+#[path = "kubelet/metrics.rs"]
+mod metrics;
 #[path = "kubelet/namespaces.rs"]
 mod namespaces;
 #[path = "kubelet/probes.rs"]

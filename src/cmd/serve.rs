@@ -161,7 +161,7 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
         cni_conf_dir: config.cni_conf_dir.clone(),
         cni_bin_dirs: config.cni_bin_dirs.clone(),
     };
-    let stats = Arc::new(Stats::new(engine.clone(), Arc::clone(&store)));
+    let stats = Arc::new(Stats::new(engine.clone(), Arc::clone(&store), images.pause_reference()));
     let jobs = TaskTracker::new();
     let service = Service {
         engine,

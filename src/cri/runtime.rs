@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::observe::now_ns;
 use crate::proto::runtime_service_server::RuntimeService;
 use crate::proto::*;
+use crate::stats::metric_descriptors;
 
 use super::Service;
 use super::chunks::Messages;
@@ -21,7 +22,6 @@ use super::status;
 
 type Answer<T> = Result<Response<T>, Status>;
 
-const METRICS: &str = "metrics are not implemented yet; the stats are";
 const CHECKPOINT: &str = "checkpoint and restore are not implemented";
 
 fn required<T>(value: Option<T>, object: &str, field: &'static str) -> Result<T, Error> {
@@ -220,6 +220,21 @@ impl RuntimeService for Service {
         Ok(Response::new(ListPodSandboxStatsResponse { stats }))
     }
 
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<ListMetricDescriptorsRequest>,
+    ) -> Answer<ListMetricDescriptorsResponse> {
+        Ok(Response::new(ListMetricDescriptorsResponse { descriptors: metric_descriptors() }))
+    }
+
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<ListPodSandboxMetricsRequest>,
+    ) -> Answer<ListPodSandboxMetricsResponse> {
+        let pod_metrics = self.stats.metrics().await?;
+        Ok(Response::new(ListPodSandboxMetricsResponse { pod_metrics }))
+    }
+
     /// The kubelet has changed the pod's cgroup before it calls, and there is nothing else to change.
     async fn update_pod_sandbox_resources(
         &self,
@@ -263,33 +278,20 @@ impl RuntimeService for Service {
         Ok(chunked(items, |pod_sandbox_stats| StreamPodSandboxStatsResponse { pod_sandbox_stats }))
     }
 
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        _: Request<StreamPodSandboxMetricsRequest>,
+    ) -> Answer<Self::StreamPodSandboxMetricsStream> {
+        let items = self.stats.metrics().await?;
+        Ok(chunked(items, |pod_sandbox_metrics| StreamPodSandboxMetricsResponse { pod_sandbox_metrics }))
+    }
+
     async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
         self.store.require_true().map_err(Error::from)?;
         Ok(events::stream(self.watched()))
     }
 
     // --- not yet ---
-
-    async fn list_metric_descriptors(
-        &self,
-        _: Request<ListMetricDescriptorsRequest>,
-    ) -> Answer<ListMetricDescriptorsResponse> {
-        later(METRICS)
-    }
-
-    async fn list_pod_sandbox_metrics(
-        &self,
-        _: Request<ListPodSandboxMetricsRequest>,
-    ) -> Answer<ListPodSandboxMetricsResponse> {
-        later(METRICS)
-    }
-
-    async fn stream_pod_sandbox_metrics(
-        &self,
-        _: Request<StreamPodSandboxMetricsRequest>,
-    ) -> Answer<Self::StreamPodSandboxMetricsStream> {
-        later(METRICS)
-    }
 
     async fn checkpoint_container(
         &self,

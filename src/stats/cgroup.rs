@@ -14,7 +14,7 @@ use crate::observe::now_ns;
 use crate::proto::PsiData;
 use crate::proto::PsiStats;
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub(super) const ROOT: &str = "/sys/fs/cgroup";
 /// Where version 1 counts processor time; some distributions mount two controllers as one.
 const CPUACCT: [&str; 2] = ["cpuacct", "cpu,cpuacct"];
 /// Limits beyond this are none: version 1 writes the largest number of whole pages.
@@ -146,33 +146,37 @@ fn version_2(directory: &Path) -> Option<Sample> {
 }
 
 /// A file that has one number.
-fn value<T: FromStr>(path: &Path) -> Option<T> {
+pub(super) fn value<T: FromStr>(path: &Path) -> Option<T> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// A file with a limit, which version 2 calls `max` when there is none.
-fn limit(path: &Path) -> Option<u64> {
+pub(super) fn limit(path: &Path) -> Option<u64> {
     value(path).filter(|limit| *limit < NO_LIMIT)
 }
 
 /// A file whose lines are a name and a number each.
-struct Table(String);
+pub(super) struct Table(String);
 
 impl Table {
-    fn read(path: &Path) -> Option<Table> {
+    pub(super) fn read(path: &Path) -> Option<Table> {
         Some(Table(fs::read_to_string(path).ok()?))
     }
 
     /// The number of that name; 0 where this kernel does not have it.
-    fn get(&self, name: &str) -> u64 {
+    pub(super) fn get(&self, name: &str) -> u64 {
+        self.find(name).unwrap_or(0)
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<u64> {
         let mut lines = self.0.lines().filter_map(|line| line.split_once(' '));
-        lines.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0)
+        lines.find(|(key, _)| *key == name).and_then(|(_, value)| value.trim().parse().ok())
     }
 }
 
 /// Pressure stall information (the kernel's accounting/psi): `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and a line
 /// `full` where it has one.
-fn pressure(path: &Path) -> Option<PsiStats> {
+pub(super) fn pressure(path: &Path) -> Option<PsiStats> {
     parse_pressure(&fs::read_to_string(path).ok()?)
 }
 

@@ -136,9 +136,6 @@ async fn what_is_not_there_yet_says_so_in_a_sentence() {
     }
     later!(
         runtime,
-        list_metric_descriptors(ListMetricDescriptorsRequest),
-        list_pod_sandbox_metrics(ListPodSandboxMetricsRequest),
-        stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest),
         checkpoint_container(CheckpointContainerRequest),
         checkpoint_pod(CheckpointPodRequest),
         restore_pod(RestorePodRequest),

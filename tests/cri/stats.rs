@@ -37,19 +37,19 @@ fn row(text: &str, name: &str) -> u64 {
 }
 
 /// Nanoseconds of processor time.
-fn cpu_by_hand(id: &str) -> u64 {
+pub fn cpu_by_hand(id: &str) -> u64 {
     let text = cgroup_file(id, "cpuacct", "cpuacct.usage", "cpu.stat");
     text.trim().parse().unwrap_or_else(|_| row(&text, "usage_usec") * 1000)
 }
 
-fn memory_by_hand(id: &str) -> (u64, u64) {
+pub fn memory_by_hand(id: &str) -> (u64, u64) {
     let usage = cgroup_file(id, "memory", "memory.usage_in_bytes", "memory.current").trim().parse().unwrap();
     let stat = cgroup_file(id, "memory", "memory.stat", "memory.stat");
     let inactive = if stat.contains("total_inactive_file") { "total_inactive_file" } else { "inactive_file" };
     (usage, usage - row(&stat, inactive))
 }
 
-fn near(one: u64, other: u64) -> bool {
+pub fn near(one: u64, other: u64) -> bool {
     one.abs_diff(other) <= one.max(other) / 100
 }
 

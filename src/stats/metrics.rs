@@ -1,0 +1,190 @@
+//! What `/metrics/cadvisor` of a kubelet tells about pods, under cAdvisor's names and labels.
+//!
+//! A pod has samples of its own cgroup, where the kubelet made one, of its pause container and of its network; a container
+//! has those of its cgroup and its writable layer. Each room below this one reads one kind of files and has the table of
+//! the metrics they give. What this kernel does not have is left out, and so is a cgroup that has just gone.
+//!
+//! Of cAdvisor's names these are missing: `container_cpu_load_average_10s`, `container_cpu_load_d_average_10s` and
+//! `container_tasks_state`, which a kubelet does not measure (its are always 0) and 1.37 does not have; and
+//! `container_fs_sector_*` and `container_fs_io_time_weighted_seconds_total`, which cAdvisor has for whole disks.
+
+mod cpu;
+mod disk;
+mod family;
+mod memory;
+mod network;
+mod place;
+mod process;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::container::cgroup;
+use crate::docker::Facts;
+use crate::error::Error;
+use crate::naming;
+use crate::observe::now_ns;
+use crate::proto::ContainerMetrics;
+use crate::proto::Metric;
+use crate::proto::MetricDescriptor;
+use crate::proto::PodSandboxMetrics;
+use crate::proto::PsiStats;
+use crate::state::Container;
+use crate::state::Sandbox;
+
+use super::Stats;
+
+use self::disk::Layer;
+use self::disk::Mounts;
+use self::family::Family;
+use self::family::Owner;
+use self::family::SECOND;
+use self::family::one;
+use self::family::samples;
+use self::network::Network;
+use self::place::Place;
+
+/// What every cgroup has: when it began, and when it was seen.
+struct Life {
+    /// Both in nanoseconds since 1970.
+    began: i64,
+    seen: i64,
+}
+
+const LIFE: &[Family<Life>] = &[
+    Family::gauge("container_start_time_seconds", "When it was started, in seconds since 1970.", |life| {
+        one(u64::try_from(life.began).ok().filter(|began| *began > 0).map(|began| began / SECOND))
+    }),
+    Family::gauge("container_last_seen", "When it was last seen, in seconds since 1970.", |life| {
+        one(u64::try_from(life.seen).ok().map(|seen| seen / SECOND))
+    }),
+];
+
+/// All metrics there may be; the same for the life of the server.
+pub fn descriptors() -> Vec<MetricDescriptor> {
+    fn of<Reading>(families: &'static [Family<Reading>]) -> impl Iterator<Item = MetricDescriptor> {
+        families.iter().map(Family::descriptor)
+    }
+    of(LIFE)
+        .chain(of(cpu::FAMILIES))
+        .chain(of(memory::FAMILIES))
+        .chain(of(process::FAMILIES))
+        .chain(of(disk::FAMILIES))
+        .chain(of(disk::LAYER))
+        .chain(of(network::FAMILIES))
+        .collect()
+}
+
+impl Stats {
+    /// The samples of every sandbox that is ready, the oldest first, with its containers that run.
+    ///
+    /// # Errors
+    /// [`Error::State`] before Docker was first reached.
+    pub async fn metrics(self: &Arc<Self>) -> Result<Vec<PodSandboxMetrics>, Error> {
+        self.store.require_true()?;
+        let Some(facts) = self.engine.link().facts() else { return Ok(Vec::new()) };
+        let mut sandboxes = self.store.sandboxes();
+        sandboxes.retain(|sandbox| sandbox.is_ready());
+        self.disk.keep(|id| self.store.knows(id));
+        let stats = Arc::clone(self);
+        super::on_file_thread(move || {
+            let mounts = Mounts::read();
+            sandboxes.iter().map(|sandbox| stats.metrics_of_sandbox(sandbox, &facts, &mounts)).collect()
+        })
+        .await
+    }
+
+    fn metrics_of_sandbox(&self, sandbox: &Sandbox, facts: &Facts, mounts: &Mounts) -> PodSandboxMetrics {
+        let record = &sandbox.record;
+        let parent = record.cgroup_parent();
+        let mut metrics = Vec::new();
+        if !parent.is_empty() {
+            let place = Place::of_pod(facts, parent);
+            let owner = Owner { id: place.id(), ..owner(sandbox) };
+            metrics.extend(of_cgroup(&place, &owner, None, record.created_at).unwrap_or_default());
+        }
+        let place = Place::of_container(facts, parent, &record.id);
+        let pause = Owner {
+            id: place.id(),
+            name: record.name.clone(),
+            image: self.pause_image.clone(),
+            container: naming::PAUSE_CONTAINER.to_owned(),
+            ..owner(sandbox)
+        };
+        let first = cgroup::first_process(facts, parent, &record.id);
+        metrics.extend(of_cgroup(&place, &pause, first, sandbox.process.started_at()).unwrap_or_default());
+        // What passes through the host's network is not this pod's.
+        if let Some(network) = first.filter(|_| !record.config.is_host_network()).and_then(Network::read) {
+            metrics.extend(samples(network::FAMILIES, &pause, &network));
+        }
+        let running = self.store.containers_of(&record.id).into_iter().filter(|one| one.process.is_running());
+        let container_metrics =
+            running.filter_map(|container| self.metrics_of_container(&container, sandbox, facts, mounts)).collect();
+        PodSandboxMetrics { pod_sandbox_id: record.id.clone(), metrics, container_metrics }
+    }
+
+    /// `None` when it has ended.
+    fn metrics_of_container(
+        &self,
+        container: &Container,
+        sandbox: &Sandbox,
+        facts: &Facts,
+        mounts: &Mounts,
+    ) -> Option<ContainerMetrics> {
+        let (record, parent) = (&container.record, sandbox.record.cgroup_parent());
+        let place = Place::of_container(facts, parent, &record.id);
+        let config = &record.config;
+        let image = config.image.as_ref().map(|image| match image.user_specified_image.as_str() {
+            "" => image.image.clone(),
+            name => name.to_owned(),
+        });
+        let owner = Owner {
+            id: place.id(),
+            name: record.name.clone(),
+            image: image.unwrap_or_default(),
+            container: config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
+            ..owner(sandbox)
+        };
+        let first = cgroup::first_process(facts, parent, &record.id);
+        let mut metrics = of_cgroup(&place, &owner, first, container.process.started_at())?;
+        let usage = self.disk.usage(&record.id, || first);
+        if let Some(layer) = Layer::read(&usage, mounts) {
+            metrics.extend(samples(disk::LAYER, &owner, &layer));
+        }
+        Some(ContainerMetrics { container_id: record.id.clone(), metrics })
+    }
+}
+
+/// The pod's part of the labels.
+fn owner(sandbox: &Sandbox) -> Owner {
+    let metadata = sandbox.record.config.metadata.clone().unwrap_or_default();
+    Owner { pod: metadata.name, namespace: metadata.namespace, ..Owner::default() }
+}
+
+/// The samples of a cgroup that began at `began`; `None` when it is gone. A controller that the host does not have is
+/// left out.
+fn of_cgroup(place: &Place, owner: &Owner, first: Option<i32>, began: i64) -> Option<Vec<Metric>> {
+    let (cpu, memory) = (cpu::Cpu::read(place)?, memory::Memory::read(place)?);
+    let mut metrics = samples(LIFE, owner, &Life { began, seen: now_ns() });
+    metrics.extend(samples(cpu::FAMILIES, owner, &cpu));
+    metrics.extend(samples(memory::FAMILIES, owner, &memory));
+    if let Some(processes) = process::Processes::read(place, first) {
+        metrics.extend(samples(process::FAMILIES, owner, &processes));
+    }
+    if let Some(io) = disk::Io::read(place) {
+        metrics.extend(samples(disk::FAMILIES, owner, &io));
+    }
+    Some(metrics)
+}
+
+/// For how many nanoseconds some process could not go on.
+fn waiting(pressure: Option<&PsiStats>) -> Option<u64> {
+    Some(pressure?.some.as_ref()?.total)
+}
+
+/// For how many nanoseconds no process could go on.
+fn stalled(pressure: Option<&PsiStats>) -> Option<u64> {
+    Some(pressure?.full.as_ref()?.total)
+}

@@ -1,0 +1,176 @@
+//! The numbers that a kubelet serves, when it counts itself (the usual) and when Dockside counts for it (feature gate
+//! `PodAndContainerStatsFromCRI`): the same names, the same labels and the same values for the same pods.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::cluster::*;
+
+const GATE: &str = "--feature-gates=PodAndContainerStatsFromCRI=true";
+/// What only a kubelet of 1.34 has, and always as 0: it does not measure the load.
+const NEVER_MEASURED: [&str; 3] =
+    ["container_cpu_load_average_10s", "container_cpu_load_d_average_10s", "container_tasks_state"];
+/// Of these a kubelet without a handler for Docker's containers knows only the values of a pod as a whole.
+const WHOSE: [&str; 5] = ["name", "image", "pod", "namespace", "container"];
+
+/// The metric's name, and its labels but for those in [`WHOSE`].
+type Key = (String, BTreeMap<String, String>);
+
+struct Series {
+    /// Those in [`WHOSE`].
+    whose: BTreeMap<String, String>,
+    value: f64,
+}
+
+/// A kubelet that counts in one of the two ways, in place of the one that ran.
+fn restart_kubelet(flags: &str) {
+    hack("cluster", &["kill", "kubelet"]);
+    let script = format!("{}/hack/cluster", environment("REPO"));
+    let usual = std::env::var("KUBELET_FLAGS").unwrap_or_default();
+    let mut start = Command::new(script);
+    start.args(["start", "kubelet"]).env("KUBELET_FLAGS", format!("{usual} {flags}"));
+    assert!(start.status().unwrap().success());
+}
+
+fn kubelet(path: &str) -> String {
+    kubectl(&["get", "--raw", &format!("/api/v1/nodes/{}/proxy/{path}", node_name())])
+}
+
+/// The series of one pod.
+fn series(uid: &str) -> BTreeMap<Key, Series> {
+    let text = kubelet("metrics/cadvisor");
+    let lines = text.lines().filter(|line| line.starts_with("container_") && line.contains(uid));
+    lines.map(parse).collect()
+}
+
+/// A line such as `name{label="value",...} 1.5 1700000000000`. No value of these tests has a quote or a comma in it.
+fn parse(line: &str) -> (Key, Series) {
+    let (name, rest) = line.split_once('{').unwrap();
+    let (labels, rest) = rest.rsplit_once('}').unwrap();
+    let labels = labels.split(',').map(|label| {
+        let (key, value) = label.split_once('=').unwrap();
+        (key.to_owned(), value.trim_matches('"').to_owned())
+    });
+    let (whose, own) = labels.partition(|(key, _)| WHOSE.contains(&key.as_str()));
+    let value = rest.split_whitespace().next().unwrap().parse().unwrap();
+    ((name.to_owned(), own), Series { whose, value })
+}
+
+fn summary(pod: &str) -> Option<Value> {
+    let summary: Value = serde_json::from_str(&kubelet("stats/summary")).unwrap();
+    summary["pods"].as_array()?.iter().find(|one| one["podRef"]["name"] == pod).cloned()
+}
+
+/// Everything there is to know about the pod, once the kubelet has looked at all its cgroups.
+fn look(pod: &Pod, uid: &str) -> (BTreeMap<Key, Series>, Value) {
+    eventually("the kubelet tells of the pod, its pause container and its container", || {
+        let series = series(uid);
+        let seen = |name: &str| series.keys().filter(|(one, _)| one == name).count();
+        let summary = summary(&pod.name)?;
+        let whole = seen("container_memory_usage_bytes") == 3 && seen("container_cpu_usage_seconds_total") == 3;
+        let number = summary["cpu"]["usageCoreNanoSeconds"].as_u64().is_some();
+        (whole && number && summary["containers"][0]["rootfs"]["usedBytes"].as_u64()? > 4 << 20)
+            .then_some((series, summary))
+    })
+}
+
+/// How far a later value of ours may be from an earlier one of the kubelet's own. Counters only grow, and the CRI rounds
+/// seconds down.
+fn agrees(name: &str, theirs: f64, ours: f64) -> bool {
+    let near = |slack: f64| (theirs - ours).abs() <= slack;
+    match name {
+        "container_last_seen" => near(120.0),
+        // The kubelet takes the age of the cgroup's directory.
+        "container_start_time_seconds" => near(3.0),
+        // In the quiet pod, what the kubelet counts before its restart is still so after it.
+        _ if name.starts_with("container_spec_") => theirs == ours,
+        "container_threads_max" | "container_oom_events_total" => theirs == ours,
+        "container_processes" | "container_threads" | "container_file_descriptors" | "container_sockets" => near(4.0),
+        _ if name.ends_with("_seconds_total") => ours >= theirs.floor() && ours <= theirs + 5.0,
+        _ if name.ends_with("_total") || name == "container_memory_failcnt" => ours >= theirs,
+        _ if name.starts_with("container_memory_") => near(theirs * 0.01 + f64::from(1 << 20)),
+        _ => panic!("{name}: is it a number that a CRI can tell?"),
+    }
+}
+
+fn compare_series(theirs: &BTreeMap<Key, Series>, ours: &BTreeMap<Key, Series>) {
+    let mut differences = Vec::new();
+    for ((name, labels), expected) in theirs {
+        if NEVER_MEASURED.contains(&name.as_str()) {
+            assert_eq!(expected.value, 0.0, "{name}");
+            continue;
+        }
+        let Some(found) = ours.get(&(name.clone(), labels.clone())) else {
+            differences.push(format!("{name} {labels:?} is missing"));
+            continue;
+        };
+        if !agrees(name, expected.value, found.value) {
+            differences.push(format!("{name} {labels:?}: {} and ours {}", expected.value, found.value));
+        }
+        for (key, value) in expected.whose.iter().filter(|(_, value)| !value.is_empty()) {
+            if found.whose[key] != *value {
+                differences.push(format!("{name} {labels:?}: {key} is {:?} and ours {:?}", value, found.whose[key]));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{} of {}:\n{}", differences.len(), theirs.len(), differences.join("\n"));
+    let families =
+        |series: &BTreeMap<Key, Series>| -> BTreeSet<String> { series.keys().map(|(name, _)| name.clone()).collect() };
+    let (theirs, ours) = (families(theirs), families(ours));
+    println!("{} families of the kubelet's own, {} of ours", theirs.len(), ours.len());
+    println!("more than the kubelet's own: {:?}", ours.difference(&theirs));
+}
+
+fn compare_summaries(theirs: &Value, ours: &Value) {
+    let number = |summary: &Value, path: &str| {
+        summary.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("no {path} in {summary:#}"))
+    };
+    for prefix in ["", "/containers/0"] {
+        let path = format!("{prefix}/cpu/usageCoreNanoSeconds");
+        let (before, after) = (number(theirs, &path), number(ours, &path));
+        assert!(after >= before && after <= before + 5e9, "{path}: {before} and ours {after}");
+        for name in ["usageBytes", "workingSetBytes", "rssBytes"] {
+            let path = format!("{prefix}/memory/{name}");
+            let (before, after) = (number(theirs, &path), number(ours, &path));
+            assert!((before - after).abs() <= before * 0.01 + f64::from(1 << 20), "{path}: {before} and ours {after}");
+        }
+    }
+    for path in
+        ["/containers/0/rootfs/usedBytes", "/containers/0/rootfs/inodesUsed", "/containers/0/rootfs/capacityBytes"]
+    {
+        assert_eq!(number(theirs, path), number(ours, path), "{path}");
+    }
+    assert!(number(ours, "/process_stats/process_count") >= 2.0);
+    // A kubelet without a handler for Docker's containers has no traffic of pods at all.
+    assert!(number(ours, "/network/rxBytes") > 0.0 && ours["network"]["name"] == "eth0", "{ours:#}");
+}
+
+#[test]
+fn a_kubelet_tells_the_same_of_a_pod_whether_it_counts_itself_or_dockside_does() {
+    let _node = alone();
+    // Some processor time, some memory, some disk; then it is quiet.
+    let script =
+        format!("dd if=/dev/urandom of=/file bs=1M count=6 2>/dev/null; md5sum /file >/dev/null; {UNTIL_TERM}");
+    let limits = json!({"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "100m", "memory": "32Mi"}});
+    let pod = Pod::of("metrics", json!([with(shell("main", &script), json!({"resources": limits}))]));
+    let uid = text(&pod.ready()["metadata"]["uid"]).to_owned();
+
+    let (their_series, their_summary) = look(&pod, &uid);
+    restart_kubelet(GATE);
+    let (our_series, our_summary) = look(&pod, &uid);
+    restart_kubelet("");
+
+    compare_series(&their_series, &our_series);
+    compare_summaries(&their_summary, &our_summary);
+    let traffic = our_series.iter().find(|((name, _), _)| name == "container_network_receive_bytes_total");
+    let ((_, labels), traffic) = traffic.expect("the pod's traffic");
+    assert_eq!((labels["interface"].as_str(), traffic.whose["container"].as_str()), ("eth0", "POD"));
+    assert_eq!((traffic.whose["pod"].as_str(), traffic.whose["namespace"].as_str()), ("metrics", "default"));
+    let used = our_series.iter().find(|((name, _), _)| name == "container_fs_usage_bytes").expect("the layer").1;
+    assert_eq!((used.whose["container"].as_str(), used.whose["image"].as_str()), ("main", BUSYBOX));
+    pod.delete();
+}
