@@ -24,7 +24,7 @@ fn value(number: Option<UInt64Value>) -> u64 {
 }
 
 /// A file of a container's cgroup, in version 1's tree or in version 2's.
-fn cgroup_file(id: &str, tree: &str, version_1: &str, version_2: &str) -> String {
+pub fn cgroup_file(id: &str, tree: &str, version_1: &str, version_2: &str) -> String {
     let paths =
         [format!("/sys/fs/cgroup/{tree}/docker/{id}/{version_1}"), format!("/sys/fs/cgroup/docker/{id}/{version_2}")];
     let found = paths.iter().find_map(|path| std::fs::read_to_string(path).ok());
