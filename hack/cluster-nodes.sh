@@ -23,6 +23,12 @@ up() {
 	kubeconfig admin
 	kubeconfig "node-$NODE"
 	step "certificates and keys are in $dir"
+	if [[ $bare ]]; then
+		side_by_side etcd
+		side_by_side kube-apiserver
+		touch $dir/up
+		return
+	fi
 	local joined=()
 	join_others
 	side_by_side etcd dockside

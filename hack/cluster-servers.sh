@@ -93,6 +93,7 @@ start_etcd() {
 }
 
 start_kube-apiserver() {
+	# shellcheck disable=SC2086 # several flags in one variable
 	launch kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 \
 		--secure-port=6443 --advertise-address="$node_ip" --service-cluster-ip-range=$service_cidr \
 		--tls-cert-file=$dir/apiserver.crt --tls-private-key-file=$dir/apiserver.key --client-ca-file=$dir/ca.crt \
@@ -101,7 +102,8 @@ start_kube-apiserver() {
 		--service-account-key-file=$dir/service-accounts.key \
 		--kubelet-client-certificate=$dir/apiserver-kubelet.crt --kubelet-client-key=$dir/apiserver-kubelet.key \
 		--kubelet-certificate-authority=$dir/ca.crt --kubelet-preferred-address-types=InternalIP \
-		--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true
+		--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true \
+		${APISERVER_FLAGS-}
 	ready kube-apiserver api /readyz
 }
 

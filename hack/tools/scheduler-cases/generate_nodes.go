@@ -74,10 +74,10 @@ func (w *world) nodeTaints() []v1.Taint {
 
 func (w *world) allocatable() v1.ResourceList {
 	list := v1.ResourceList{
-		v1.ResourceCPU:    resource.MustParse(pick(w.dice, "1", "1900m", "2", "3.5", "4", "4", "8", "8", "16", "32")),
+		v1.ResourceCPU: resource.MustParse(pick(w.dice, "1", "1900m", "2", "3.5", "4", "4", "8", "8", "16", "32")),
 		v1.ResourceMemory: resource.MustParse(pick(w.dice,
 			"1Gi", "1.9Gi", "2147483649", "4e9", "3500M", "8Gi", "8Gi", "16Gi", "32e9")),
-		v1.ResourcePods:   resource.MustParse("110"),
+		v1.ResourcePods: resource.MustParse("110"),
 	}
 	if w.chance(w.crowded) {
 		list[v1.ResourcePods] = resource.MustParse(pick(w.dice, "0", "1", "2", "3", "5"))

@@ -1,0 +1,60 @@
+// Command scheduler-bench measures a scheduler on an API server that has nothing else to do, and checks what it did.
+//
+//	scheduler-bench measure [OPTION...] -- SCHEDULER [ARG...]   one measurement, as one JSON line
+//	scheduler-bench floor [OPTION...]                           binds every pod without a thought: as fast as it can go
+//	scheduler-bench table < LINES                               medians, and how far from the targets; as JSON too
+//
+// hack/bench scheduler starts the API server, and a fresh one for each measurement.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const usage = `usage:
+  scheduler-bench measure [OPTION...] -- SCHEDULER [ARG...]
+  scheduler-bench floor [OPTION...]
+  scheduler-bench table [--json FILE] < LINES`
+
+func main() {
+	verbs := map[string]func([]string) error{"measure": measure, "floor": floor, "table": table}
+	if len(os.Args) < 2 || verbs[os.Args[1]] == nil {
+		fmt.Fprintln(os.Stderr, usage)
+		os.Exit(2)
+	}
+	if err := verbs[os.Args[1]](os.Args[2:]); err != nil {
+		fmt.Fprintf(os.Stderr, "scheduler-bench %s: %v\n", os.Args[1], err)
+		os.Exit(1)
+	}
+}
+
+// kubeconfigFlag adds the flag that all who talk to the API server have.
+func kubeconfigFlag(flags *flag.FlagSet) *string {
+	return flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "who to be, and where the API server is")
+}
+
+// clientConfig is without limits, and speaks the encoding that costs the API server least.
+func clientConfig(kubeconfig string) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.QPS = -1
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	config.AcceptContentTypes = config.ContentType
+	return config, nil
+}
+
+func client(kubeconfig string) (*kubernetes.Clientset, error) {
+	config, err := clientConfig(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
