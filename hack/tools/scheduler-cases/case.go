@@ -16,6 +16,10 @@ type Case struct {
 	PVs            []*v1.PersistentVolume      `json:"pvs"`
 	StorageClasses []*storagev1.StorageClass   `json:"storageClasses"`
 	CSINodes       []*storagev1.CSINode        `json:"csiNodes"`
+	// Where space for new volumes is counted, and what is attached though no pod uses it.
+	CSIDrivers           []*storagev1.CSIDriver          `json:"csiDrivers"`
+	CSIStorageCapacities []*storagev1.CSIStorageCapacity `json:"csiStorageCapacities"`
+	VolumeAttachments    []*storagev1.VolumeAttachment   `json:"volumeAttachments"`
 	// Services and ReplicaSets matter only to the spreading of pods that ask for none.
 	Services    []*v1.Service        `json:"services"`
 	ReplicaSets []*appsv1.ReplicaSet `json:"replicaSets"`

@@ -61,7 +61,8 @@ func draw(d dice) (*Case, error) {
 		c: &Case{
 			PVCs: []*v1.PersistentVolumeClaim{}, PVs: []*v1.PersistentVolume{}, Pods: []*v1.Pod{},
 			StorageClasses: []*storagev1.StorageClass{}, CSINodes: []*storagev1.CSINode{},
-			Services: []*v1.Service{}, ReplicaSets: []*appsv1.ReplicaSet{},
+			CSIDrivers: []*storagev1.CSIDriver{}, CSIStorageCapacities: []*storagev1.CSIStorageCapacity{},
+			VolumeAttachments: []*storagev1.VolumeAttachment{}, Services: []*v1.Service{}, ReplicaSets: []*appsv1.ReplicaSet{},
 		},
 	}
 	for range w.between(1, 3) {

@@ -19,6 +19,7 @@ func (w *world) storage() error {
 	}
 	w.storageClasses()
 	w.csiNodes()
+	w.capacities()
 	for i := range w.between(1, 5) {
 		if err := w.boundClaim(fmt.Sprintf("bound%d", i+1)); err != nil {
 			return err
@@ -34,6 +35,7 @@ func (w *world) storage() error {
 			return err
 		}
 	}
+	w.attachments()
 	return nil
 }
 
@@ -74,6 +76,53 @@ func (w *world) csiNodes() {
 			csiNode.Spec.Drivers = append(csiNode.Spec.Drivers, driver)
 		}
 		w.c.CSINodes = append(w.c.CSINodes, csiNode)
+	}
+}
+
+// capacities tell how much the driver can still make, where it does.
+func (w *world) capacities() {
+	if !w.chance(0.6) {
+		return
+	}
+	counts := !w.chance(0.15)
+	w.c.CSIDrivers = append(w.c.CSIDrivers, &storagev1.CSIDriver{
+		ObjectMeta: metav1.ObjectMeta{Name: csiDriver}, Spec: storagev1.CSIDriverSpec{StorageCapacity: &counts},
+	})
+	for i := range w.between(0, 4) {
+		free := resource.MustParse(pick(w.dice, "0", "1Gi", "1500Mi", "3Gi", "1Ti"))
+		capacity := &storagev1.CSIStorageCapacity{
+			ObjectMeta:       metav1.ObjectMeta{Name: fmt.Sprintf("free%d", i+1), Namespace: "red"},
+			StorageClassName: pick(w.dice, "late", "late", "late", "early"),
+			Capacity:         &free,
+			NodeTopology:     &metav1.LabelSelector{MatchLabels: map[string]string{zoneLabel: pick(w.dice, "z1", "z2", "z3")}},
+		}
+		switch {
+		case w.chance(0.1):
+			capacity.NodeTopology = nil // nowhere
+		case w.chance(0.2):
+			capacity.NodeTopology = &metav1.LabelSelector{} // everywhere
+		}
+		if w.chance(0.2) {
+			largest := resource.MustParse(pick(w.dice, "1Gi", "2Gi"))
+			capacity.MaximumVolumeSize = &largest
+		}
+		w.c.CSIStorageCapacities = append(w.c.CSIStorageCapacities, capacity)
+	}
+}
+
+// attachments are of volumes that pods use and of others.
+func (w *world) attachments() {
+	for i, volume := range w.c.PVs {
+		if volume.Spec.CSI == nil || !w.chance(0.2) {
+			continue
+		}
+		w.c.VolumeAttachments = append(w.c.VolumeAttachments, &storagev1.VolumeAttachment{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("attached%d", i+1)},
+			Spec: storagev1.VolumeAttachmentSpec{
+				Attacher: csiDriver, NodeName: pick(w.dice, w.c.Nodes...).Name,
+				Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: &volume.Name},
+			},
+		})
 	}
 }
 

@@ -72,6 +72,9 @@ func (j *Judge) plugins(c *Case, snapshot framework.SharedLister) (framework.Fra
 		fill(core.Services().Informer(), c.Services),
 		fill(storage.StorageClasses().Informer(), c.StorageClasses),
 		fill(storage.CSINodes().Informer(), c.CSINodes),
+		fill(storage.CSIDrivers().Informer(), c.CSIDrivers),
+		fill(storage.CSIStorageCapacities().Informer(), c.CSIStorageCapacities),
+		fill(storage.VolumeAttachments().Informer(), c.VolumeAttachments),
 		fill(factory.Apps().V1().ReplicaSets().Informer(), c.ReplicaSets),
 	)
 }
