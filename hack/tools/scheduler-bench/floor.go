@@ -112,7 +112,7 @@ func poster(kubeconfig string, connections int) (func(int, request) error, error
 
 func tell(ctx context.Context, c kubernetes.Interface, pod *v1.Pod, node string) error {
 	_, err := c.EventsV1().Events(pod.Namespace).Create(ctx, &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: pod.Name + ".", Namespace: pod.Namespace},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: pod.Name + "-", Namespace: pod.Namespace},
 		EventTime:  metav1.NowMicro(), Type: v1.EventTypeNormal, Reason: "Scheduled", Action: "Binding",
 		Note:                fmt.Sprintf("Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, node),
 		ReportingController: "floor", ReportingInstance: fmt.Sprintf("floor-%d", time.Now().Year()),

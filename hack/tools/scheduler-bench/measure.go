@@ -32,6 +32,8 @@ type Result struct {
 	LatencyP99 float64 `json:"latencyP99Ms,omitempty"`
 	PeakMB     float64 `json:"peakMB"`
 	CPU        float64 `json:"cpuSeconds"`
+	// Others is the share of the machine's processors that had other work meanwhile: with more of it, pods/s mean less.
+	Others float64 `json:"others"`
 	// Left have no node at the end, Missed of these although there is one for them (the first few are looked at).
 	Left   int `json:"left"`
 	Missed int `json:"missed"`
@@ -174,6 +176,7 @@ func (o *options) next(s *scheduler, bound <-chan seen) (seen, bool, error) {
 }
 
 func (o *options) throughput(result *Result, s *scheduler, bound <-chan seen) error {
+	before, known := lookAround()
 	var first, last time.Time
 	count := 0
 	for count < o.pods {
@@ -196,6 +199,9 @@ func (o *options) throughput(result *Result, s *scheduler, bound <-chan seen) er
 		result.RateStart = float64(count) / last.Sub(s.started).Seconds()
 	}
 	result.Left = o.pods - count
+	if known {
+		result.Others = before.others()
+	}
 	time.Sleep(time.Second) // what it does afterwards, such as telling of it, counts too
 	cpu, err := s.processorTime()
 	if err != nil {

@@ -30,6 +30,7 @@ type Row struct {
 	P99       Figure `json:"latencyP99Ms"`
 	PeakMB    Figure `json:"peakMB"`
 	CPU       Figure `json:"cpuSeconds"`
+	Others    Figure `json:"others"`
 	// The worst of the rounds.
 	Broken int      `json:"broken"`
 	Left   int      `json:"left"`
@@ -120,6 +121,7 @@ func rowOf(results []Result) Row {
 		P99:       figure(func(r *Result) float64 { return r.LatencyP99 }),
 		PeakMB:    figure(func(r *Result) float64 { return r.PeakMB }),
 		CPU:       figure(func(r *Result) float64 { return r.CPU }),
+		Others:    figure(func(r *Result) float64 { return r.Others }),
 	}
 	for _, r := range results {
 		row.Broken, row.Left, row.Missed = max(row.Broken, r.Broken), max(row.Left, r.Left), max(row.Missed, r.Missed)
@@ -129,26 +131,28 @@ func rowOf(results []Result) Row {
 }
 
 func printRows(rows []Row) {
-	fmt.Printf("%-6s %-16s %16s %22s %16s %8s %8s %8s %7s %6s\n", "", "", "pods/s", "from the start", "latency ms",
-		"", "peak MB", "CPU s", "broken", "left")
+	fmt.Printf("%-22s %20s %20s %9s %9s %8s %7s %7s %6s %7s\n", "", "pods/s", "from the start", "p50 ms", "p99 ms",
+		"peak MB", "CPU s", "broken", "left", "others")
 	for _, r := range rows {
-		latency, tail := "-", "-"
+		latency, tail, broken := "-", "-", "-"
 		if r.P50.Median > 0 {
-			latency, tail = fmt.Sprintf("p50 %.1f", r.P50.Median), fmt.Sprintf("p99 %.1f", r.P99.Median)
+			latency, tail = fmt.Sprintf("%.1f", r.P50.Median), fmt.Sprintf("%.1f", r.P99.Median)
 		}
-		broken := fmt.Sprint(r.Broken)
-		if isFloor(r.Contender) {
-			broken = "-"
+		if !isFloor(r.Contender) {
+			broken = fmt.Sprint(r.Broken)
 		}
-		fmt.Printf("%-6s %-16s %6.0f (%.0f-%.0f) %8.0f (%.0f-%.0f) %16s %11s %8.1f %8.2f %7s %6d\n", r.Workload, r.Contender,
-			r.Rate.Median, r.Rate.Low, r.Rate.High, r.RateStart.Median, r.RateStart.Low, r.RateStart.High,
-			latency, tail, r.PeakMB.Median, r.CPU.Median, broken, r.Left)
+		fmt.Printf("%-6s %-15s %20s %20s %9s %9s %8.1f %7.2f %7s %6d %5.0f %%\n", r.Workload, r.Contender,
+			r.Rate.text(), r.RateStart.text(), latency, tail, r.PeakMB.Median, r.CPU.Median, broken, r.Left,
+			100*r.Others.Median)
 		for _, sentence := range r.Say {
 			fmt.Printf("       %s\n", sentence)
 		}
 	}
+	fmt.Println("\nothers: the share of the processors that had other work; broken: pods where they must not be")
 	fmt.Println()
 }
+
+func (f Figure) text() string { return fmt.Sprintf("%.0f (%.0f-%.0f)", f.Median, f.Low, f.High) }
 
 func isFloor(contender string) bool { return contender == "floor" || contender == "floor-events" }
 
