@@ -17,6 +17,7 @@ type world struct {
 	// How adverse this one is: a cluster has either few or many of each.
 	zoneless, tainted, cordoned, crowded float64
 	taints                               []v1.Taint
+	allImages                            []v1.ContainerImage
 	// What the volumes of pods may name, by namespace.
 	claims map[string][]string
 }
@@ -74,6 +75,7 @@ func draw(d dice) (*Case, error) {
 		})
 	}
 	w.namespaces()
+	w.drawImages()
 	if err := w.nodes(); err != nil {
 		return nil, err
 	}

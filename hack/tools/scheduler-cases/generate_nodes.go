@@ -106,13 +106,26 @@ var imageNames = []string{
 	"registry.test/pinned@sha256:4f7c1d3a9be2568f6f0d6c3c9b7e11a4f3a3b5d2c1e0f9a8b7c6d5e4f3a2b1c0",
 }
 
+// images draws from what there is in the world: an image has the same size everywhere, and its names are no other's.
 func (w *world) images() []v1.ContainerImage {
 	var images []v1.ContainerImage
-	for w.chance(0.6) {
-		images = append(images, v1.ContainerImage{
-			Names:     some(w.dice, imageNames...),
-			SizeBytes: pick[int64](w.dice, 0, 5<<20, 23<<20, 80<<20, 300_000_000, 1000<<20, 3<<30),
-		})
+	for _, image := range w.allImages {
+		if w.chance(0.3) {
+			images = append(images, image)
+		}
 	}
 	return images
+}
+
+func (w *world) drawImages() {
+	names := append([]string{}, imageNames...)
+	w.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	for len(names) > 0 && !w.chance(0.1) {
+		count := min(len(names), pick(w.dice, 1, 1, 2, 3))
+		w.allImages = append(w.allImages, v1.ContainerImage{
+			Names:     names[:count:count],
+			SizeBytes: pick[int64](w.dice, 0, 5<<20, 23<<20, 80<<20, 300_000_000, 1000<<20, 3<<30),
+		})
+		names = names[count:]
+	}
 }

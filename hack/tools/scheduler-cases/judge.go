@@ -95,7 +95,10 @@ func snapshotOf(c *Case) *internalcache.Snapshot {
 	return internalcache.NewSnapshot(pods, c.Nodes)
 }
 
-func (j *Judge) answer(c *Case) (*Answer, error) {
+func (j *Judge) answer(original *Case) (*Answer, error) {
+	changed := *original
+	c := &changed
+	c.Pod = withNamespaces(c.Pod, c.Namespaces)
 	snapshot := snapshotOf(c)
 	f, err := j.plugins(c, snapshot)
 	if err != nil {
