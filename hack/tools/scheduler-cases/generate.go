@@ -60,7 +60,7 @@ func draw(d dice) (*Case, error) {
 		crowded:  pick(d, 0, 0, 0.1, 0.3),
 		claims:   map[string][]string{},
 		c: &Case{
-			PVCs: []*v1.PersistentVolumeClaim{}, PVs: []*v1.PersistentVolume{}, Pods: []*v1.Pod{},
+			Namespaces: []*v1.Namespace{}, PVCs: []*v1.PersistentVolumeClaim{}, PVs: []*v1.PersistentVolume{}, Pods: []*v1.Pod{},
 			StorageClasses: []*storagev1.StorageClass{}, CSINodes: []*storagev1.CSINode{},
 			CSIDrivers: []*storagev1.CSIDriver{}, CSIStorageCapacities: []*storagev1.CSIStorageCapacity{},
 			VolumeAttachments: []*storagev1.VolumeAttachment{}, Services: []*v1.Service{}, ReplicaSets: []*appsv1.ReplicaSet{},

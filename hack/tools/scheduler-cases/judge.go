@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/fake"
@@ -24,10 +23,8 @@ import (
 
 // A Judge answers cases as kube-scheduler would in its default configuration, with all nodes looked at.
 type Judge struct {
-	ctx     context.Context
 	profile config.KubeSchedulerProfile
 	client  *fake.Clientset
-	metrics *metrics.MetricAsyncRecorder
 }
 
 func newJudge() (*Judge, error) {
@@ -42,23 +39,16 @@ func newJudge() (*Judge, error) {
 		return p.Name == names.DynamicResources
 	})
 	metrics.Register()
-	ctx := context.Background()
-	return &Judge{
-		ctx:     ctx,
-		profile: profile,
-		client:  fake.NewClientset(),
-		metrics: metrics.NewMetricsAsyncRecorder(1000, time.Second, ctx.Done()),
-	}, nil
+	return &Judge{profile: profile, client: fake.NewClientset()}, nil
 }
 
-// plugins gives a framework that knows this case and nothing else.
-func (j *Judge) plugins(c *Case, snapshot framework.SharedLister) (framework.Framework, error) {
+// plugins gives a framework that knows this case and nothing else. It has goroutines, which end with the context.
+func (j *Judge) plugins(ctx context.Context, c *Case, snapshot framework.SharedLister) (framework.Framework, error) {
 	factory := newStillFactory(j.client)
-	f, err := frameworkruntime.NewFramework(j.ctx, plugins.NewInTreeRegistry(), &j.profile,
+	f, err := frameworkruntime.NewFramework(ctx, plugins.NewInTreeRegistry(), &j.profile,
 		frameworkruntime.WithClientSet(j.client),
 		frameworkruntime.WithInformerFactory(factory),
 		frameworkruntime.WithSnapshotSharedLister(snapshot),
-		frameworkruntime.WithMetricsRecorder(j.metrics),
 		frameworkruntime.WithParallelism(1),
 	)
 	if err != nil {
@@ -100,15 +90,17 @@ func (j *Judge) answer(original *Case) (*Answer, error) {
 	c := &changed
 	c.Pod = withNamespaces(c.Pod, c.Namespaces)
 	snapshot := snapshotOf(c)
-	f, err := j.plugins(c, snapshot)
+	ctx, done := context.WithCancel(context.Background())
+	defer done()
+	f, err := j.plugins(ctx, c, snapshot)
 	if err != nil {
 		return nil, fmt.Errorf("setting up the plugins: %w", err)
 	}
 	answer := &Answer{Feasible: []string{}, Verdicts: map[string]string{}, Scores: map[string]map[string]int64{}}
 	state := framework.NewCycleState()
-	feasible, err := j.filter(f, state, snapshot, c, answer)
+	feasible, err := filter(ctx, f, state, snapshot, c, answer)
 	if err == nil && len(feasible) > 0 {
-		err = j.score(f, state, c, feasible, answer)
+		err = score(ctx, f, state, c, feasible, answer)
 	}
 	if err != nil {
 		answer = &Answer{Feasible: []string{}, Verdicts: map[string]string{}, Scores: map[string]map[string]int64{}}
@@ -121,10 +113,10 @@ func (j *Judge) answer(original *Case) (*Answer, error) {
 }
 
 // filter fills in the verdicts and the feasible nodes; an error is a plugin's, for which kube-scheduler gives up.
-func (j *Judge) filter(
-	f framework.Framework, state fwk.CycleState, snapshot *internalcache.Snapshot, c *Case, answer *Answer,
+func filter(
+	ctx context.Context, f framework.Framework, state fwk.CycleState, snapshot *internalcache.Snapshot, c *Case, answer *Answer,
 ) ([]fwk.NodeInfo, error) {
-	only, status, narrowing := f.RunPreFilterPlugins(j.ctx, state, c.Pod)
+	only, status, narrowing := f.RunPreFilterPlugins(ctx, state, c.Pod)
 	if !status.IsSuccess() {
 		if !status.IsRejected() {
 			return nil, status.AsError()
@@ -145,7 +137,7 @@ func (j *Judge) filter(
 		if err != nil {
 			return nil, err
 		}
-		status := f.RunFilterPlugins(j.ctx, state, c.Pod, info)
+		status := f.RunFilterPlugins(ctx, state, c.Pod, info)
 		inside := only.AllNodes() || only.NodeNames.Has(node.Name)
 		switch {
 		case !inside && status.IsSuccess():
@@ -165,13 +157,13 @@ func (j *Judge) filter(
 	return feasible, nil
 }
 
-func (j *Judge) score(
-	f framework.Framework, state fwk.CycleState, c *Case, feasible []fwk.NodeInfo, answer *Answer,
+func score(
+	ctx context.Context, f framework.Framework, state fwk.CycleState, c *Case, feasible []fwk.NodeInfo, answer *Answer,
 ) error {
-	if status := f.RunPreScorePlugins(j.ctx, state, c.Pod, feasible); !status.IsSuccess() {
+	if status := f.RunPreScorePlugins(ctx, state, c.Pod, feasible); !status.IsSuccess() {
 		return status.AsError()
 	}
-	scores, status := f.RunScorePlugins(j.ctx, state, c.Pod, feasible)
+	scores, status := f.RunScorePlugins(ctx, state, c.Pod, feasible)
 	if !status.IsSuccess() {
 		return status.AsError()
 	}
