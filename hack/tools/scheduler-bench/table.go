@@ -33,6 +33,7 @@ type Row struct {
 	Others    Figure `json:"others"`
 	// The worst of the rounds.
 	Broken int      `json:"broken"`
+	Told   int      `json:"told"` // the least of the rounds
 	Left   int      `json:"left"`
 	Missed int      `json:"missed"`
 	Say    []string `json:"say,omitempty"`
@@ -123,7 +124,9 @@ func rowOf(results []Result) Row {
 		CPU:       figure(func(r *Result) float64 { return r.CPU }),
 		Others:    figure(func(r *Result) float64 { return r.Others }),
 	}
+	row.Told = first.Told
 	for _, r := range results {
+		row.Told = min(row.Told, r.Told)
 		row.Broken, row.Left, row.Missed = max(row.Broken, r.Broken), max(row.Left, r.Left), max(row.Missed, r.Missed)
 		row.Say = append(row.Say, r.Say...)
 	}
@@ -131,24 +134,25 @@ func rowOf(results []Result) Row {
 }
 
 func printRows(rows []Row) {
-	fmt.Printf("%-22s %20s %20s %9s %9s %8s %7s %7s %6s %7s\n", "", "pods/s", "from the start", "p50 ms", "p99 ms",
-		"peak MB", "CPU s", "broken", "left", "others")
+	fmt.Printf("%-22s %20s %20s %9s %9s %8s %7s %7s %6s %6s %7s\n", "", "pods/s", "from the start", "p50 ms", "p99 ms",
+		"peak MB", "CPU s", "broken", "left", "told", "others")
 	for _, r := range rows {
-		latency, tail, broken := "-", "-", "-"
+		latency, tail := "-", "-"
 		if r.P50.Median > 0 {
 			latency, tail = fmt.Sprintf("%.1f", r.P50.Median), fmt.Sprintf("%.1f", r.P99.Median)
 		}
-		if !isFloor(r.Contender) {
-			broken = fmt.Sprint(r.Broken)
-		}
-		fmt.Printf("%-6s %-15s %20s %20s %9s %9s %8.1f %7.2f %7s %6d %5.0f %%\n", r.Workload, r.Contender,
-			r.Rate.text(), r.RateStart.text(), latency, tail, r.PeakMB.Median, r.CPU.Median, broken, r.Left,
+		fmt.Printf("%-6s %-15s %20s %20s %9s %9s %8.1f %7.2f %7d %6d %6d %5.0f %%\n", r.Workload, r.Contender,
+			r.Rate.text(), r.RateStart.text(), latency, tail, r.PeakMB.Median, r.CPU.Median, r.Broken, r.Left, r.Told,
 			100*r.Others.Median)
+		if isFloor(r.Contender) {
+			continue // it breaks everything: no news
+		}
 		for _, sentence := range r.Say {
 			fmt.Printf("       %s\n", sentence)
 		}
 	}
-	fmt.Println("\nothers: the share of the processors that had other work; broken: pods where they must not be")
+	fmt.Println("\nbroken: pods where they must not be; left: pods without a node; told: events of pods that got one;")
+	fmt.Println("others: the share of the processors that had other work")
 	fmt.Println()
 }
 
