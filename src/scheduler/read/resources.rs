@@ -28,7 +28,8 @@ pub(super) struct Requests {
 pub(super) fn requests(pod: &wire::Pod, intern: &Intern) -> Result<Requests, BadField> {
     let defaults = [(CPU, DEFAULT_CPU), (MEMORY, DEFAULT_MEMORY)];
     let exact = total(pod, &[])?;
-    let wanted = total(pod, &defaults)?.rough();
+    // kube-scheduler's score of free room looks at the containers alone, whatever the pod as a whole asks for.
+    let wanted = with_overhead(pod, of_containers(pod, &defaults)?)?.rough();
     let of_pod = pod.spec.resources.as_ref().map(|resources| &resources.requests);
     let taken = if of_pod.is_some_and(|requests| requests.keys().any(|name| is_pod_level(name))) {
         // Where the pod as a whole asks for a resource, its containers' silence about it means nothing.
@@ -125,6 +126,22 @@ fn is_pod_level(name: &str) -> bool {
 
 /// The sum for a pod, where a container that says nothing about a resource in `defaults` asks for what is there.
 fn total<'a>(pod: &'a wire::Pod, defaults: &[(&'a str, Quantity)]) -> Result<List<'a>, BadField> {
+    let mut sum = of_containers(pod, defaults)?;
+    if let Some(resources) = &pod.spec.resources {
+        let mut of_pod = List::read(&resources.requests, "spec.resources.requests")?;
+        of_pod.0.retain(|(name, _)| is_pod_level(name));
+        sum.replace(&of_pod);
+    }
+    with_overhead(pod, sum)
+}
+
+fn with_overhead<'a>(pod: &'a wire::Pod, mut sum: List<'a>) -> Result<List<'a>, BadField> {
+    sum.add(&List::read(&pod.spec.overhead, "spec.overhead")?);
+    Ok(sum)
+}
+
+/// The most that its containers need at a time.
+fn of_containers<'a>(pod: &'a wire::Pod, defaults: &[(&'a str, Quantity)]) -> Result<List<'a>, BadField> {
     let mut sum = List::default();
     for (at, container) in pod.spec.containers.iter().enumerate() {
         let field = format!("spec.containers[{at}]");
@@ -146,12 +163,6 @@ fn total<'a>(pod: &'a wire::Pod, defaults: &[(&'a str, Quantity)]) -> Result<Lis
         }
     }
     sum.raise(&initially);
-    if let Some(resources) = &pod.spec.resources {
-        let mut of_pod = List::read(&resources.requests, "spec.resources.requests")?;
-        of_pod.0.retain(|(name, _)| is_pod_level(name));
-        sum.replace(&of_pod);
-    }
-    sum.add(&List::read(&pod.spec.overhead, "spec.overhead")?);
     Ok(sum)
 }
 
@@ -244,6 +255,7 @@ mod tests {
         }}));
         assert_eq!((read.requests.cpu, read.requests.memory), (2000, (1 << 30) + (1 << 20)));
         assert_eq!(read.requests.get("example.com/gpu"), 0);
+        assert_eq!((read.wanted.cpu, read.taken.cpu), (100, 2000));
     }
 
     #[test]
