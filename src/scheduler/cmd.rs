@@ -1,5 +1,6 @@
 //! The subcommands of `dockside-scheduler`.
 
+mod assist;
 mod bind;
 mod explain;
 mod nodes;
@@ -56,6 +57,8 @@ enum Verb {
     Explain(explain::ExplainArgs),
     /// Bind a pod to a node of your choice
     Bind(bind::BindArgs),
+    /// Be the scheduler: choose a node for each waiting pod, and see it come up
+    Assist(assist::AssistArgs),
     /// Answer cases on standard input, for tests: a cluster and a pod on each line
     #[command(hide = true)]
     Filter,
@@ -83,7 +86,9 @@ impl Command {
         if let Verb::Filter = self.verb {
             return Ok(cases::run(std::io::stdin().lock(), std::io::stdout().lock())?);
         }
-        let client = Client::new(self.common.access.resolve()?)?;
+        let access = self.common.access.resolve()?;
+        let server = access.server().to_owned();
+        let client = Client::new(access)?;
         match self.verb {
             Verb::Run(args) => run::run(client, args, self.common.scheduler_name).await,
             Verb::Pods => {
@@ -102,6 +107,7 @@ impl Command {
                 Ok(())
             }
             Verb::Bind(args) => bind::run(&client, &self.common.scheduler_name, &args).await,
+            Verb::Assist(args) => assist::run(&client, &self.common.scheduler_name, &server, &args).await,
             Verb::Filter => Ok(()),
         }
     }

@@ -361,21 +361,21 @@ impl Patience {
 }
 
 /// The lines of an answer.
-struct Lines {
+pub(super) struct Lines {
     body: Incoming,
-    path: &'static str,
+    path: String,
     buffer: BytesMut,
     /// How much of the buffer is known to have no end of a line.
     searched: usize,
 }
 
 impl Lines {
-    fn new(body: Incoming, path: &'static str) -> Lines {
-        Lines { body, path, buffer: BytesMut::new(), searched: 0 }
+    pub(super) fn new(body: Incoming, path: &str) -> Lines {
+        Lines { body, path: path.to_owned(), buffer: BytesMut::new(), searched: 0 }
     }
 
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let broken = |reason: String| Error::Broken { path: self.path.to_owned(), reason };
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let broken = |reason: String| Error::Broken { path: self.path.clone(), reason };
         loop {
             if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
                 let line = self.buffer.split_to(self.searched + at).freeze();

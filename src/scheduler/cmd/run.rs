@@ -77,7 +77,7 @@ pub(super) async fn run(client: Client, args: RunArgs, names: Vec<String>) -> Re
 }
 
 /// Done when somebody asks the process to end.
-async fn asked_to_stop() {
+pub(super) async fn asked_to_stop() {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut signals) => signals.recv().await,

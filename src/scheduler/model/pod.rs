@@ -15,7 +15,7 @@ use super::node::Toleration;
 use super::resources::Resources;
 
 /// A pod.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     pub uid: Arc<str>,
     pub name: Box<str>,
@@ -32,6 +32,8 @@ pub struct Pod {
     pub finished: bool,
     /// It has scheduling gates: nobody may place it yet.
     pub gated: bool,
+    /// When it was made, in seconds since 1970. Only people look at this.
+    pub created: i64,
     /// When it started, in seconds since 1970; a pod that has not is later than all that have.
     pub started: i64,
     /// The message of its condition PodScheduled=False, if it has that.

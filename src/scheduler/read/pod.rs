@@ -48,6 +48,7 @@ pub fn pod(wire: &wire::Pod, intern: &Intern) -> Result<Pod, Invalid> {
             && condition("DisruptionTarget").is_some_and(|target| target.reason == "PreemptionByScheduler"),
         finished: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
         gated: !wire.spec.scheduling_gates.is_empty(),
+        created: wire.metadata.creation_timestamp.as_deref().and_then(seconds).unwrap_or(0),
         started: status.start_time.as_deref().and_then(seconds).unwrap_or(i64::MAX),
         unscheduled: unscheduled.map(|condition| intern.str(&condition.message)),
     })
