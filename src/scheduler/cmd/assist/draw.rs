@@ -226,14 +226,15 @@ fn paint_log(frame: &mut Frame, screen: &Screen, area: Rect) {
 }
 
 fn paint_status(frame: &mut Frame, screen: &Screen, area: Rect) {
+    // On a narrow screen the last ones are cut: help tells them all.
     let keys = match (&screen.over, screen.focus) {
         _ if screen.typing => format!("Filter: {}_   Enter keeps it, Esc clears it", screen.filter(screen.focus)),
         (Over::Sure { .. }, _) => "y bind it all the same   n do not".to_owned(),
         (Over::Help | Over::Explain(_), _) => "Esc back".to_owned(),
         (Over::Nothing, Pane::Pods) => {
-            "Enter choose  jk move  / filter  s put off  e explain  ? help  q quit".to_owned()
+            "Enter choose  jk move  ? help  q quit  / filter  e explain  s put off".to_owned()
         }
-        (Over::Nothing, Pane::Nodes) => "Enter bind  jk move  / filter  e explain  Esc back  ? help  q quit".to_owned(),
+        (Over::Nothing, Pane::Nodes) => "Enter bind  jk move  Esc back  ? help  q quit  / filter  e explain".to_owned(),
     };
     let told = screen.note.as_ref().unwrap_or(&keys);
     let line = pad(&cut_end(told, area.width.into()), area.width.into());

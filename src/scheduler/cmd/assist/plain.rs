@@ -263,12 +263,12 @@ fn node_in_words(node: &NodeFacts) -> String {
 fn explained(world: &World, pod: &Pod, node: &NodeFacts) -> Vec<Act> {
     let opinions = facts::opinions(world, pod, &node.name);
     let opinion = |(name, opinion): (&str, Opinion)| match opinion {
-        Opinion::Silent => format!("Filter {name} has nothing to say."),
-        Opinion::Fits => format!("Filter {name} says that it fits."),
-        Opinion::Refuses(why) => format!("Filter {name} says no: {why}."),
+        Opinion::Silent => None,
+        Opinion::Fits => Some(format!("Filter {name} says that it fits.")),
+        Opinion::Refuses(why) => Some(format!("Filter {name} says no: {why}.")),
     };
     let score = |(name, points): &(&str, i64)| format!("Score {name} gives {points} points.");
-    let lines = opinions.into_iter().map(opinion).chain(node.scores().iter().map(score));
+    let lines = opinions.into_iter().filter_map(opinion).chain(node.scores().iter().map(score));
     lines.map(Act::Say).chain([Act::Say("Which node?".to_owned())]).collect()
 }
 

@@ -68,9 +68,9 @@ impl Screen {
             Key::Char('s') => self.put_off(world),
             Key::Char('e') => self.explain(world),
             Key::Tab if self.focus == Pane::Nodes => self.focus = Pane::Pods,
-            Key::Tab => self.to_nodes(),
+            Key::Tab => self.enter_nodes(),
             Key::Escape => self.leave(world),
-            Key::Enter if self.focus == Pane::Pods => self.to_nodes(),
+            Key::Enter if self.focus == Pane::Pods => self.enter_nodes(),
             Key::Enter => return self.choose_node(),
             _ => self.walk(key, world),
         }
@@ -93,7 +93,7 @@ impl Screen {
         }
     }
 
-    fn to_nodes(&mut self) {
+    fn enter_nodes(&mut self) {
         match self.chosen_pod() {
             None => self.note = Some("There is no pod to choose a node for.".to_owned()),
             Some(_) if self.nodes.is_empty() => self.note = Some("There is no node to choose.".to_owned()),

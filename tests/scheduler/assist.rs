@@ -1,0 +1,100 @@
+//! What a person does with `assist`, and sees of it.
+
+use nix::sys::signal::Signal;
+
+use crate::support::PROGRAM;
+use crate::support::create;
+use crate::support::kubectl;
+use crate::support::node;
+use crate::support::output;
+use crate::support::phase;
+use crate::support::pod;
+use crate::support::runs_on_the_node;
+use crate::support::told_by;
+use crate::terminal::Terminal;
+
+const ENTER: &str = "\r";
+const ESCAPE: &str = "\u{1b}";
+
+#[test]
+fn a_person_binds_a_pod_and_sees_it_run() {
+    create("by-hand", "human-scheduler", "50m");
+    let mut terminal = Terminal::assist("xterm-256color", &[]);
+    terminal.shows(&["> default/by-hand", "1 node", &format!("> {}", node())]);
+    assert_eq!(pod("by-hand")["spec"].get("nodeName"), None);
+    terminal.press(ENTER);
+    terminal.shows(&["Enter bind"]);
+    terminal.press(ENTER);
+    terminal.shows(&[&format!("default/by-hand -> {}: Bound, ContainersReady, Running 10.244.", node())]);
+    terminal.shows(&["No pod waits for a node."]);
+    terminal.press("q");
+    assert!(terminal.is_given_back().success());
+    assert_eq!(told_by("by-hand"), "human-scheduler");
+    runs_on_the_node("by-hand");
+}
+
+#[test]
+fn what_does_not_fit_is_explained_and_bound_only_after_a_yes() {
+    create("too-large", "assist-too-large", "1000");
+    let mut terminal = Terminal::assist("xterm", &["--scheduler-name", "assist-too-large"]);
+    terminal.shows(&["> default/too-large", "NodeResourcesFit: Insufficient cpu"]);
+    terminal.press("e");
+    terminal.shows(&["NodeUnschedulable", "NO: Insufficient cpu"]);
+    terminal.press(ESCAPE);
+    terminal.shows(&["Enter choose"]);
+    terminal.press(ENTER);
+    terminal.shows(&["Enter bind"]);
+    terminal.press(ENTER);
+    terminal.shows(&["Bind it all the same? y or n"]);
+    terminal.press("n");
+    terminal.shows(&["Enter bind"]);
+    assert_eq!(pod("too-large")["spec"].get("nodeName"), None);
+    terminal.press(ENTER);
+    terminal.shows(&["Bind it all the same? y or n"]);
+    terminal.press("y");
+    terminal.shows(&["Failed: OutOfcpu"]);
+    terminal.press("\u{3}");
+    assert!(terminal.is_given_back().success());
+    assert_eq!(phase("too-large", "Failed")["spec"]["nodeName"], node());
+    kubectl(&["delete", "pod", "too-large", "--wait=false"]);
+}
+
+#[test]
+fn a_pod_that_comes_and_goes_is_seen_coming_and_going() {
+    let mut terminal = Terminal::assist("vt100", &["--scheduler-name", "assist-live"]);
+    terminal.shows(&["No pod waits for a node.", "1 node"]);
+    create("comes-and-goes", "assist-live", "10m");
+    terminal.shows(&["> default/comes-and-goes", "1 pod waiting"]);
+    kubectl(&["delete", "pod", "comes-and-goes", "--wait=false"]);
+    terminal.shows(&["No pod waits for a node."]);
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut terminal = Terminal::assist("xterm", &["--scheduler-name", "assist-nobody"]);
+        terminal.shows(&["No pod waits for a node."]);
+        terminal.signal(signal);
+        assert!(terminal.is_given_back().success());
+    }
+}
+
+#[test]
+fn a_dumb_terminal_gets_sentences() {
+    let mut terminal = Terminal::assist("dumb", &["--scheduler-name", "assist-nobody"]);
+    terminal.shows(&["No pod waits for a node. I tell you when one comes."]);
+    // The end of the input, as a terminal tells of it.
+    terminal.press("\u{4}");
+    assert!(terminal.is_given_back().success());
+}
+
+#[test]
+fn two_numbers_in_a_pipe_bind_a_pod_and_wait_until_it_runs() {
+    create("by-pipe", "assist-pipe", "50m");
+    let said = output(PROGRAM, &["assist", "--plain", "--scheduler-name", "assist-pipe"], "1\n1\n");
+    for sentence in ["Binding default/by-pipe to ", "default/by-pipe is bound.", "default/by-pipe is Running, with the"]
+    {
+        assert!(said.contains(sentence), "{sentence:?} in:\n{said}");
+    }
+    runs_on_the_node("by-pipe");
+}

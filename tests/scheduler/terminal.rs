@@ -1,0 +1,132 @@
+//! A terminal of 80 columns and 24 lines with the program on it.
+
+use std::fs::File;
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Instant;
+
+use nix::pty::Winsize;
+use nix::pty::openpty;
+use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::sys::termios::Termios;
+use nix::sys::termios::tcgetattr;
+use nix::unistd::Pid;
+use parking_lot::Condvar;
+use parking_lot::Mutex;
+
+use crate::support::DEADLINE;
+use crate::support::PROGRAM;
+
+const SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+
+/// What has been painted, and whether that is all.
+struct Painted {
+    parser: vt100::Parser,
+    ended: bool,
+}
+
+type Shown = Arc<(Mutex<Painted>, Condvar)>;
+
+pub struct Terminal {
+    keyboard: File,
+    /// Kept open, to see how it is left behind.
+    line: OwnedFd,
+    before: Termios,
+    shown: Shown,
+    program: Child,
+}
+
+impl Terminal {
+    /// Starts `dockside-scheduler assist` with more arguments.
+    pub fn assist(term: &str, args: &[&str]) -> Terminal {
+        let pty = openpty(Some(&SIZE), None).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let end = || pty.slave.try_clone().unwrap();
+        let program = Command::new(PROGRAM)
+            .arg("assist")
+            .args(args)
+            .env("TERM", term)
+            .env("NO_COLOR", "1")
+            .stdin(end())
+            .stdout(end())
+            .stderr(end())
+            .spawn()
+            .unwrap();
+        let painted = Painted { parser: vt100::Parser::new(SIZE.ws_row, SIZE.ws_col, 0), ended: false };
+        let shown: Shown = Arc::new((Mutex::new(painted), Condvar::new()));
+        let keyboard = File::from(pty.master);
+        let screen = keyboard.try_clone().unwrap();
+        std::thread::spawn({
+            let shown = shown.clone();
+            move || watch(screen, &shown)
+        });
+        Terminal { keyboard, line: pty.slave, before, shown, program }
+    }
+
+    pub fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until all these words are on the screen, and returns it.
+    pub fn shows(&mut self, words: &[&str]) -> String {
+        let end = Instant::now() + DEADLINE;
+        let (painted, changed) = &*self.shown;
+        let mut painted = painted.lock();
+        loop {
+            let screen = painted.parser.screen().contents();
+            if words.iter().all(|word| screen.contains(word)) {
+                return screen;
+            }
+            let late = painted.ended || changed.wait_until(&mut painted, end).timed_out();
+            assert!(!late, "waited in vain for {words:?} on the screen:\n{screen}\n{:?}", self.program.try_wait());
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.program.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Waits for the end of the program, and makes sure that the terminal is as it was.
+    pub fn is_given_back(mut self) -> ExitStatus {
+        let status = self.program.wait().unwrap();
+        assert!(tcgetattr(&self.line).unwrap() == self.before, "the terminal's settings are not what they were");
+        // The last of what was painted may still be under way to us.
+        let end = Instant::now() + DEADLINE;
+        let (painted, changed) = &*self.shown;
+        let mut painted = painted.lock();
+        loop {
+            let screen = painted.parser.screen();
+            if !screen.alternate_screen() && !screen.hide_cursor() {
+                return status;
+            }
+            assert!(!changed.wait_until(&mut painted, end).timed_out(), "the screen is not given back");
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+fn watch(mut screen: File, shown: &Shown) {
+    let mut bytes = [0; 4096];
+    loop {
+        let read = screen.read(&mut bytes).unwrap_or(0);
+        let mut painted = shown.0.lock();
+        painted.ended = read == 0;
+        painted.parser.process(&bytes[..read]);
+        shown.1.notify_all();
+        if read == 0 {
+            return;
+        }
+    }
+}
