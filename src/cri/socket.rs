@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt;
 use nix::sys::stat::Mode;
 use nix::sys::stat::umask;
 use tokio::net::UnixListener;
@@ -73,8 +75,11 @@ async fn clear(path: &Path) -> Result<(), BindError> {
         Ok(_) => {}
     }
     let began = Instant::now();
-    while UnixStream::connect(path).is_ok() {
+    while let Ok(connection) = UnixStream::connect(path) {
         // A process that was killed while it started a plugin leaves, for a moment, a child that still holds the socket.
+        if is_left_by_the_dead(&connection) {
+            break;
+        }
         if began.elapsed() > STALE_LIMIT {
             return Err(BindError::InUse(path.to_owned()));
         }
@@ -85,6 +90,13 @@ async fn clear(path: &Path) -> Result<(), BindError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(failed),
     }
+}
+
+/// Whether the process that began to listen at the other end is gone: the kernel keeps its number.
+fn is_left_by_the_dead(connection: &UnixStream) -> bool {
+    let listener = getsockopt(connection, sockopt::PeerCredentials).map(|credentials| credentials.pid());
+    // One in a namespace that cannot be seen from here has the number 0. A zombie has no program.
+    listener.is_ok_and(|pid| pid > 0 && std::fs::read_link(format!("/proc/{pid}/exe")).is_err())
 }
 
 impl Drop for File {

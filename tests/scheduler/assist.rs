@@ -28,7 +28,7 @@ fn a_person_binds_a_pod_and_sees_it_run() {
     terminal.shows(&[&format!("default/by-hand -> {}: Bound, ContainersReady, Running 10.244.", node())]);
     terminal.shows(&["No pod waits for a node."]);
     terminal.press("q");
-    assert!(terminal.is_given_back().success());
+    assert!(terminal.given_back().success());
     assert_eq!(told_by("by-hand"), "human-scheduler");
     runs_on_the_node("by-hand");
 }
@@ -54,7 +54,7 @@ fn what_does_not_fit_is_explained_and_bound_only_after_a_yes() {
     terminal.press("y");
     terminal.shows(&["Failed: OutOfcpu"]);
     terminal.press("\u{3}");
-    assert!(terminal.is_given_back().success());
+    assert!(terminal.given_back().success());
     assert_eq!(phase("too-large", "Failed")["spec"]["nodeName"], node());
     kubectl(&["delete", "pod", "too-large", "--wait=false"]);
 }
@@ -75,7 +75,7 @@ fn a_signal_gives_the_terminal_back() {
         let mut terminal = Terminal::assist("xterm", &["--scheduler-name", "assist-nobody"]);
         terminal.shows(&["No pod waits for a node."]);
         terminal.signal(signal);
-        assert!(terminal.is_given_back().success());
+        assert!(terminal.given_back().success());
     }
 }
 
@@ -85,7 +85,7 @@ fn a_dumb_terminal_gets_sentences() {
     terminal.shows(&["No pod waits for a node. I tell you when one comes."]);
     // The end of the input, as a terminal tells of it.
     terminal.press("\u{4}");
-    assert!(terminal.is_given_back().success());
+    assert!(terminal.given_back().success());
 }
 
 #[test]
