@@ -66,7 +66,7 @@ impl Desk {
                 self.settle(&uid, &step);
                 Heard::Step(uid, step)
             }
-            Some(note) = self.sources.notes.recv() => Heard::Note(note),
+            Some(note) = self.sources.notes.recv() => Heard::Note(self.with_others(note)),
             else => std::future::pending().await,
         }
     }
@@ -85,9 +85,15 @@ impl Desk {
         let _ = self.orders.send(Order { pod: pod.clone(), node: node.clone(), plan });
     }
 
+    /// When the API server goes away, all that follow something say so at once: the first is enough.
+    fn with_others(&mut self, note: String) -> String {
+        let others = std::iter::from_fn(|| self.sources.notes.try_recv().ok()).count();
+        if others == 0 { note } else { format!("{note} (and {others} more)") }
+    }
+
     fn settle(&mut self, uid: &Arc<str>, step: &Step) {
         let volumes = self.volumes.remove(uid);
-        if let Step::NotBound(_) = step {
+        if let Step::NotBound(_) | Step::Gone = step {
             self.world.cluster.forget(uid);
             if let Some(volumes) = volumes {
                 self.world.cluster.storage.forget(volumes);

@@ -201,7 +201,7 @@ fn node_columns(cells: [&str; 6], room: u16) -> String {
 /// All that is said of the chosen node, as far as there is room: `e` shows the rest.
 fn paint_detail(frame: &mut Frame, screen: &Screen, area: Rect) {
     let Some(node) = screen.chosen_node() else { return };
-    let free = format!("free: cpu {} of {}, memory {} of {}", node.cpu.0, node.cpu.1, node.memory.0, node.memory.1);
+    let free = format!("Free: cpu {} of {}, memory {} of {}", node.cpu.0, node.cpu.1, node.memory.0, node.memory.1);
     let ready = if node.ready { "" } else { " NotReady." };
     let taints = if node.taints.is_empty() { String::new() } else { format!(" Taints: {}.", node.taints) };
     let said = match node.refusal() {

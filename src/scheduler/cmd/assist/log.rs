@@ -55,7 +55,11 @@ impl Log {
         }
     }
 
+    /// Takes a note. Of several in a row only the last is kept: they must not push the bindings out of sight.
     pub(super) fn note(&mut self, note: &str) {
+        if let Some(Entry::Note(_)) = self.entries.back() {
+            self.entries.pop_back();
+        }
         self.push(Entry::Note(one_line(note)));
     }
 
@@ -127,16 +131,18 @@ mod tests {
         log.ordered(&uid, "p".into(), &node, Timestamp::UNIX_EPOCH);
         log.step(&uid, Step::NotBound("no".into()), Timestamp::UNIX_EPOCH);
         log.ordered(&uid, "p".into(), &node, Timestamp::UNIX_EPOCH);
-        log.note("the server\nis away");
+        log.note("the server is away");
+        log.note("the server\nis back");
         let lines: Vec<_> = log.last(9).into_iter().map(|line| line.told).collect();
-        assert_eq!(lines, [" -> n: not bound: no", " -> n: binding...", "the server is away"]);
+        assert_eq!(lines, [" -> n: not bound: no", " -> n: binding...", "the server is back"]);
         assert_eq!(log.last(1).len(), 1);
     }
 
     #[test]
     fn old_lines_are_dropped() {
         let mut log = Log::default();
-        (0..2 * MOST_LINES).for_each(|number| log.note(&number.to_string()));
+        let (uid, node) = (Arc::from("u"), Arc::from("n"));
+        (0..2 * MOST_LINES).for_each(|number| log.ordered(&uid, number.to_string(), &node, Timestamp::UNIX_EPOCH));
         assert_eq!(log.last(usize::MAX).len(), MOST_LINES);
     }
 }

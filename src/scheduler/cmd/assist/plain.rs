@@ -92,7 +92,7 @@ impl Plain {
         match std::mem::replace(&mut self.state, State::Reading) {
             State::Pods(pods) => self.choose_pod(line, pods, world, now),
             State::Nodes(pod, nodes) => self.choose_node(line, pod, nodes, world, now),
-            State::Sure(pod, node) => self.be_sure(line, pod, node, world),
+            State::Sure(pod, node) => self.be_sure(line, pod, node, world, now),
             // Not asked: the caller keeps answers until they are.
             state => {
                 self.state = state;
@@ -208,10 +208,10 @@ impl Plain {
         acts
     }
 
-    fn be_sure(&mut self, line: &str, pod: Arc<Pod>, node: Arc<str>, world: &mut World) -> Vec<Act> {
+    fn be_sure(&mut self, line: &str, pod: Arc<Pod>, node: Arc<str>, world: &mut World, now: i64) -> Vec<Act> {
         match line {
             "y" | "yes" => self.bind(pod, node),
-            "n" | "no" | "" => self.ask_node(&pod, world, 0),
+            "n" | "no" | "" => self.ask_node(&pod, world, now),
             other => {
                 self.state = State::Sure(pod, node);
                 vec![Act::Complain(format!("{other:?} is neither y nor n."))]
