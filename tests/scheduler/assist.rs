@@ -28,7 +28,7 @@ fn a_person_binds_a_pod_and_sees_it_run() {
     terminal.shows(&[&format!("default/by-hand -> {}: Bound, ContainersReady, Running 10.244.", node())]);
     println!("{}", terminal.shows(&["No pod waits for a node."]));
     terminal.press("q");
-    assert!(terminal.given_back().success());
+    assert!(terminal.left_behind().success());
     assert_eq!(told_by("by-hand"), "human-scheduler");
     runs_on_the_node("by-hand");
 }
@@ -55,7 +55,7 @@ fn what_does_not_fit_is_explained_and_bound_only_after_a_yes() {
     terminal.press("y");
     terminal.shows(&["Failed: OutOfcpu"]);
     terminal.press("\u{3}");
-    assert!(terminal.given_back().success());
+    assert!(terminal.left_behind().success());
     assert_eq!(phase("too-large", "Failed")["spec"]["nodeName"], node());
     kubectl(&["delete", "pod", "too-large", "--wait=false"]);
 }
@@ -76,7 +76,7 @@ fn a_signal_gives_the_terminal_back() {
         let mut terminal = Terminal::assist("xterm", &["--scheduler-name", "assist-nobody"]);
         terminal.shows(&["No pod waits for a node."]);
         terminal.signal(signal);
-        assert!(terminal.given_back().success());
+        assert!(terminal.left_behind().success());
     }
 }
 
@@ -86,7 +86,7 @@ fn a_dumb_terminal_gets_sentences() {
     terminal.shows(&["No pod waits for a node. I tell you when one comes."]);
     // The end of the input, as a terminal tells of it.
     terminal.press("\u{4}");
-    assert!(terminal.given_back().success());
+    assert!(terminal.left_behind().success());
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Terminal {
     }
 
     /// Waits for the end of the program, and makes sure that the terminal is as it was.
-    pub fn given_back(mut self) -> ExitStatus {
+    pub fn left_behind(mut self) -> ExitStatus {
         let status = self.program.wait().unwrap();
         assert!(tcgetattr(&self.line).unwrap() == self.before, "the terminal's settings are not what they were");
         // The last of what was painted may still be under way to us.

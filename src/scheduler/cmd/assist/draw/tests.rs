@@ -55,6 +55,8 @@ fn at_80_by_24_everything_is_in_sight() {
     let mut screen = screen(&mut fixture);
     screen.key(Key::Down, &mut fixture.world);
     let lines = painted(&screen, 80, 24);
+    // The picture in docs/scheduler.md.
+    println!("{}", lines.join("\n"));
     assert_eq!(lines.len(), 24);
     assert!(lines.iter().all(|line| text::width(line) <= 80), "{}", lines.join("\n"));
     assert!(lines[0].starts_with("dockside-scheduler for human-scheduler at https"), "{}", lines[0]);
