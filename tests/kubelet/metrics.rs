@@ -87,12 +87,13 @@ fn look(pod: &Pod, uid: &str) -> (BTreeMap<Key, Series>, Value) {
         let seen = |name: &str| series.keys().filter(|(one, _)| one == name).count();
         let summary = summary(&pod.name)?;
         let whole = seen("container_memory_usage_bytes") == 3 && seen("container_cpu_usage_seconds_total") == 3;
-        // Its first samples may be of the OCI runtime that made the containers, and of files not written yet.
+        // Its first samples may be of the OCI runtime that made the containers, and of files not written yet: it samples
+        // the pod and the container at different times.
         let values = |name: &str| {
             series.iter().filter(|((one, _), _)| one == name).map(|(_, found)| found.value).collect::<Vec<_>>()
         };
         let begun = values("container_file_descriptors").into_iter().all(|files| files <= 10.0)
-            && values("container_memory_cache").into_iter().any(|cache| cache >= f64::from(6 << 20));
+            && values("container_memory_cache").into_iter().filter(|cache| *cache >= f64::from(6 << 20)).count() == 2;
         let number = summary["cpu"]["usageCoreNanoSeconds"].as_u64().is_some();
         (whole && begun && number && summary["containers"][0]["rootfs"]["usedBytes"].as_u64()? > 4 << 20)
             .then_some((series, summary))
