@@ -51,6 +51,7 @@ pub use self::cidr::Cidr;
 pub use self::cidr::PodCidrs;
 pub use self::conf::Source;
 pub use self::error::Error;
+pub use self::exec::PluginCall;
 pub use self::failure::Failure;
 pub use self::failure::PluginError;
 pub use self::failure::Verb;
@@ -67,9 +68,10 @@ pub use self::status::NetworkInfo;
 pub use self::status::NetworkStatus;
 pub use self::upkeep::Known;
 
+use crate::measure::Durations;
+
 use self::cache::Cache;
 use self::conf::Network;
-pub use self::exec::PluginTimes;
 use self::exec::Runner;
 
 /// Where things are, and how long they may take. Paths are absolute.
@@ -126,11 +128,6 @@ struct Current {
 }
 
 impl Cni {
-    /// How long plugins took, going on as it changes.
-    pub fn plugin_times(&self) -> PluginTimes {
-        self.runner.times()
-    }
-
     /// Reads the configuration. `builtin` is the node's pod CIDR if it is known from an earlier run: the
     /// kubelet only sends it when it starts or when it changes.
     pub fn new(config: Config, builtin: Option<PodCidrs>) -> Cni {
@@ -145,6 +142,11 @@ impl Cni {
         };
         cni.reload();
         cni
+    }
+
+    /// How long plugins took, since the start.
+    pub fn plugin_times(&self) -> Durations<PluginCall> {
+        self.runner.times()
     }
 
     /// Takes the node's pod CIDR: one range, or one of each family with a comma between them. The built-in

@@ -264,11 +264,6 @@ impl Logs {
         troubled.map(|(container, reason)| Trouble { container, reason }).collect()
     }
 
-    /// How many containers are followed.
-    pub fn followed_count(&self) -> usize {
-        self.entries.lock().len()
-    }
-
     /// How the logs do, all together.
     pub fn counts(&self) -> Counts {
         let entries = self.entries.lock();

@@ -25,6 +25,7 @@ use crate::cni;
 use crate::cri;
 use crate::docker::Engine;
 use crate::logs::Logs;
+use crate::measure::Durations;
 use crate::state::Store;
 use crate::watch;
 
@@ -44,7 +45,7 @@ pub struct Error {
 /// Where the numbers are.
 pub struct Sources {
     pub calls: cri::Calls,
-    pub plugins: cni::PluginTimes,
+    pub plugins: Durations<cni::PluginCall>,
     pub sessions: watch::Sessions,
     pub engine: Engine,
     pub store: Arc<Store>,
@@ -109,13 +110,13 @@ fn registry(sources: Sources) -> Registry {
         "rpc_duration",
         "From a CRI call's request to its answer's headers, by method and gRPC code",
         Unit::Seconds,
-        sources.calls.0,
+        sources.calls,
     );
     own.register_with_unit(
         "cni_plugin_duration",
         "One run of a CNI plugin, by its name, CNI_COMMAND and whether it succeeded",
         Unit::Seconds,
-        sources.plugins.0,
+        sources.plugins,
     );
     own.register("docker_sessions", "Times that Docker's event stream was joined", sources.sessions.joined);
     own.register_with_unit(

@@ -32,6 +32,7 @@ pub use self::record::NetworkRecord;
 pub use self::record::Phase;
 pub use self::record::SandboxRecord;
 pub use self::record::VERSION;
+pub use self::record::id_number;
 pub use self::record::key_of;
 pub use self::store::Container;
 pub use self::store::HalfMadeAtStart;

@@ -86,7 +86,7 @@ impl Watch {
             reloaded: Notify::new(),
             damaged,
             first_attempt: Notify::new(),
-            sessions: Sessions { joined: Counter::default(), reconciled: measure::durations() },
+            sessions: Sessions { joined: Counter::default(), reconciled: measure::duration() },
         }
     }
 

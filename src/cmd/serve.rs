@@ -24,7 +24,6 @@ use crate::config::Config;
 use crate::container::Containers;
 use crate::container::DockerLog;
 use crate::cri;
-use crate::cri::Calls;
 use crate::cri::Service;
 use crate::cri::Settings;
 use crate::cri::Socket;
@@ -33,6 +32,7 @@ use crate::docker::Engine;
 use crate::image::Images;
 use crate::logs;
 use crate::logs::Logs;
+use crate::measure;
 use crate::metrics;
 use crate::pod::Pods;
 use crate::state;
@@ -173,7 +173,7 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
         streams,
         stats,
         settings,
-        calls: Calls::default(),
+        calls: measure::durations(),
         jobs,
     };
     Ok(House { service, watch, server, logs })

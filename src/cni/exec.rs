@@ -18,8 +18,6 @@ use nix::sys::signal::Signal;
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -28,6 +26,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::measure;
+use crate::measure::Durations;
 
 use super::failure::Failure;
 use super::failure::OUTPUT_LIMIT;
@@ -62,10 +61,6 @@ pub struct Environment {
     pub args: Option<String>,
 }
 
-/// How long plugins took, since the start.
-#[derive(Debug, Clone)]
-pub struct PluginTimes(pub Family<PluginCall, Histogram, fn() -> Histogram>);
-
 /// What is measured by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PluginCall {
@@ -80,7 +75,7 @@ pub struct Runner {
     bin_dirs: Vec<PathBuf>,
     cni_path: OsString,
     deadline: Duration,
-    times: PluginTimes,
+    times: Durations<PluginCall>,
 }
 
 impl Runner {
@@ -93,12 +88,11 @@ impl Runner {
             }
             cni_path.push(dir);
         }
-        let times = PluginTimes(Family::new_with_constructor(measure::durations));
-        Runner { bin_dirs, cni_path, deadline, times }
+        Runner { bin_dirs, cni_path, deadline, times: measure::durations() }
     }
 
-    /// What is measured, going on as it changes.
-    pub fn times(&self) -> PluginTimes {
+    /// How long plugins took, since the start.
+    pub fn times(&self) -> Durations<PluginCall> {
         self.times.clone()
     }
 
@@ -131,7 +125,7 @@ impl Runner {
         };
         let outcome = call.await;
         let call = PluginCall { plugin: plugin.to_owned(), command: verb.as_str(), ok: outcome.is_ok() };
-        self.times.0.get_or_create(&call).observe(began.elapsed().as_secs_f64());
+        self.times.get_or_create(&call).observe(began.elapsed().as_secs_f64());
         tracing::debug!(
             plugin,
             %verb,

@@ -176,6 +176,10 @@ impl Containers {
     }
 
     async fn make(&self, record: &mut ContainerRecord, mut body: ContainerCreateBody) -> Result<(), Error> {
+        record.identity = self.known_identity(record);
+        if record.identity.is_some() {
+            body.user = effective::strict_user(record)?.or(body.user);
+        }
         record.id = match self.create_in_docker(&record.name, body.clone()).await {
             Err(docker::Error::Conflict { .. }) => {
                 if let Some(id) = self.engine.remove_unless_running(&record.name).await? {
@@ -185,29 +189,35 @@ impl Containers {
             }
             other => other?,
         };
-        record.identity = self.identity(record).await?;
-        if let Some(user) = effective::strict_user(record)? {
-            // Only now is it known by numbers, and Docker cannot change it.
-            self.engine.remove_container(&record.id).await?;
-            body.user = Some(user);
-            record.id = self.create_in_docker(&record.name, body).await?;
+        if record.identity.is_none() {
+            record.identity = self.identity(record).await?;
+            if let Some(user) = effective::strict_user(record)? {
+                // Only now is it known by numbers, and Docker cannot change it.
+                self.engine.remove_container(&record.id).await?;
+                body.user = Some(user);
+                record.id = self.create_in_docker(&record.name, body).await?;
+            }
         }
         record.phase = Phase::Live;
         Ok(self.store.write_container(record).await?)
     }
 
-    /// Who the process of a container that Docker has made will start as, where that is for the image to say.
+    /// Who the process will start as, where that is for an image to say that was asked before.
+    fn known_identity(&self, record: &ContainerRecord) -> Option<Identity> {
+        let user = effective::user_left_to_image(record)?;
+        self.images.known_accounts(&record.image_id)?.identity(&user)
+    }
+
+    /// The same from a container that Docker has made of the image.
     ///
     /// # Errors
     /// When Docker does not tell, and the container depends on it.
     async fn identity(&self, record: &ContainerRecord) -> Result<Option<Identity>, Error> {
         let Some(user) = effective::user_left_to_image(record) else { return Ok(None) };
-        let accounts = if spec::hides_accounts(&record.config) {
-            Ok(self.images.known_accounts(&record.image_id))
-        } else {
-            self.images.accounts(&record.image_id, &record.id).await
-        };
-        match accounts {
+        if spec::hides_accounts(&record.config) {
+            return Ok(None);
+        }
+        match self.images.accounts(&record.image_id, &record.id).await {
             Ok(accounts) => Ok(accounts.and_then(|accounts| accounts.identity(&user))),
             Err(error) if effective::is_strict(record) => Err(error.into()),
             Err(error) => {

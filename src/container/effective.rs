@@ -6,6 +6,7 @@ use crate::proto::LinuxContainerUser;
 use crate::proto::Signal;
 use crate::proto::SupplementalGroupsPolicy;
 use crate::state::ContainerRecord;
+use crate::state::Identity;
 
 use super::describe;
 use super::spec;
@@ -18,15 +19,8 @@ const RTMAX: i32 = 64;
 /// Whom the main process starts as, if that is known: the image tells what is not given by number.
 pub(super) fn user(record: &ContainerRecord) -> Option<ContainerUser> {
     let security = spec::security_context(&record.config);
-    let (uid, gid, of_the_image) = match &record.identity {
-        Some(identity) => (identity.uid, identity.gid, identity.groups.as_slice()),
-        None => {
-            let text = asked(record)?;
-            let (uid, gid) = text.split_once(':')?;
-            // With a group of its own the process has none of those that the image gives its user.
-            (number(uid)?, number(gid)?, [].as_slice())
-        }
-    };
+    let Identity { uid, gid, groups: of_the_image } =
+        record.identity.clone().or_else(|| Identity::of_numbers(&asked(record)?))?;
     // Docker adds the primary group itself, and the kernel sorts them.
     let mut groups = vec![gid];
     groups.extend(&security.supplemental_groups);
@@ -48,8 +42,7 @@ fn asked(record: &ContainerRecord) -> Option<String> {
 /// The same, if the image's accounts say who that is: all but two numbers.
 pub(super) fn user_left_to_image(record: &ContainerRecord) -> Option<String> {
     let user = asked(record)?;
-    let numbers = user.split_once(':').is_some_and(|(uid, gid)| number(uid).is_some() && number(gid).is_some());
-    (!numbers).then_some(user)
+    Identity::of_numbers(&user).is_none().then_some(user)
 }
 
 /// Whether the process shall have none of the groups that the image gives its user.
@@ -75,10 +68,6 @@ pub(super) fn strict_user(record: &ContainerRecord) -> Result<Option<String>, Er
             describe(&record.config)
         ))),
     }
-}
-
-fn number(text: &str) -> Option<i64> {
-    text.parse::<i32>().ok().filter(|number| *number >= 0).map(i64::from)
 }
 
 /// The signal that StopContainer begins with: the configuration's, else the image's, else SIGTERM.

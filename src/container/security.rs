@@ -62,8 +62,7 @@ pub(super) fn container_options(
         let apparmor_profile = security.apparmor.clone().or_else(|| old_profile(old_apparmor));
         options.extend(apparmor(object, apparmor_profile.as_ref(), facts)?);
     }
-    let kernel = Path::new(SELINUX).exists();
-    options.extend(selinux(object, security.selinux_options.as_ref(), facts, kernel)?);
+    options.extend(selinux(object, security.selinux_options.as_ref(), facts, || Path::new(SELINUX).exists())?);
     Ok(options)
 }
 
@@ -81,8 +80,7 @@ pub fn sandbox_options(
         options.extend(seccomp(object, profile)?);
     }
     options.extend(apparmor(object, security.apparmor.as_ref(), facts)?);
-    let kernel = Path::new(SELINUX).exists();
-    options.extend(selinux(object, security.selinux_options.as_ref(), facts, kernel)?);
+    options.extend(selinux(object, security.selinux_options.as_ref(), facts, || Path::new(SELINUX).exists())?);
     Ok(options)
 }
 
@@ -144,7 +142,12 @@ fn apparmor(object: &str, profile: Option<&SecurityProfile>, facts: &Facts) -> R
 
 /// Docker's options for SELinux labels. Docker can have SELinux off on a host whose kernel has it on: then a label
 /// would be missed.
-fn selinux(object: &str, options: Option<&SeLinuxOption>, facts: &Facts, kernel: bool) -> Result<Vec<String>, Error> {
+fn selinux(
+    object: &str,
+    options: Option<&SeLinuxOption>,
+    facts: &Facts,
+    kernel_has_it: impl FnOnce() -> bool,
+) -> Result<Vec<String>, Error> {
     let Some(options) = options else { return Ok(Vec::new()) };
     let parts =
         [("user", &options.user), ("role", &options.role), ("type", &options.r#type), ("level", &options.level)];
@@ -153,7 +156,7 @@ fn selinux(object: &str, options: Option<&SeLinuxOption>, facts: &Facts, kernel:
     if asked.is_empty() || facts.selinux {
         return Ok(asked);
     }
-    if kernel {
+    if kernel_has_it() {
         return Err(Error::unsupported(
             object,
             "linux.security_context.selinux_options",
@@ -225,15 +228,15 @@ mod tests {
             LinuxContainerSecurityContext { apparmor: profile(ProfileType::Localhost, "mine"), ..Default::default() };
         assert!(container_options("c", &apparmor, &facts(41)).is_err());
         let label = SeLinuxOption { level: "s0:c1,c2".into(), ..Default::default() };
-        assert!(selinux("c", Some(&label), &facts(41), true).is_err());
+        assert!(selinux("c", Some(&label), &facts(41), || true).is_err());
         let on = Facts { selinux: true, ..facts(41) };
-        assert_eq!(selinux("c", Some(&label), &on, true).unwrap(), ["label=level:s0:c1,c2"]);
+        assert_eq!(selinux("c", Some(&label), &on, || true).unwrap(), ["label=level:s0:c1,c2"]);
     }
 
     #[test]
     fn a_label_is_no_request_where_the_kernel_has_no_selinux() {
         let label = SeLinuxOption { level: "s0".into(), ..Default::default() };
-        assert_eq!(selinux("c", Some(&label), &facts(41), false).unwrap(), Vec::<String>::new());
+        assert_eq!(selinux("c", Some(&label), &facts(41), || false).unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -10,16 +10,10 @@ use std::time::Instant;
 use http::Request;
 use http::Response;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::Histogram;
 use tonic::Code;
 use tonic::Status;
 
-use crate::measure;
-
-/// How long calls took, since the start.
-#[derive(Debug, Clone)]
-pub struct Calls(pub Family<Call, Histogram, fn() -> Histogram>);
+use crate::measure::Durations;
 
 /// What is measured by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,21 +22,8 @@ pub struct Call {
     code: String,
 }
 
-impl Default for Calls {
-    fn default() -> Calls {
-        Calls(Family::new_with_constructor(measure::durations))
-    }
-}
-
-impl Calls {
-    fn note(&self, method: &str, code: Code, took: Duration) {
-        // A client may ask for any method: each would be kept for ever.
-        if code != Code::Unimplemented {
-            let call = Call { method: method.to_owned(), code: format!("{code:?}") };
-            self.0.get_or_create(&call).observe(took.as_secs_f64());
-        }
-    }
-}
+/// How long calls took, since the start.
+pub type Calls = Durations<Call>;
 
 /// Wraps a service with [`LogService`].
 #[derive(Debug, Clone)]
@@ -90,11 +71,19 @@ where
                 let (method, took) = (path.rsplit('/').next().unwrap_or(&path), began.elapsed());
                 // A status in the headers is that of a call that failed; a good one comes after the message.
                 let failure = Status::from_header_map(answer.headers()).filter(|status| status.code() != Code::Ok);
-                calls.note(method, failure.as_ref().map_or(Code::Ok, Status::code), took);
+                note(&calls, method, failure.as_ref().map_or(Code::Ok, Status::code), took);
                 tell(method, failure, took);
             }
             answer
         })
+    }
+}
+
+fn note(calls: &Calls, method: &str, code: Code, took: Duration) {
+    // A client may ask for any method: each would be kept for ever.
+    if code != Code::Unimplemented {
+        let call = Call { method: method.to_owned(), code: format!("{code:?}") };
+        calls.get_or_create(&call).observe(took.as_secs_f64());
     }
 }
 

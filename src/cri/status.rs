@@ -47,8 +47,7 @@ pub(super) fn status(service: &Service, verbose: bool) -> StatusResponse {
         status: Some(RuntimeStatus { conditions: vec![runtime_ready(service), network_ready(service)] }),
         info: if verbose { info(service, facts.as_deref()) } else { BTreeMap::new() },
         runtime_handlers: facts.as_deref().map(handlers).unwrap_or_default(),
-        // Docker always adds the groups an image names, has no user namespace per pod, and takes no options for a
-        // bind mount.
+        // Docker has no user namespace per pod, and takes no options for a bind mount.
         features: Some(RuntimeFeatures { supplemental_groups_policy: true, ..Default::default() }),
     }
 }
@@ -120,7 +119,7 @@ fn info(service: &Service, facts: Option<&Facts>) -> BTreeMap<String, String> {
         (
             "logs".to_owned(),
             json!({
-                "followed": service.containers.logs().followed_count(),
+                "followed": service.containers.logs().counts().followed,
                 "troubles": service.containers.logs().troubles(),
             })
             .to_string(),

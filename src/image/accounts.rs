@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::docker;
 use crate::state::Identity;
+use crate::state::id_number;
 
 use super::Images;
 
@@ -39,12 +40,12 @@ impl Accounts {
         let user = |line: &str| {
             let mut fields = line.split(':');
             let (name, _password) = (fields.next()?.to_owned(), fields.next()?);
-            Some(User { name, uid: number(fields.next()?)?, gid: number(fields.next()?)? })
+            Some(User { name, uid: id_number(fields.next()?)?, gid: id_number(fields.next()?)? })
         };
         let group_of = |line: &str| {
             let mut fields = line.split(':');
             let (name, _password) = (fields.next()?.to_owned(), fields.next()?);
-            let gid = number(fields.next()?)?;
+            let gid = id_number(fields.next()?)?;
             let members = fields.next().unwrap_or_default().split(',').filter(|member| !member.is_empty());
             Some(Group { name, gid, members: members.map(str::to_owned).collect() })
         };
@@ -58,11 +59,11 @@ impl Accounts {
     /// not know a name, and so Docker would not start the container.
     pub fn identity(&self, user: &str) -> Option<Identity> {
         let (user, group) = user.split_once(':').unwrap_or((user, ""));
-        let wanted = if user.is_empty() { Some(0) } else { number(user) };
+        let wanted = if user.is_empty() { Some(0) } else { id_number(user) };
         let known = self.users.iter().find(|known| known.name == user || Some(known.uid) == wanted);
         let uid = known.map(|known| known.uid).or(wanted)?;
         if !group.is_empty() {
-            let wanted = number(group);
+            let wanted = id_number(group);
             let known = self.groups.iter().find(|known| known.name == group || Some(known.gid) == wanted);
             let gid = known.map(|known| known.gid).or(wanted)?;
             // A group that is named leaves no room for the user's others.
@@ -72,10 +73,6 @@ impl Accounts {
         let groups = self.groups.iter().filter(belongs).map(|group| group.gid).collect();
         Some(Identity { uid, gid: known.map_or(0, |known| known.gid), groups })
     }
-}
-
-fn number(text: &str) -> Option<i64> {
-    text.parse::<i32>().ok().filter(|number| *number >= 0).map(i64::from)
 }
 
 impl Images {

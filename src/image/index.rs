@@ -8,6 +8,7 @@ use crate::proto;
 use crate::proto::ImageSpec;
 use crate::proto::Int64Value;
 use crate::state::ImageSettings;
+use crate::state::id_number;
 
 use super::reference::Reference;
 use super::reference::full_id;
@@ -54,9 +55,9 @@ impl Image {
 /// takes for a user without privileges.
 fn user_of(user: &str) -> (Option<Int64Value>, String) {
     let user = user.split(':').next().unwrap_or_default();
-    match user.parse::<i64>() {
-        Ok(value) if (0..=i64::from(i32::MAX)).contains(&value) => (Some(Int64Value { value }), String::new()),
-        _ => (None, user.to_owned()),
+    match id_number(user) {
+        Some(value) => (Some(Int64Value { value }), String::new()),
+        None => (None, user.to_owned()),
     }
 }
 

@@ -110,7 +110,7 @@ async fn what_docker_writes_and_rotates_is_in_the_file_at_the_end() {
     // A second end finds nothing to do, and a removal nothing to keep.
     logs.finish(ID).await;
     logs.forget(ID).await.unwrap();
-    assert_eq!(logs.followed_count(), 0);
+    assert_eq!(logs.counts().followed, 0);
     assert_eq!(fs::read_dir(room.dir.path().join("state")).unwrap().count(), 0);
 }
 

@@ -116,6 +116,20 @@ pub struct Identity {
     pub groups: Vec<i64>,
 }
 
+impl Identity {
+    /// Whom Docker's `User` names by two numbers, `uid:gid`: no image needs to be asked.
+    pub fn of_numbers(user: &str) -> Option<Identity> {
+        let (uid, gid) = user.split_once(':')?;
+        // With a group of its own a process has none of those that the image gives its user.
+        Some(Identity { uid: id_number(uid)?, gid: id_number(gid)?, groups: Vec::new() })
+    }
+}
+
+/// The user or group id that Docker reads from a text.
+pub fn id_number(text: &str) -> Option<i64> {
+    text.parse::<i32>().ok().filter(|number| *number >= 0).map(i64::from)
+}
+
 impl ContainerRecord {
     /// The absolute path of the CRI log file: `log_directory` of the pod joined with the container's `log_path`;
     /// empty when either is missing.
