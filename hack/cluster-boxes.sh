@@ -69,7 +69,7 @@ shared_outside() { # prints where the boxes' shared file system is, seen from ou
 held_or_died() {
 	local pid
 	keeper || return 0
-	pid=$(box_init inajob) && [[ -e /proc/$pid/root$dir/held ]]
+	pid=$(box_init inajob) && [[ -e /proc/$pid/root$dir/up ]]
 }
 gone() { [[ ! -e /proc/$1/exe ]]; }
 

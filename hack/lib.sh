@@ -13,13 +13,14 @@ die() {
 }
 have() { command -v "$1" >/dev/null; }
 
-# wait_for SECONDS WHAT CMD...: polls until CMD succeeds, or dies saying what it waited for.
+# wait_for SECONDS WHAT CMD...: polls until CMD succeeds, or dies saying what it waited for. WAIT_PAUSE: seconds between
+# two looks, for one that costs something.
 wait_for() {
 	local end=$((SECONDS + $1)) what=$2
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		((SECONDS < end)) || die "gave up waiting for $what"
-		sleep 0.02
+		sleep "${WAIT_PAUSE:-0.02}"
 	done
 }
 

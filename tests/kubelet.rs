@@ -7,6 +7,8 @@
 
 #[path = "kubelet/cluster.rs"]
 mod cluster;
+#[path = "harness/commands.rs"]
+mod commands;
 #[path = "kubelet/ends.rs"]
 mod ends;
 #[path = "kubelet/images.rs"]

@@ -9,6 +9,8 @@
 mod assist;
 #[path = "scheduler/commands.rs"]
 mod commands;
+#[path = "harness/commands.rs"]
+mod programs;
 #[path = "scheduler/support.rs"]
 mod support;
 #[path = "scheduler/terminal.rs"]

@@ -3,9 +3,7 @@
 
 mod harness;
 
-use std::io::Read;
-use std::io::Write;
-use std::net::TcpStream;
+use std::net::IpAddr;
 use std::process::Command;
 
 use harness::*;
@@ -15,11 +13,7 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What a web server at `ip` answers to a plain request.
 fn fetch(ip: &str) -> Option<String> {
-    let mut stream = TcpStream::connect((ip, 80)).ok()?;
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
+    http_get((ip.parse::<IpAddr>().ok()?, 80).into(), "/").ok()
 }
 
 async fn nginx_answers(ip: &str) {

@@ -1,13 +1,8 @@
 //! Looking at pods from outside: with Docker, in /proc, and over the network.
 
-use std::io;
-use std::io::Read;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::net::TcpStream;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -50,21 +45,10 @@ pub fn logs(id: &str) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).trim().to_owned()
 }
 
-/// GET / by HTTP, once.
-pub fn http_get(address: SocketAddr) -> io::Result<String> {
-    let limit = Duration::from_secs(2);
-    let mut stream = TcpStream::connect_timeout(&address, limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.write_all(b"GET / HTTP/1.0\r\nHost: pod\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
 /// Waits until nginx answers there.
 pub async fn nginx_answers(address: SocketAddr) {
     eventually(&format!("nginx answers at {address}"), async || {
-        http_get(address).ok().filter(|answer| answer.contains("Welcome to nginx!"))
+        http_get(address, "/").ok().filter(|answer| answer.contains("Welcome to nginx!"))
     })
     .await;
 }

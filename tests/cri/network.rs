@@ -110,7 +110,7 @@ async fn a_tcp_host_port_leads_to_the_pod_until_it_is_stopped() {
     let caller = run_container(&mut runtime, &other, &other_config, &container("main", UNTIL_TERM)).await;
     assert!(inside(&caller, &format!("timeout 10 wget -qO- http://{NODE_IP}:12080/")).contains("Welcome to nginx!"));
     runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.clone() }).await.unwrap();
-    let error = http_get(at("127.0.0.1", 12080)).unwrap_err();
+    let error = http_get(at("127.0.0.1", 12080), "/").unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
     // The port is free for the next pod.
     let next = with_ports("tcp-port-next", vec![port(Protocol::Tcp, 80, 12080)]);

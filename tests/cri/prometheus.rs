@@ -1,9 +1,5 @@
 //! What Dockside tells Prometheus of itself.
 
-use std::io::Read;
-use std::io::Write;
-use std::net::TcpStream;
-
 use dockside::proto::*;
 use tonic::Code;
 
@@ -12,11 +8,8 @@ use crate::harness::*;
 const ADDRESS: &str = "127.0.0.1:19187";
 
 /// The samples, a line each.
-fn scrape() -> String {
-    let mut stream = TcpStream::connect(ADDRESS).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+fn scrape(address: &str) -> String {
+    let answer = http_get(address.parse().unwrap(), "/metrics").unwrap();
     assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
     assert!(answer.contains("application/openmetrics-text") && answer.ends_with("# EOF\n"), "{answer}");
     answer
@@ -40,7 +33,7 @@ async fn calls_docker_plugins_objects_and_logs_are_counted() {
     let unknown = PodSandboxStatusRequest { pod_sandbox_id: "no-such".into(), verbose: false };
     assert_eq!(runtime.pod_sandbox_status(unknown).await.unwrap_err().code(), Code::NotFound);
 
-    let text = scrape();
+    let text = scrape(ADDRESS);
     let is = |name: &str, expected: f64| assert_eq!(sample(&text, name), expected, "{name}");
     is("dockside_rpc_duration_seconds_count{method=\"RunPodSandbox\",code=\"Ok\"}", 1.0);
     is("dockside_rpc_duration_seconds_count{method=\"CreateContainer\",code=\"Ok\"}", 2.0);
@@ -59,14 +52,15 @@ async fn calls_docker_plugins_objects_and_logs_are_counted() {
     assert!(sample(&text, "process_resident_memory_bytes") > 1e6);
     assert!(sample(&text, "dockside_rpc_duration_seconds_sum{method=\"RunPodSandbox\",code=\"Ok\"}") > 0.01);
     remove_pod(&mut runtime, &sandbox).await;
-    assert_eq!(sample(&scrape(), "dockside_sandboxes{state=\"ready\"}"), 0.0);
+    assert_eq!(sample(&scrape(ADDRESS), "dockside_sandboxes{state=\"ready\"}"), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_to_events_is_counted() {
-    let node = Node::start(&["--metrics-address", "127.0.0.1:19188"]).await;
+    const ADDRESS: &str = "127.0.0.1:19188";
+    let node = Node::start(&["--metrics-address", ADDRESS]).await;
     let mut runtime = node.runtime().await;
     let _events = runtime.get_container_events(GetEventsRequest::default()).await.unwrap();
-    let scrape = || run("curl", &["-s", "http://127.0.0.1:19188/metrics"]);
-    eventually("a subscriber", async || (sample(&scrape(), "dockside_event_subscribers") == 1.0).then_some(())).await;
+    eventually("a subscriber", async || (sample(&scrape(ADDRESS), "dockside_event_subscribers") == 1.0).then_some(()))
+        .await;
 }

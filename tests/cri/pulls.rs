@@ -174,7 +174,7 @@ impl LockedRegistry {
              auth: {{htpasswd: {{realm: locked, path: {directory}/htpasswd}}}}\n"
         );
         std::fs::write(format!("{directory}/config.yaml"), config).unwrap();
-        let child = Command::new(registry_program())
+        let child = Command::new(environment("BOX_REGISTRY"))
             .args(["serve", &format!("{directory}/config.yaml")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -192,15 +192,6 @@ impl Drop for LockedRegistry {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// The program that serves the box's own registry.
-fn registry_program() -> std::path::PathBuf {
-    let running = std::fs::read_dir("/proc").unwrap().flatten().find(|entry| {
-        std::fs::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("/run/box/registry.yaml"))
-    });
-    std::fs::read_link(running.expect("the box's registry runs").path().join("exe")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

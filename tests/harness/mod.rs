@@ -1,6 +1,8 @@
 //! What the tests in the box share: a Dockside of their own on the box's Docker, its clients, and a few pods.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+mod commands;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
@@ -17,10 +19,10 @@ use dockside::proto::runtime_service_client::RuntimeServiceClient;
 use dockside::proto::*;
 use tonic::transport::Channel;
 
+pub use self::commands::*;
+
 /// How long a test waits for anything before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-/// In every box: /bin/sh and the usual tools.
-pub const BUSYBOX: &str = "dockside.test/busybox:1";
 
 pub type Runtime = RuntimeServiceClient<Channel>;
 pub type Images = ImageServiceClient<Channel>;
@@ -189,19 +191,6 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
         assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-}
-
-/// Runs a command and returns what it printed; panics with its words when it fails.
-pub fn run(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output().unwrap_or_else(|error| panic!("{program}: {error}"));
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    assert!(output.status.success(), "{program} {args:?} failed: {text} {}", String::from_utf8_lossy(&output.stderr));
-    text
-}
-
-/// `docker` in the box.
-pub fn docker(args: &[&str]) -> String {
-    run("docker", args)
 }
 
 /// A command inside a running container, by Docker's own exec.

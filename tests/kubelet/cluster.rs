@@ -1,9 +1,7 @@
 //! The cluster as a test sees it: pods made and deleted with kubectl, and watched by one `kubectl get --watch` for all.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::process::Command;
-use std::process::Output;
 use std::process::Stdio;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -17,10 +15,11 @@ use parking_lot::RwLockWriteGuard;
 use serde_json::Value;
 use serde_json::json;
 
-/// How long a test waits for anything: the kubelet's own pauses are up to 20 s, and many tests share two processors.
+pub use crate::commands::*;
+
+/// How long a test waits for anything: the kubelet's own pauses are up to 20 s, and many tests share few processors.
 pub const DEADLINE: Duration = Duration::from_secs(150);
 
-pub const BUSYBOX: &str = "dockside.test/busybox:1";
 pub const NGINX: &str = "nginx:1.14";
 /// A script that runs until it is told to end, then ends at once.
 pub const UNTIL_TERM: &str = "trap 'exit 0' TERM; sleep infinity & wait";
@@ -34,11 +33,6 @@ pub fn shared() -> RwLockReadGuard<'static, ()> {
 
 pub fn alone() -> RwLockWriteGuard<'static, ()> {
     NODE.write()
-}
-
-/// A variable of the cluster's environment.
-pub fn environment(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests with hack/cluster run"))
 }
 
 pub fn node_name() -> String {
@@ -133,39 +127,9 @@ pub fn condition<'a>(pod: &'a Value, kind: &str) -> &'a str {
 
 // ---- commands ----
 
-/// Runs a command with an input; panics with its words when it fails.
-pub fn run(program: &str, args: &[&str], input: &str) -> String {
-    let output = try_run(program, args, input);
-    let stdout = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {}: {stdout} {stderr}", output.status);
-    stdout
-}
-
-pub fn try_run(program: &str, args: &[&str], input: &str) -> Output {
-    let mut child = Command::new(program)
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}"));
-    // A program that does not read its input may have ended by now.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    child.wait_with_output().unwrap()
-}
-
-pub fn kubectl(args: &[&str]) -> String {
-    run("kubectl", args, "")
-}
-
-pub fn docker(args: &[&str]) -> String {
-    run("docker", args, "")
-}
-
 /// A script of hack/, such as `hack("cluster", &["kill", "dockside"])`.
 pub fn hack(script: &str, args: &[&str]) -> String {
-    run(&format!("{}/hack/{script}", environment("REPO")), args, "")
+    run(&format!("{}/hack/{script}", environment("REPO")), args)
 }
 
 /// Repeats `look` until it gives something, where no watch tells of a change.
@@ -178,6 +142,11 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Makes an object as `kubectl apply` does.
+pub fn apply(object: &Value) {
+    run_with("kubectl", &["apply", "-f", "-"], &object.to_string());
 }
 
 // ---- descriptions ----
@@ -231,7 +200,7 @@ impl Pod {
     pub fn create(name: &str, spec: Value) -> Pod {
         let spec = with(json!({"nodeName": node_name(), "terminationGracePeriodSeconds": 2}), spec);
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
-        run("kubectl", &["create", "-f", "-"], &pod.to_string());
+        run_with("kubectl", &["create", "-f", "-"], &pod.to_string());
         let pod = Pod { name: name.to_owned() };
         pod.wait("the API server tells of it", |_| Some(()));
         pod

@@ -40,7 +40,7 @@ fn a_runtime_class_chooses_the_runtime_and_an_unknown_one_is_told() {
     for handler in ["wrapped", "no-such-runtime"] {
         let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": handler},
             "handler": handler});
-        run("kubectl", &["apply", "-f", "-"], &class.to_string());
+        apply(&class);
     }
     let spec = |class: &str| json!({"runtimeClassName": class, "containers": [shell("main", UNTIL_TERM)]});
     let known = Pod::create("known-runtime", spec("wrapped"));
@@ -67,7 +67,7 @@ fn files_are_copied_and_an_input_is_attached() {
     kubectl(&["cp", "talks:/tmp/copied", "/run/box/copied-back"]);
     assert_eq!(std::fs::read_to_string("/run/box/copied-back").unwrap(), "to and fro\n");
     // The container's input ends with that of the first who attaches.
-    let output = run("kubectl", &["attach", "-i", "talks"], "good day\n");
+    let output = run_with("kubectl", &["attach", "-i", "talks"], "good day\n");
     assert!(output.contains("you said good day"), "{output}");
     pod.phase("Succeeded");
     pod.delete();

@@ -36,14 +36,10 @@ impl Witness {
     }
 }
 
-/// Whether the node says that it is Ready, at a time after this call.
-fn node_is_ready_again() {
-    let condition = || {
-        let node: Value = serde_json::from_str(&kubectl(&["get", "node", &node_name(), "-o", "json"])).unwrap();
-        let conditions = node["status"]["conditions"].as_array().unwrap().clone();
-        conditions.into_iter().find(|condition| condition["type"] == "Ready").unwrap()
-    };
-    eventually("the node is Ready", || (condition()["status"] == "True").then_some(()));
+/// Waits until the node says that it is Ready; until it notices what happened to it, it goes on saying so.
+fn node_is_ready() {
+    let deadline = format!("--timeout={}s", DEADLINE.as_secs());
+    kubectl(&["wait", "--for=condition=Ready", &format!("node/{}", node_name()), &deadline]);
 }
 
 /// Starts a pod and waits for it: the kubelet and Dockside do their work.
@@ -104,7 +100,7 @@ fn pods_run_again_after_docker_was_restarted() {
     let _node = alone();
     let witness = Witness::start("docker-restart");
     hack("box-dockerd", &["restart"]);
-    node_is_ready_again();
+    node_is_ready();
     let pod = witness.pod;
     let before = text(&container(&witness.status, "main").unwrap()["containerID"]).to_owned();
     pod.wait("it is Ready with new containers", |pod| {
@@ -122,16 +118,16 @@ fn pods_live_on_when_docker_is_killed_and_restores_them() {
     hack("box-dockerd", &["stop"]);
     let script = format!("{}/hack/box-dockerd", environment("REPO"));
     let live = |verb: &str| {
-        run("env", &["BOX_DOCKERD_FLAGS=--live-restore", &script, verb], "");
+        run("env", &["BOX_DOCKERD_FLAGS=--live-restore", &script, verb]);
     };
     live("start");
-    node_is_ready_again();
+    node_is_ready();
     let witness = Witness::start("live-restore");
     hack("box-dockerd", &["kill"]);
     live("start");
-    node_is_ready_again();
+    node_is_ready();
     a_pod_can_start("after-live-restore");
     witness.untouched();
     hack("box-dockerd", &["restart"]);
-    node_is_ready_again();
+    node_is_ready();
 }

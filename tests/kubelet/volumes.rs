@@ -5,10 +5,6 @@ use serde_json::json;
 
 use crate::cluster::*;
 
-fn apply(object: Value) {
-    run("kubectl", &["apply", "-f", "-"], &object.to_string());
-}
-
 fn mount(volume: &str, path: &str, more: Value) -> Value {
     with(json!({"name": volume, "mountPath": path}), more)
 }
@@ -36,8 +32,7 @@ fn empty_directories_are_shared_and_of_disk_or_memory() {
 #[test]
 fn directories_and_files_of_the_node() {
     let _node = shared();
-    let path = "/run/box/evidence/host-path";
-    std::fs::create_dir_all(path).unwrap();
+    let (path, _) = evidence("host-path");
     std::fs::write(format!("{path}/file"), "of the node\n").unwrap();
     let read_only = json!({"readOnly": true});
     let main = with(
@@ -72,10 +67,10 @@ fn directories_and_files_of_the_node() {
 #[test]
 fn config_maps_secrets_and_tokens_are_files_and_variables() {
     let _node = shared();
-    apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
+    apply(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"},
         "data": {"colour": "blue", "menu": "soup\nbread\n"}}));
     apply(
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"word": "open sesame"}}),
+        &json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"word": "open sesame"}}),
     );
     let main = with(
         shell("main", UNTIL_TERM),

@@ -6,9 +6,9 @@ use crate::support::PROGRAM;
 use crate::support::create;
 use crate::support::kubectl;
 use crate::support::node;
-use crate::support::output;
 use crate::support::phase;
 use crate::support::pod;
+use crate::support::run_with;
 use crate::support::runs_on_the_node;
 use crate::support::told_by;
 use crate::terminal::Terminal;
@@ -92,7 +92,7 @@ fn a_dumb_terminal_gets_sentences() {
 #[test]
 fn two_numbers_in_a_pipe_bind_a_pod_and_wait_until_it_runs() {
     create("by-pipe", "assist-pipe", "50m");
-    let said = output(PROGRAM, &["assist", "--plain", "--scheduler-name", "assist-pipe"], "1\n1\n");
+    let said = run_with(PROGRAM, &["assist", "--plain", "--scheduler-name", "assist-pipe"], "1\n1\n");
     for sentence in ["Binding default/by-pipe to ", "default/by-pipe is bound.", "default/by-pipe is Running, with the"]
     {
         assert!(said.contains(sentence), "{sentence:?} in:\n{said}");

@@ -5,11 +5,11 @@ use std::process::Command;
 use crate::support::PROGRAM;
 use crate::support::create;
 use crate::support::node;
-use crate::support::run;
 use crate::support::runs_on_the_node;
 use crate::support::scheduler;
 use crate::support::text;
 use crate::support::told_by;
+use crate::support::try_run;
 
 /// The cells of the first row that begins with this.
 fn row(table: &str, first: &str) -> Vec<String> {
@@ -24,7 +24,7 @@ fn bind_puts_a_pod_on_the_node_that_is_named() {
     let args = ["bind", "by-name", &node(), "--scheduler-name", "commands-bind"];
     assert_eq!(scheduler(&args), format!("default/by-name is bound to {}\n", node()));
     runs_on_the_node("by-name");
-    let again = run(PROGRAM, &args, "");
+    let again = try_run(PROGRAM, &args, "");
     assert!(!again.status.success());
     assert!(text(&again.stderr).contains("no pod \"by-name\" waits for a node"), "{}", text(&again.stderr));
 }
@@ -40,7 +40,7 @@ fn what_waits_and_where_it_fits_can_be_looked_at() {
     let explained = scheduler(&[&["explain", "looked-at"], &named[..]].concat());
     let verdict = row(&explained, &node());
     assert_eq!(verdict[1..], ["no", "NodeResourcesFit:", "Insufficient", "cpu"], "{explained}");
-    let refused = run(PROGRAM, &[&["bind", "looked-at", &node()], &named[..]].concat(), "");
+    let refused = try_run(PROGRAM, &[&["bind", "looked-at", &node()], &named[..]].concat(), "");
     assert!(text(&refused.stderr).contains("Insufficient cpu (--force binds it all the same)"));
     create("fits", "commands-look", "10m");
     let explained = scheduler(&[&["explain", "default/fits"], &named[..]].concat());
