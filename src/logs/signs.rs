@@ -40,14 +40,15 @@ impl Signs {
         Ok((Signs { table: Mutex::new(table) }, inotify))
     }
 
-    /// Sets the watches of a container: on the file Docker writes, and on its directory, where the next one appears.
+    /// Sets the watches of a container: on its directory, where Docker's next file appears, and on the file itself. The
+    /// directory comes first: a file that appears while this runs is either there when its turn comes, or it is told.
     pub(super) fn arm(&self, entry: &Arc<Entry>) -> io::Result<()> {
         let file = &entry.place.docker_file;
         let written = WatchMask::MODIFY | WatchMask::MOVE_SELF | WatchMask::ONESHOT;
         let appeared = WatchMask::CREATE | WatchMask::MOVED_TO | WatchMask::ONESHOT;
         let mut table = self.table.lock();
         let table = &mut *table;
-        for (path, mask) in [(Some(file.as_path()), written), (file.parent(), appeared)] {
+        for (path, mask) in [(file.parent(), appeared), (Some(file.as_path()), written)] {
             let Some(path) = path else { continue };
             // The lock is held, so the reader of events cannot look the watch up before it is in the table.
             match table.watches.add(path, mask) {
