@@ -122,8 +122,7 @@ fn cluster(case: &Case, intern: &Intern) -> Result<Cluster, read::Invalid> {
     let replica_set = GroupKind::Controller(OwnerKind::ReplicaSet);
     let controllers = case.replica_sets.iter().map(|set| read::group(replica_set, set, intern));
     for group in services.map(Ok).chain(controllers) {
-        let group = group?;
-        cluster.groups.insert((group.kind, group.namespace.clone(), group.name.clone()), group);
+        cluster.put_group(group?);
     }
     add_storage(&mut cluster, case, intern)?;
     Ok(cluster)

@@ -114,8 +114,8 @@ pub struct Cluster {
     pub namespaces: HashMap<Arc<str>, Labels>,
     /// By `namespace/name`.
     pub budgets: HashMap<String, Budget>,
-    /// Services and controllers.
-    pub groups: HashMap<(GroupKind, Arc<str>, Arc<str>), Group>,
+    /// Services and controllers, by kind and `namespace/name`.
+    pub groups: HashMap<GroupKind, HashMap<String, Group>>,
 }
 
 impl Cluster {
@@ -226,6 +226,12 @@ impl Cluster {
             *info = NodeInfo::default();
             self.free.push(id);
         }
+    }
+
+    // --- groups ---
+
+    pub fn put_group(&mut self, group: Group) {
+        self.groups.entry(group.kind).or_default().insert(key(&group.namespace, &group.name), group);
     }
 
     // --- topology ---

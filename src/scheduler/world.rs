@@ -96,7 +96,10 @@ impl World {
             Update::Budget(change) => self.keep(change, Kind::Budget, Events::NONE, |cluster| {
                 Keep::new(&mut cluster.budgets, |budget| (key(&budget.namespace, &budget.name), budget))
             }),
-            Update::Group(kind, change) => self.group(kind, change),
+            Update::Group(kind, change) => self.keep(change, Kind::Group(kind), Events::NONE, |cluster| {
+                let groups = cluster.groups.entry(kind).or_default();
+                Keep::new(groups, |group| (key(&group.namespace, &group.name), group))
+            }),
         };
         self.queue.wake(events, now);
     }
@@ -192,32 +195,6 @@ impl World {
     }
 
     // --- the rest ---
-
-    fn group(&mut self, kind: GroupKind, change: Change<super::model::Group>) -> Events {
-        if let Change::Complete = change {
-            // Groups of all kinds are kept together.
-            let listed = self.complete(Kind::Group(kind));
-            let name = |namespace: &str, name: &str| key(namespace, name);
-            self.cluster.groups.retain(|known, _| known.0 != kind || listed.contains(&name(&known.1, &known.2)));
-            return Events::NONE;
-        }
-        if let (Change::Put(group), Some(listed)) = (&change, self.listed.get_mut(&Kind::Group(kind))) {
-            listed.insert(key(&group.namespace, &group.name));
-        }
-        match change {
-            Change::Begin => self.begin(Kind::Group(kind)),
-            Change::Put(group) => {
-                let named = (kind, group.namespace.clone(), group.name.clone());
-                self.cluster.groups.insert(named, group);
-                Events::NONE
-            }
-            Change::Gone(group) => {
-                self.cluster.groups.remove(&(kind, group.namespace, group.name));
-                Events::NONE
-            }
-            Change::Complete => Events::NONE,
-        }
-    }
 
     fn begin(&mut self, kind: Kind) -> Events {
         self.listed.insert(kind, HashSet::new());

@@ -1,6 +1,7 @@
 //! Topology spread constraints that should hold: the fewer of the pods are in a node's domains, the better. Pods of a
 //! service or a controller that say nothing are spread over hosts and zones.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::MAX;
@@ -8,6 +9,7 @@ use super::Score;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::cluster::NodeId;
 use crate::scheduler::cluster::Topology;
+use crate::scheduler::cluster::key;
 use crate::scheduler::filter::add_matching;
 use crate::scheduler::model::GroupKind;
 use crate::scheduler::model::Pod;
@@ -141,13 +143,13 @@ fn group_selector(pod: &Pod, cluster: &Cluster) -> Selector {
         }
     };
     let namespace = pod.namespace();
-    let services = cluster.groups.values().filter(|group| group.kind == GroupKind::Service);
+    let services = cluster.groups.get(&GroupKind::Service).into_iter().flat_map(HashMap::values);
     services
         .filter(|service| service.namespace == *namespace && service.pods.matches(&pod.shape.labels))
         .for_each(|service| add(&service.pods));
     if let Some(owner) = &pod.shape.owner {
-        let key = (GroupKind::Controller(owner.kind), namespace.clone(), owner.name.clone());
-        if let Some(controller) = cluster.groups.get(&key) {
+        let controllers = cluster.groups.get(&GroupKind::Controller(owner.kind));
+        if let Some(controller) = controllers.and_then(|known| known.get(&key(namespace, &owner.name))) {
             add(&controller.pods);
         }
     }
@@ -204,8 +206,7 @@ mod tests {
         let mut builder = zones().runs("p", "a", web());
         let (namespace, name): (Arc<str>, Arc<str>) = (Arc::from("default"), Arc::from("web"));
         let pods = Selector::of_labels([(Arc::from("app"), name.clone())]);
-        let service = Group { kind: GroupKind::Service, namespace: namespace.clone(), name: name.clone(), pods };
-        builder.cluster.groups.insert((GroupKind::Service, namespace, name), service);
+        builder.cluster.put_group(Group { kind: GroupKind::Service, namespace, name, pods });
         let points = points(&SCORE, &builder, web()).unwrap();
         assert!(points[0] < points[1] && points[1] < points[2], "{points:?}");
     }
