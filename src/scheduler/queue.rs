@@ -99,6 +99,16 @@ impl Entry {
         let doublings = self.attempts.saturating_sub(1).min(10);
         self.failed + (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LAST_BACKOFF)
     }
+
+    /// When it is tried again though nothing has happened; `None`: it does not wait for a time.
+    fn due(&self) -> Option<Moment> {
+        match self.state {
+            State::Backoff => Some(self.ready()),
+            // Any backoff is over by then.
+            State::Unschedulable => Some(self.failed + LONGEST_WAIT),
+            State::Active | State::Gated | State::Tried => None,
+        }
+    }
 }
 
 impl Queue {
@@ -196,7 +206,10 @@ impl Queue {
         if self.counts.unschedulable == 0 || events.is_none() {
             return 0;
         }
-        self.help_all(now, |entry| entry.refused_by.is_woken_by(events))
+        let helped = |entry: &&Entry| entry.state == State::Unschedulable && entry.refused_by.is_woken_by(events);
+        let uids: Vec<_> = self.entries.values().filter(helped).map(|entry| entry.pod.uid.clone()).collect();
+        uids.iter().for_each(|uid| self.help(uid, now));
+        uids.len()
     }
 
     /// Pods whose time has come are to be tried again. Returns when to ask next, if anybody waits for a time.
@@ -204,23 +217,18 @@ impl Queue {
         if self.counts.backoff + self.counts.unschedulable == 0 {
             return None;
         }
-        self.help_all(now, |entry| entry.failed + LONGEST_WAIT <= now);
-        let due = |entry: &&Entry| entry.state == State::Backoff && entry.ready() <= now;
-        let ready: Vec<_> = self.entries.values().filter(due).map(|entry| entry.pod.uid.clone()).collect();
-        ready.iter().for_each(|uid| self.enter(uid, State::Active));
-        let next = |entry: &Entry| match entry.state {
-            State::Backoff => Some(entry.ready()),
-            State::Unschedulable => Some(entry.failed + LONGEST_WAIT),
-            _ => None,
-        };
-        self.entries.values().filter_map(next).min()
-    }
-
-    fn help_all(&mut self, now: Moment, helped: impl Fn(&Entry) -> bool) -> usize {
-        let helped = |entry: &&Entry| entry.state == State::Unschedulable && helped(entry);
-        let uids: Vec<_> = self.entries.values().filter(helped).map(|entry| entry.pod.uid.clone()).collect();
-        uids.iter().for_each(|uid| self.help(uid, now));
-        uids.len()
+        let (mut due, mut next) = (Vec::new(), None::<Moment>);
+        for entry in self.entries.values() {
+            match entry.due() {
+                Some(time) if time <= now => due.push((entry.state == State::Backoff, entry.pod.uid.clone())),
+                Some(time) => next = Some(next.map_or(time, |next| next.min(time))),
+                None => {}
+            }
+        }
+        // Those that have waited for the longest time first.
+        due.sort_by_key(|(is_backoff, _)| *is_backoff);
+        due.iter().for_each(|(_, uid)| self.enter(uid, State::Active));
+        next
     }
 
     /// An unschedulable pod is to be tried again, though not before its backoff is over.
