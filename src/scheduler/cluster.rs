@@ -267,10 +267,7 @@ impl Cluster {
 
     /// Removes a pod, wherever it is; returns it.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<Pod>> {
-        let placed = self.pods.remove(uid)?;
-        self.assumed -= usize::from(placed.assumed);
-        self.nodes[placed.node.index()].remove(uid);
-        self.populations.remove(&placed.pod, placed.node);
+        let placed = self.take(uid)?;
         self.reclaim(placed.node);
         Some(placed.pod)
     }
@@ -311,22 +308,21 @@ impl Cluster {
         self.pods.insert(pod.uid.clone(), Placed { node, pod, assumed });
     }
 
+    /// The opposite of `place`. The slot of the node stays, even if nothing is in it any more.
+    fn take(&mut self, uid: &str) -> Option<Placed> {
+        let placed = self.pods.remove(uid)?;
+        self.assumed -= usize::from(placed.assumed);
+        self.nodes[placed.node.index()].remove(uid);
+        self.populations.remove(&placed.pod, placed.node);
+        Some(placed)
+    }
+
     /// Asks a question as if these pods were not there.
     pub fn without<T>(&mut self, uids: &[Arc<str>], question: impl FnOnce(&mut Cluster) -> T) -> T {
-        let taken: Vec<_> = uids
-            .iter()
-            .filter_map(|uid| {
-                let (node, assumed) = self.pods.get(uid).map(|placed| (placed.node, placed.assumed))?;
-                // Not `remove_pod`: the slot of the node must stay.
-                let placed = self.pods.remove(uid)?;
-                self.assumed -= usize::from(assumed);
-                self.nodes[node.index()].remove(uid);
-                self.populations.remove(&placed.pod, node);
-                Some((placed.pod, node, assumed))
-            })
-            .collect();
+        // Not `remove_pod`: the slot of the node must stay.
+        let taken: Vec<_> = uids.iter().filter_map(|uid| self.take(uid)).collect();
         let answer = question(self);
-        for (pod, node, assumed) in taken {
+        for Placed { pod, node, assumed } in taken {
             self.place(pod, node, assumed);
         }
         answer
