@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::cluster::Cluster;
 use super::cluster::key;
-use super::decide::Verdict;
 use super::decide::explain;
 use super::model::GroupKind;
 use super::model::Intern;
@@ -89,14 +88,12 @@ fn answer(case: &Case) -> Result<Answer, read::Invalid> {
     let mut answer = Answer::default();
     for (id, verdict) in explain(&pod, &mut cluster) {
         let name = cluster.node(id).node.name.to_string();
-        match verdict {
-            Verdict::Refused { filter, refusal } => {
-                answer.verdicts.insert(name, format!("{filter}: {refusal}"));
-            }
-            Verdict::Fits { total, scores } => {
-                answer.scores.insert(name.clone(), scores.into_iter().chain([("total", total)]).collect());
-                answer.feasible.push(name);
-            }
+        if let Some(total) = verdict.points() {
+            let scores = verdict.scores().iter().copied().chain([("total", total)]).collect();
+            answer.scores.insert(name.clone(), scores);
+            answer.feasible.push(name);
+        } else if let Some(refusal) = verdict.refusal() {
+            answer.verdicts.insert(name, refusal);
         }
     }
     answer.feasible.sort();

@@ -92,22 +92,35 @@ pub fn fits(pod: &Pod, cluster: &mut Cluster, node: NodeId) -> Result<(), Refuse
 
 /// All nodes that a pod can go to.
 fn feasible(pod: &Pod, cluster: &mut Cluster) -> Result<Vec<NodeId>, Box<Unfit>> {
-    let mut kept = refused_for_nominated(pod, cluster);
-    let mut unfit = Unfit { nodes: cluster.node_count(), everywhere: None, by_node: Vec::new() };
-    let checks = match Checks::prepare(pod, cluster) {
-        Ok(checks) => checks,
-        Err(refused) => return Err(Box::new(Unfit { everywhere: Some(refused), ..unfit })),
-    };
-    let mut fitting = Vec::new();
-    for (id, info) in cluster.nodes() {
-        match kept.remove(&id).map_or_else(|| checks.check(id, info), Err) {
-            Ok(()) => fitting.push(id),
-            // Only told when nothing fits.
-            Err(_) if !fitting.is_empty() => {}
-            Err(refused) => unfit.by_node.push((id, refused)),
-        }
+    let (mut fitting, mut by_node) = (Vec::new(), Vec::new());
+    let checked = check_all(pod, cluster, |id, fits| match fits {
+        Ok(()) => fitting.push(id),
+        // Only told when nothing fits.
+        Err(_) if !fitting.is_empty() => {}
+        Err(refused) => by_node.push((id, refused)),
+    });
+    if fitting.is_empty() {
+        Err(Box::new(Unfit { nodes: cluster.node_count(), everywhere: checked.err(), by_node }))
+    } else {
+        Ok(fitting)
     }
-    if fitting.is_empty() { Err(Box::new(unfit)) } else { Ok(fitting) }
+}
+
+/// Tells of every node whether the pod can go there.
+///
+/// # Errors
+/// What holds for all of them; none is told of then.
+fn check_all(
+    pod: &Pod,
+    cluster: &mut Cluster,
+    mut tell: impl FnMut(NodeId, Result<(), Refused>),
+) -> Result<(), Refused> {
+    let mut kept = refused_for_nominated(pod, cluster);
+    let checks = Checks::prepare(pod, cluster)?;
+    for (id, info) in cluster.nodes() {
+        tell(id, kept.remove(&id).map_or_else(|| checks.check(id, info), Err));
+    }
+    Ok(())
 }
 
 /// Nodes that would not fit once the pods are there for which they are kept.
@@ -179,23 +192,45 @@ pub enum Verdict {
     },
 }
 
+impl Verdict {
+    pub fn refused((at, refusal): Refused) -> Verdict {
+        Verdict::Refused { filter: FILTERS[at].name, refusal }
+    }
+
+    /// The sum of the scores, if the pod fits.
+    pub fn points(&self) -> Option<i64> {
+        match self {
+            Verdict::Fits { total, .. } => Some(*total),
+            Verdict::Refused { .. } => None,
+        }
+    }
+
+    /// Which filter says no, and why; nothing, if the pod fits.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Verdict::Fits { .. } => None,
+            Verdict::Refused { filter, refusal } => Some(format!("{filter}: {refusal}")),
+        }
+    }
+
+    /// The points of each score, if the pod fits.
+    pub fn scores(&self) -> &[(&'static str, i64)] {
+        match self {
+            Verdict::Fits { scores, .. } => scores,
+            Verdict::Refused { .. } => &[],
+        }
+    }
+}
+
 /// What is to be said of every node, for a person or a program that asks. The nodes are in no particular order.
 pub fn explain(pod: &Pod, cluster: &mut Cluster) -> Vec<(NodeId, Verdict)> {
-    let refused = |(at, refusal): Refused| Verdict::Refused { filter: FILTERS[at].name, refusal };
-    let mut kept = refused_for_nominated(pod, cluster);
     let (mut verdicts, mut fitting) = (Vec::new(), Vec::new());
-    match Checks::prepare(pod, cluster) {
-        Err(everywhere) => {
-            verdicts.extend(cluster.nodes().map(|(id, _)| (id, refused(everywhere.clone()))));
-        }
-        Ok(checks) => {
-            for (id, info) in cluster.nodes() {
-                match kept.remove(&id).map_or_else(|| checks.check(id, info), Err) {
-                    Ok(()) => fitting.push(id),
-                    Err(refusal) => verdicts.push((id, refused(refusal))),
-                }
-            }
-        }
+    let checked = check_all(pod, cluster, |id, fits| match fits {
+        Ok(()) => fitting.push(id),
+        Err(refused) => verdicts.push((id, Verdict::refused(refused))),
+    });
+    if let Err(everywhere) = checked {
+        verdicts.extend(cluster.nodes().map(|(id, _)| (id, Verdict::refused(everywhere.clone()))));
     }
     let scores: Vec<_> = SCORES
         .iter()

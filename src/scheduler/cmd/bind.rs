@@ -7,8 +7,8 @@ use super::snapshot;
 use super::waiting_pod;
 use crate::scheduler::api::Client;
 use crate::scheduler::bind::post;
+use crate::scheduler::decide::Verdict;
 use crate::scheduler::decide::fits;
-use crate::scheduler::filter::FILTERS;
 
 #[derive(Args)]
 pub(super) struct BindArgs {
@@ -27,13 +27,11 @@ pub(super) async fn run(client: &Client, names: &[String], args: &BindArgs) -> R
     if !args.force {
         let none = || Error::Refused(format!("there is no node {:?} (see dockside-scheduler nodes)", args.node));
         let node = world.cluster.node_named(&args.node).ok_or_else(none)?;
-        fits(&pod, &mut world.cluster, node).map_err(|(filter, refusal)| {
-            let filter = FILTERS[filter].name;
-            Error::Refused(format!(
-                "{pod} does not fit on {}: {filter}: {refusal} (--force binds it all the same)",
-                args.node
-            ))
-        })?;
+        let refused = fits(&pod, &mut world.cluster, node).err();
+        if let Some(why) = refused.and_then(|refused| Verdict::refused(refused).refusal()) {
+            let node = &args.node;
+            return Err(Error::Refused(format!("{pod} does not fit on {node}: {why} (--force binds it all the same)")));
+        }
     }
     post(client, &pod, &args.node).await?;
     println!("{pod} is bound to {}", args.node);

@@ -5,7 +5,6 @@ use clap::Args;
 use super::Error;
 use super::table::table;
 use super::waiting_pod;
-use crate::scheduler::decide::Verdict;
 use crate::scheduler::decide::explain;
 use crate::scheduler::world::World;
 
@@ -20,14 +19,13 @@ pub(super) fn show(world: &mut World, args: &ExplainArgs) -> Result<String, Erro
     let mut rows: Vec<(i64, String, Vec<String>)> = Vec::new();
     for (id, verdict) in explain(&pod, &mut world.cluster) {
         let node = world.cluster.node(id).node.name.to_string();
-        let (rank, cells) = match verdict {
-            Verdict::Fits { total, scores } => {
-                let scores: Vec<_> = scores.iter().map(|(name, points)| format!("{name} {points}")).collect();
-                (-total, vec![total.to_string(), scores.join(", ")])
-            }
-            Verdict::Refused { filter, refusal } => (1, vec!["no".to_owned(), format!("{filter}: {refusal}")]),
-        };
-        rows.push((rank, node.clone(), [vec![node], cells].concat()));
+        let total = verdict.points();
+        let score = total.map_or_else(|| "no".to_owned(), |total| total.to_string());
+        let why = verdict.refusal().unwrap_or_else(|| {
+            let scores: Vec<_> = verdict.scores().iter().map(|(name, points)| format!("{name} {points}")).collect();
+            scores.join(", ")
+        });
+        rows.push((total.map_or(1, |total| -total), node.clone(), vec![node, score, why]));
     }
     rows.sort();
     let rows: Vec<_> = rows.into_iter().map(|(_, _, cells)| cells).collect();

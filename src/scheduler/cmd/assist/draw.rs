@@ -162,7 +162,7 @@ fn paint_nodes(frame: &mut Frame, screen: &Screen, area: Rect) {
         Some(_) => None,
     };
     let row = |node: &NodeFacts| {
-        let style = if node.points().is_some() { Modifier::empty() } else { Modifier::DIM };
+        let style = if node.verdict.points().is_some() { Modifier::empty() } else { Modifier::DIM };
         (node_row(node, area.width), style.into())
     };
     let list = List {
@@ -178,8 +178,8 @@ fn paint_nodes(frame: &mut Frame, screen: &Screen, area: Rect) {
 
 /// What is free, and what is said of it in as many words as there is room for.
 fn node_row(node: &NodeFacts, room: u16) -> String {
-    let score = node.points().map_or_else(|| "no".to_owned(), |total| total.to_string());
-    let verdict = node.refusal().unwrap_or_else(|| match node.taints.as_str() {
+    let score = node.verdict.points().map_or_else(|| "no".to_owned(), |total| total.to_string());
+    let verdict = node.verdict.refusal().unwrap_or_else(|| match node.taints.as_str() {
         "" => "fits".to_owned(),
         taints => format!("fits, {taints}"),
     });
@@ -204,10 +204,11 @@ fn paint_detail(frame: &mut Frame, screen: &Screen, area: Rect) {
     let free = format!("Free: cpu {} of {}, memory {} of {}", node.cpu.0, node.cpu.1, node.memory.0, node.memory.1);
     let ready = if node.ready { "" } else { " NotReady." };
     let taints = if node.taints.is_empty() { String::new() } else { format!(" Taints: {}.", node.taints) };
-    let said = match node.refusal() {
+    let said = match node.verdict.refusal() {
         Some(why) => format!("{}: {why}.{ready}{taints} {free}.", node.name),
         None => {
-            let scores: Vec<_> = node.scores().iter().map(|(name, points)| format!("{name} {points}")).collect();
+            let scores: Vec<_> =
+                node.verdict.scores().iter().map(|(name, points)| format!("{name} {points}")).collect();
             format!("{}: {}.{ready}{taints} {free}.", node.name, scores.join(", "))
         }
     };

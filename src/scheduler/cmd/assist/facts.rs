@@ -47,7 +47,7 @@ pub(super) fn nodes(world: &mut World, pod: &Pod) -> Vec<NodeFacts> {
     let verdicts = explain(pod, &mut world.cluster);
     let mut nodes: Vec<_> =
         verdicts.into_iter().map(|(id, verdict)| NodeFacts::new(world.cluster.node(id), verdict)).collect();
-    nodes.sort_by_key(|node| (node.points().map_or(i64::MAX, |total| -total), node.name.clone()));
+    nodes.sort_by_key(|node| (node.verdict.points().map_or(i64::MAX, |total| -total), node.name.clone()));
     nodes
 }
 
@@ -90,30 +90,6 @@ impl NodeFacts {
             pods: (node.max_pods - placed, node.max_pods),
             taints: taints.join(", "),
             ready: node.ready,
-        }
-    }
-
-    /// The sum of its scores, if it fits.
-    pub(super) fn points(&self) -> Option<i64> {
-        match self.verdict {
-            Verdict::Fits { total, .. } => Some(total),
-            Verdict::Refused { .. } => None,
-        }
-    }
-
-    /// Which filter says no, and why; nothing, if it fits.
-    pub(super) fn refusal(&self) -> Option<String> {
-        match &self.verdict {
-            Verdict::Fits { .. } => None,
-            Verdict::Refused { filter, refusal } => Some(format!("{filter}: {refusal}")),
-        }
-    }
-
-    /// The points of each score, if it fits.
-    pub(super) fn scores(&self) -> &[(&'static str, i64)] {
-        match &self.verdict {
-            Verdict::Fits { scores, .. } => scores,
-            Verdict::Refused { .. } => &[],
         }
     }
 }

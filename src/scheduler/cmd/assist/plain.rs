@@ -195,7 +195,7 @@ impl Plain {
         let acts = match chosen {
             None => vec![complaint(line, nodes.len())],
             Some(node) if explain => explained(world, &pod, node),
-            Some(node) => match node.refusal() {
+            Some(node) => match node.verdict.refusal() {
                 None => return self.bind(pod, node.name.clone()),
                 Some(why) => {
                     let said = format!("{} does not fit: {why}. Bind it all the same? y or n.", node.name);
@@ -247,7 +247,7 @@ fn pod_in_words(pod: &Pod, now: i64) -> String {
 }
 
 fn node_in_words(node: &NodeFacts) -> String {
-    let verdict = match (node.points(), node.refusal()) {
+    let verdict = match (node.verdict.points(), node.verdict.refusal()) {
         (_, Some(why)) => format!("does not fit: {why}"),
         (total, None) => format!("fits, score {}", total.unwrap_or(0)),
     };
@@ -268,7 +268,7 @@ fn explained(world: &World, pod: &Pod, node: &NodeFacts) -> Vec<Act> {
         Opinion::Refuses(why) => Some(format!("Filter {name} says no: {why}.")),
     };
     let score = |(name, points): &(&str, i64)| format!("Score {name} gives {points} points.");
-    let lines = opinions.into_iter().filter_map(opinion).chain(node.scores().iter().map(score));
+    let lines = opinions.into_iter().filter_map(opinion).chain(node.verdict.scores().iter().map(score));
     lines.map(Act::Say).chain([Act::Say("Which node?".to_owned())]).collect()
 }
 

@@ -115,7 +115,7 @@ impl Screen {
     /// Binds the chosen pod to the chosen node, or asks whether that is meant.
     fn choose_node(&mut self) -> Option<Command> {
         let (pod, node) = (self.chosen_pod()?.clone(), self.chosen_node()?);
-        let (name, refusal) = (node.name.clone(), node.refusal());
+        let (name, refusal) = (node.name.clone(), node.verdict.refusal());
         match refusal {
             _ if pod.gated => {
                 self.note = Some(format!("{pod} has scheduling gates: nobody can bind it yet."));
@@ -176,8 +176,8 @@ impl Screen {
             pod: pod.to_string(),
             node: node.name.clone(),
             opinions: facts::opinions(world, pod, &node.name),
-            scores: node.scores().to_vec(),
-            total: node.points(),
+            scores: node.verdict.scores().to_vec(),
+            total: node.verdict.points(),
             top: 0,
         });
     }

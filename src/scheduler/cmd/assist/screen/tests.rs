@@ -130,7 +130,7 @@ fn a_pod_that_is_being_bound_waits_no_more_and_takes_room() {
     cluster.assume(pod.clone(), cluster.node_named("n").unwrap());
     person.look();
     assert_eq!((person.pods(), person.pod()), (vec!["b"], "b"));
-    assert_eq!(person.screen.nodes[0].refusal().unwrap(), "NodeResourcesFit: Insufficient cpu");
+    assert_eq!(person.screen.nodes[0].verdict.refusal().unwrap(), "NodeResourcesFit: Insufficient cpu");
     // Nothing came of it.
     person.fixture.world.cluster.forget(&pod.uid);
     person.look();
