@@ -38,6 +38,7 @@ pub use self::pod::OwnerKind;
 pub use self::pod::Pod;
 pub use self::pod::Rough;
 pub use self::pod::Shape;
+pub use self::pod::Standing;
 pub use self::policy::Budget;
 pub use self::policy::Group;
 pub use self::policy::GroupKind;

@@ -4,6 +4,7 @@ use super::table::bytes;
 use super::table::cpu;
 use super::table::table;
 use crate::scheduler::model::Pod;
+use crate::scheduler::model::Standing;
 use crate::scheduler::world::World;
 
 pub(super) fn show(world: &World) -> String {
@@ -25,10 +26,10 @@ pub(super) fn show(world: &World) -> String {
 }
 
 fn state(pod: &Pod) -> String {
-    match (&pod.nominated, &pod.unscheduled) {
-        _ if pod.gated => "gated".to_owned(),
-        (Some(node), _) => format!("waits for others to leave {node}"),
-        (None, Some(message)) => message.to_string(),
-        (None, None) => "new".to_owned(),
+    match pod.standing() {
+        Standing::Gated => "gated".to_owned(),
+        Standing::Nominated(node) => format!("waits for others to leave {node}"),
+        Standing::Refused(message) => message.to_owned(),
+        Standing::New => "new".to_owned(),
     }
 }

@@ -45,6 +45,16 @@ impl Pod {
         &self.shape.namespace
     }
 
+    /// How far it has come, as long as it has no node.
+    pub fn standing(&self) -> Standing<'_> {
+        match (&self.nominated, &self.unscheduled) {
+            _ if self.gated => Standing::Gated,
+            (Some(node), _) => Standing::Nominated(node),
+            (None, Some(message)) => Standing::Refused(message),
+            (None, None) => Standing::New,
+        }
+    }
+
     /// Whether it takes part of a node.
     pub fn is_placed(&self) -> bool {
         self.node.is_some() && !self.finished
@@ -57,6 +67,18 @@ impl Pod {
             ClaimRef::Ephemeral(volume) => format!("{}-{volume}", self.name),
         }
     }
+}
+
+/// How far a pod that waits has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing<'a> {
+    /// Nobody may place it yet.
+    Gated,
+    /// It waits for others to leave this node.
+    Nominated(&'a str),
+    /// It fitted nowhere when it was tried last, with what was said then.
+    Refused(&'a str),
+    New,
 }
 
 /// `namespace/name`.

@@ -11,6 +11,7 @@ use crate::scheduler::decide::Verdict;
 use crate::scheduler::decide::explain;
 use crate::scheduler::filter::FILTERS;
 use crate::scheduler::model::Pod;
+use crate::scheduler::model::Standing;
 use crate::scheduler::world::World;
 
 /// A node, as it looks to one pod.
@@ -68,11 +69,11 @@ pub(super) fn opinions(world: &World, pod: &Pod, node: &str) -> Vec<(&'static st
 
 /// How far a pod has come: a word or two.
 pub(super) fn state(pod: &Pod) -> &'static str {
-    match (&pod.nominated, &pod.unscheduled) {
-        _ if pod.gated => "gated",
-        (Some(_), _) => "nominated",
-        (None, Some(_)) => "refused",
-        (None, None) => "new",
+    match pod.standing() {
+        Standing::Gated => "gated",
+        Standing::Nominated(_) => "nominated",
+        Standing::Refused(_) => "refused",
+        Standing::New => "new",
     }
 }
 

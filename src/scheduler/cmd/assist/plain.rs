@@ -15,6 +15,7 @@ use super::steps::Step;
 use super::text;
 use super::text::counted;
 use crate::scheduler::model::Pod;
+use crate::scheduler::model::Standing;
 use crate::scheduler::world::World;
 
 /// What the conversation has come to.
@@ -236,11 +237,11 @@ fn complaint(line: &str, most: usize) -> Act {
 }
 
 fn pod_in_words(pod: &Pod, now: i64) -> String {
-    let more = match (&pod.nominated, &pod.unscheduled) {
-        _ if pod.gated => " It has scheduling gates.".to_owned(),
-        (Some(node), _) => format!(" It waits for others to leave {node}."),
-        (None, Some(message)) => format!(" It was refused before: {}", text::one_line(message)),
-        (None, None) => String::new(),
+    let more = match pod.standing() {
+        Standing::Gated => " It has scheduling gates.".to_owned(),
+        Standing::Nominated(node) => format!(" It waits for others to leave {node}."),
+        Standing::Refused(message) => format!(" It was refused before: {}", text::one_line(message)),
+        Standing::New => String::new(),
     };
     let (age, asks) = (text::age_in_words(now - pod.created), text::requests(&pod.shape.requests));
     format!("{pod}, {age} old, priority {}, asks for {asks}.{more}", pod.shape.priority)
