@@ -107,7 +107,9 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn get<T: DeserializeOwned>(&self, lane: Lane, path: &str) -> Result<T, Error> {
-        self.call(lane, Method::GET, path, None).await
+        let bytes = self.send(lane, Method::GET, path, None).await?;
+        let json = &mut serde_json::Deserializer::from_slice(&bytes);
+        serde_path_to_error::deserialize(json).map_err(|source| Error::Decode { path: path.to_owned(), source })
     }
 
     /// Makes an object.
@@ -152,18 +154,6 @@ impl Client {
         if answer.status().is_success() { Ok(answer.into_body()) } else { Err(refusal(answer, path).await) }
     }
 
-    async fn call<T: DeserializeOwned>(
-        &self,
-        lane: Lane,
-        method: Method,
-        path: &str,
-        body: Option<(Format, &Value)>,
-    ) -> Result<T, Error> {
-        let bytes = self.send(lane, method, path, body).await?;
-        let json = &mut serde_json::Deserializer::from_slice(&bytes);
-        serde_path_to_error::deserialize(json).map_err(|source| Error::Decode { path: path.to_owned(), source })
-    }
-
     /// Sends a request, again if the server is overloaded, and reads the answer.
     async fn send(
         &self,
@@ -172,20 +162,21 @@ impl Client {
         path: &str,
         body: Option<(Format, &Value)>,
     ) -> Result<Bytes, Error> {
-        for attempt in 1.. {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
             let request = self.request(&method, path, body).await?;
             let answer = self.exchange(lane, request, path).await?;
             if answer.status().is_success() {
                 return read(answer, path).await;
             }
-            let after = retry_after(&answer).filter(|_| attempt < ATTEMPTS);
+            let after = retry_after(&answer).filter(|_| attempts < ATTEMPTS);
             let error = refusal(answer, path).await;
             match after {
                 Some(after) => tokio::time::sleep(after).await,
                 None => return Err(error),
             }
         }
-        Err(Error::Timeout { path: path.to_owned() })
     }
 
     async fn request(

@@ -286,11 +286,6 @@ impl Cluster {
         self.pods.get(uid).is_some_and(|placed| placed.assumed)
     }
 
-    /// The pod with this uid, if it takes room.
-    pub fn placed(&self, uid: &str) -> Option<&Arc<Pod>> {
-        self.pods.get(uid).map(|placed| &placed.pod)
-    }
-
     /// How many pods take room, and how many of them are only assumed.
     pub fn pod_counts(&self) -> (usize, usize) {
         (self.pods.len(), self.assumed)

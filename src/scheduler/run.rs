@@ -49,7 +49,7 @@ pub struct Options {
     /// Pods that ask for one of these are placed.
     pub names: Vec<String>,
     /// Where health and metrics are served.
-    pub address: Option<SocketAddr>,
+    pub address: SocketAddr,
     /// The lease to hold; `None`: this is the only replica.
     pub lease: Option<lease::Settings>,
     /// How many bindings may be under way.
@@ -119,11 +119,9 @@ struct Scheduler {
 /// When the lease is lost, or the address cannot be listened on.
 pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
     let health = Arc::new(Health::default());
-    if let Some(address) = options.address {
-        let served = serve::start(address, health.clone()).await;
-        let address = served.map_err(|source| Error::Listen { address, source })?;
-        tracing::info!(%address, "serving health and metrics");
-    }
+    let served = serve::start(options.address, health.clone()).await;
+    let address = served.map_err(|source| Error::Listen { address: options.address, source })?;
+    tracing::info!(%address, "serving health and metrics");
     let intern = Arc::new(Intern::default());
     let (updates, received) = mpsc::unbounded_channel();
     let followers = follow::start(&client, &intern, &updates);
@@ -184,7 +182,7 @@ impl Scheduler {
                 Some(one) = news.recv() => self.settle(one),
                 _ = chores.tick() => self.chores(role),
                 () = tokio::time::sleep_until(due) => {}
-                _ = roles.changed(), if role != Role::Holder || self.has_lease(&roles) => {}
+                _ = roles.changed(), if role != Role::Holder || has_lease(&roles) => {}
                 () = &mut stop => break,
             }
         }
@@ -197,11 +195,6 @@ impl Scheduler {
             }
         }
         Ok(())
-    }
-
-    /// Whether there is anybody who could take the role away.
-    fn has_lease(&self, roles: &watch::Receiver<Role>) -> bool {
-        roles.has_changed().is_ok()
     }
 
     fn now(&self) -> Moment {
@@ -336,4 +329,9 @@ impl Scheduler {
             });
         }
     }
+}
+
+/// Whether there is anybody who could take the role away.
+fn has_lease(roles: &watch::Receiver<Role>) -> bool {
+    roles.has_changed().is_ok()
 }

@@ -69,7 +69,7 @@ pub(super) async fn run(client: Client, args: RunArgs, names: Vec<String>) -> Re
     let lease = lease::Settings { namespace: args.lease_namespace, name: args.lease_name, identity };
     let options = run::Options {
         names,
-        address: Some(args.listen),
+        address: args.listen,
         lease: args.leader_elect.then_some(lease),
         bindings: args.max_bindings.into(),
     };

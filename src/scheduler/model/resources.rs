@@ -23,11 +23,6 @@ impl Resources {
         self.named.binary_search_by(|(known, _)| (**known).cmp(name)).map_or(0, |at| self.named[at].1)
     }
 
-    /// Whether this is nothing at all.
-    pub fn is_zero(&self) -> bool {
-        self.cpu == 0 && self.memory == 0 && self.ephemeral_storage == 0 && self.named.is_empty()
-    }
-
     pub fn add(&mut self, more: &Resources) {
         self.change(more, 1);
     }
