@@ -30,10 +30,13 @@ pub struct World {
     /// Names of schedulers whose pods wait here.
     names: HashSet<Arc<str>>,
     /// What has been put since a list began.
-    listed: HashMap<Kind, HashSet<String>>,
+    listed: Listed,
     /// Kinds that were listed completely once.
     complete: HashSet<Kind>,
 }
+
+/// Names, or uids, by kind; a kind that is not being listed is not there.
+type Listed = HashMap<Kind, HashSet<String>>;
 
 /// A kind, for counting lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,9 +113,7 @@ impl World {
         match change {
             Change::Begin => self.begin(Kind::Pod),
             Change::Put(pod) => {
-                if let Some(listed) = self.listed.get_mut(&Kind::Pod) {
-                    listed.insert(pod.uid.to_string());
-                }
+                note(&mut self.listed, Kind::Pod, &pod.uid);
                 self.put_pod(Arc::new(pod), now)
             }
             Change::Gone(pod) => self.remove_pod(&pod.uid),
@@ -162,9 +163,7 @@ impl World {
         match change {
             Change::Begin => self.begin(Kind::Node),
             Change::Put(node) => {
-                if let Some(listed) = self.listed.get_mut(&Kind::Node) {
-                    listed.insert(node.name.to_string());
-                }
+                note(&mut self.listed, Kind::Node, &node.name);
                 self.put_node(node)
             }
             Change::Gone(node) => self.remove_node(&node.name),
@@ -230,9 +229,7 @@ impl World {
             Change::Put(object) => {
                 let Keep { map, named } = keep(&mut self.cluster);
                 let (key, value) = named(object);
-                if let Some(listed) = self.listed.get_mut(&kind) {
-                    listed.insert(key.as_ref().to_owned());
-                }
+                note(&mut self.listed, kind, key.as_ref());
                 if map.get(&key) == Some(&value) {
                     return Events::NONE;
                 }
@@ -245,6 +242,13 @@ impl World {
                 events
             }
         }
+    }
+}
+
+/// Notes that something is there, if its kind is being listed.
+fn note(listed: &mut Listed, kind: Kind, name: &str) {
+    if let Some(listed) = listed.get_mut(&kind) {
+        listed.insert(name.to_owned());
     }
 }
 
