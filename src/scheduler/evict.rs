@@ -12,6 +12,7 @@ use super::api::Lane;
 use super::bind::path;
 use super::model::Pod;
 use super::report::Reporter;
+use super::wire;
 
 /// Deletes every victim, with its own time to end, after it was marked with the reason.
 ///
@@ -45,7 +46,7 @@ async fn evict_one(client: &Client, victim: &Pod, by: &Pod) -> Result<(), Error>
         "status": "True",
         "reason": "PreemptionByScheduler",
         "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
-        "lastTransitionTime": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        "lastTransitionTime": wire::time(Timestamp::now()),
     }]}});
     let status = format!("{}/status", path(victim));
     client.patch(Lane::Call, &status, Format::StrategicMergePatch, &condition).await?;

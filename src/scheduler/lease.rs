@@ -17,6 +17,7 @@ use super::api::Client;
 use super::api::Error;
 use super::api::Lane;
 use super::wire::Meta;
+use super::wire::micro_time;
 
 /// How long a lease is good that nobody renews.
 const DURATION: Duration = Duration::from_secs(15);
@@ -197,7 +198,7 @@ impl Record {
 }
 
 fn now() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+    micro_time(Timestamp::now())
 }
 
 fn collection(settings: &Settings) -> String {

@@ -29,6 +29,7 @@ use super::api::Format;
 use super::api::Lane;
 use super::bind::path;
 use super::model::Pod;
+use super::wire;
 
 /// More events are not kept waiting.
 const MOST_EVENTS: usize = 10_000;
@@ -122,7 +123,7 @@ impl Reporter {
             "message": message,
         });
         if pod.unscheduled.is_none() {
-            condition["lastTransitionTime"] = json!(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+            condition["lastTransitionTime"] = json!(wire::time(Timestamp::now()));
         }
         let mut status = json!({"conditions": [condition]});
         if let Some(node) = nominated {

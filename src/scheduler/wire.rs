@@ -10,6 +10,7 @@ mod node;
 mod pod;
 mod policy;
 mod storage;
+mod time;
 
 pub use self::meta::Amount;
 pub use self::meta::Amounts;
@@ -45,6 +46,8 @@ pub use self::storage::StorageClass;
 pub use self::storage::TopologySelectorTerm;
 pub use self::storage::VolumeAttachment;
 pub use self::storage::VolumeSpec;
+pub use self::time::micro_time;
+pub use self::time::time;
 
 /// What has metadata: every kind.
 pub trait Object {

@@ -147,7 +147,7 @@ fn disk(volume: &wire::Volume, intern: &Intern) -> Option<Disk> {
 }
 
 fn owner(wire: &wire::Pod, intern: &Intern) -> Option<Owner> {
-    let owner = wire.metadata.owner_references.iter().find(|owner| owner.controller == Some(true))?;
+    let owner = wire.metadata.controller()?;
     let kind = match (owner.api_version.as_str(), owner.kind.as_str()) {
         ("v1", "ReplicationController") => OwnerKind::ReplicationController,
         ("apps/v1", "ReplicaSet") => OwnerKind::ReplicaSet,

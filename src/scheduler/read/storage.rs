@@ -46,7 +46,6 @@ fn read_claim(wire: &wire::PersistentVolumeClaim, intern: &Intern) -> Result<Cla
         some => Some(selector(some.as_ref(), intern).map_err(|bad| bad.within("spec.selector"))?),
     };
     let request = storage(&spec.resources.requests, "spec.resources.requests")?;
-    let controller = meta.owner_references.iter().find(|owner| owner.controller == Some(true));
     Ok(Claim {
         namespace: intern.str(&meta.namespace),
         name: Arc::from(&*meta.name),
@@ -64,7 +63,7 @@ fn read_claim(wire: &wire::PersistentVolumeClaim, intern: &Intern) -> Result<Cla
         selector,
         block: spec.volume_mode.as_deref() == Some("Block"),
         attributes_class: intern.str(spec.volume_attributes_class_name.as_deref().unwrap_or_default()),
-        owner: controller.map(|owner| Arc::from(&*owner.uid)),
+        owner: meta.controller().map(|owner| Arc::from(&*owner.uid)),
     })
 }
 

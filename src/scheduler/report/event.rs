@@ -9,6 +9,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::scheduler::model::Pod;
+use crate::scheduler::wire::micro_time;
 
 /// The longest note the API takes, in bytes.
 const LONGEST_NOTE: usize = 1024;
@@ -61,7 +62,7 @@ impl Event {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"name": name, "namespace": **self.pod.namespace()},
-            "eventTime": micro(self.time),
+            "eventTime": micro_time(self.time),
             "type": self.kind,
             "reason": self.reason,
             "action": self.action,
@@ -78,16 +79,12 @@ impl Event {
 
     /// The change that makes it the last of a series.
     pub(super) fn series(&self, count: u32) -> Value {
-        json!({"series": {"count": count, "lastObservedTime": micro(self.time)}})
+        json!({"series": {"count": count, "lastObservedTime": micro_time(self.time)}})
     }
 }
 
 fn reference(pod: &Pod) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "namespace": **pod.namespace(), "name": pod.name, "uid": *pod.uid})
-}
-
-fn micro(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 /// The last event of each pod that may be repeated.

@@ -108,6 +108,11 @@ impl Meta {
             Cow::Owned(format!("{}/{}", self.namespace, self.name))
         }
     }
+
+    /// The owner that made it and looks after it.
+    pub fn controller(&self) -> Option<&OwnerReference> {
+        self.owner_references.iter().find(|owner| owner.controller == Some(true))
+    }
 }
 
 #[cfg(test)]
