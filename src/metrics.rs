@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use http::header::CONTENT_TYPE;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -26,11 +24,10 @@ use crate::cri;
 use crate::docker::Engine;
 use crate::logs::Logs;
 use crate::measure::Durations;
+use crate::measure::page;
 use crate::state::Store;
 use crate::watch;
 
-/// OpenMetrics, as text.
-const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long an answer that is being read is waited for at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
@@ -73,12 +70,7 @@ impl Server {
         let registry = self.registry;
         let metrics = move || {
             let registry = Arc::clone(&registry);
-            async move {
-                let mut text = String::new();
-                // A String takes everything.
-                let _ = encode(&mut text, &registry);
-                ([(CONTENT_TYPE, FORM)], text)
-            }
+            async move { page(&registry) }
         };
         let app = Router::new().route("/metrics", get(metrics));
         let stop = shutdown.clone();

@@ -1,7 +1,6 @@
 //! Numbers for those who watch the scheduler, under kube-scheduler's names.
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,6 +9,8 @@ use prometheus_client::metrics::histogram::exponential_buckets;
 use prometheus_client::registry::Registry;
 
 use super::queue::Counts;
+use crate::measure::Page;
+use crate::measure::page;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -129,11 +130,8 @@ impl Metrics {
     }
 
     /// All numbers, as Prometheus reads them.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+    pub fn page(&self) -> Page {
+        page(&self.registry)
     }
 }
 
@@ -147,7 +145,7 @@ mod tests {
         metrics.attempt(Result::Unschedulable, "human-scheduler", 0.1);
         metrics.preemption_attempts.inc();
         metrics.sizes(Counts { backoff: 2, ..Counts::default() }, 5, 7, 1);
-        let text = metrics.text();
+        let (_, text) = metrics.page();
         for line in [
             "scheduler_schedule_attempts_total{result=\"unschedulable\",profile=\"human-scheduler\"} 1",
             "scheduler_pending_pods{queue=\"backoff\"} 2",

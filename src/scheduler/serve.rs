@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -22,9 +21,6 @@ pub struct Health {
     /// Everything was listed once: decisions can be made.
     pub is_complete: AtomicBool,
 }
-
-/// The media type of what [`Metrics::text`] writes.
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves until the process ends.
 ///
@@ -56,5 +52,5 @@ async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, OPENMETRICS)], health.metrics.text())
+    health.metrics.page()
 }
