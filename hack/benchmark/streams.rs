@@ -1,4 +1,4 @@
-//! What a probe costs, beside the same by raw calls; and how fast streams are, beside `docker exec` and a direct connection.
+//! How fast streams are, by client-go's programs, beside `docker exec` and a direct connection.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -6,73 +6,36 @@ use std::io::Read;
 use std::io::Write;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
-use std::time::Duration;
 use std::time::Instant;
 
-use dockside::docker::ExecSpec;
 use dockside::proto::*;
 
-use super::Bench;
-use super::Times;
-use super::cpu;
-use super::resident;
+use super::contender::Contender;
+use super::contender::Entrant;
+use super::cri::Cri;
+use super::floor::Floor;
+use super::samples::Notes;
 
-const PROBES: usize = 500;
 /// Bytes of each stream.
 const VOLUME: u64 = 500_000_000;
 /// By turns, so that a busy moment of the machine hits all.
 const ROUNDS: usize = 3;
 const PORT: u16 = 8080;
 
-/// Runs all and prints what was measured. `pid` is Dockside's process.
-pub(super) async fn run(bench: &mut Bench, pid: &str) {
-    let pod = super::pod(0);
-    let request = RunPodSandboxRequest { config: Some(pod.clone()), runtime_handler: String::new() };
-    let sandbox = bench.runtime.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id;
-    let request = CreateContainerRequest {
-        pod_sandbox_id: sandbox.clone(),
-        config: Some(super::container()),
-        sandbox_config: Some(pod),
-    };
-    let id = bench.runtime.create_container(request).await.unwrap().into_inner().container_id;
-    bench.runtime.start_container(StartContainerRequest { container_id: id.clone() }).await.unwrap();
-    probes(bench, &id, pid).await;
-    streams(bench, &id, &sandbox).await;
+/// Starts Dockside, runs all and prints what was measured.
+pub async fn run(dockside: &Path) {
+    let entrant = Entrant { name: "dockside", program: Some(dockside.to_owned()) };
+    let contender = entrant.enter().await.expect("start Dockside");
+    let unread = std::cell::RefCell::default();
+    let made = contender.start(0, &Notes::new(&unread, "", 0)).await.expect("a pod");
+    let Contender::Cri(mut cri) = contender else { return };
+    streams(&mut cri, &made.container, &made.sandbox).await;
 }
 
-async fn probes(bench: &mut Bench, id: &str, pid: &str) {
-    let (mut ours, mut raw) = (Times::default(), Times::default());
-    let before = cpu(pid);
-    for _ in 0..PROBES {
-        let request = ExecSyncRequest { container_id: id.to_owned(), cmd: vec!["true".to_owned()], timeout: 10 };
-        let answer = ours.measure(bench.runtime.exec_sync(request)).await.unwrap().into_inner();
-        assert_eq!(answer.exit_code, 0);
-        raw.measure(raw_exec(bench, id)).await;
-    }
-    let used = (cpu(pid) - before).as_secs_f64() * 1000.0 / PROBES as f64;
-    println!("ExecSync of `true`, {PROBES} times    p50 {:>6.2} ms   p99 {:>6.2} ms", ours.at(0.5), ours.at(0.99));
-    println!("the same by raw calls            p50 {:>6.2} ms   p99 {:>6.2} ms", raw.at(0.5), raw.at(0.99));
-    println!(
-        "  above raw: p50 {:+.2} ms; Dockside's CPU {used:.2} ms each; resident {:.1} MB",
-        ours.at(0.5) - raw.at(0.5),
-        resident(pid)
-    );
-}
-
-/// Create, start, read to the end, and ask for the exit code until there is one.
-async fn raw_exec(bench: &Bench, id: &str) {
-    let spec = ExecSpec { command: vec!["true".to_owned()], stdout: true, stderr: true, ..Default::default() };
-    let exec = bench.docker.create_exec(id, &spec).await.unwrap();
-    let mut io = bench.docker.start_exec(&exec, false).await.unwrap();
-    while io.output.next().await.unwrap().is_some() {}
-    while bench.docker.inspect_exec(&exec).await.unwrap().exit_code.is_none() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
-async fn streams(bench: &mut Bench, id: &str, sandbox: &str) {
+async fn streams(cri: &mut Cri, id: &str, sandbox: &str) {
     println!("streams of {} MB, MB/s, median of {ROUNDS}:", VOLUME / 1_000_000);
     let volume = VOLUME.to_string();
     let write = ["head", "-c", &volume, "/dev/zero"];
@@ -81,9 +44,9 @@ async fn streams(bench: &mut Bench, id: &str, sandbox: &str) {
         Some((_, rates)) => rates.push(rate),
         None => rows.push((name, vec![rate])),
     };
-    serve_in(bench, sandbox).await;
+    serve_in(sandbox).await;
     let status = PodSandboxStatusRequest { pod_sandbox_id: sandbox.to_owned(), verbose: false };
-    let status = bench.runtime.pod_sandbox_status(status).await.unwrap().into_inner().status.unwrap();
+    let status = cri.runtime.pod_sandbox_status(status).await.unwrap().into_inner().status.unwrap();
     let ip = status.network.unwrap().ip;
     for _ in 0..ROUNDS {
         note("docker exec, output", drain(Command::new("docker").arg("exec").arg(id).args(write)));
@@ -94,14 +57,14 @@ async fn streams(bench: &mut Bench, id: &str, sandbox: &str) {
                 stdout: true,
                 ..Default::default()
             };
-            let url = bench.runtime.exec(request).await.unwrap().into_inner().url;
+            let url = cri.runtime.exec(request).await.unwrap().into_inner().url;
             let mut client = Command::new("kube-stream");
             note(name, drain(client.args(["exec", "--no-stderr", "--transport", transport, "--url", &url])));
         }
         note("connection to the pod's IP", receive(&ip, PORT));
         for (transport, name) in [("spdy", "port-forward over SPDY"), ("websocket", "port-forward over WebSocket")] {
             let request = PortForwardRequest { pod_sandbox_id: sandbox.to_owned(), port: vec![] };
-            let url = bench.runtime.port_forward(request).await.unwrap().into_inner().url;
+            let url = cri.runtime.port_forward(request).await.unwrap().into_inner().url;
             note(name, forwarded(transport, &url));
         }
     }
@@ -148,8 +111,9 @@ fn forwarded(transport: &str, url: &str) -> f64 {
 }
 
 /// A server in the pod's network that sends the volume to everyone who connects.
-async fn serve_in(bench: &Bench, sandbox: &str) {
-    let pid = bench.docker.inspect_container(sandbox).await.unwrap().state.pid;
+async fn serve_in(sandbox: &str) {
+    let floor = Floor::connect().await.unwrap();
+    let pid = floor.docker.inspect_container(sandbox).await.unwrap().state.pid;
     let listener = std::thread::spawn(move || {
         let netns = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
         nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();

@@ -1,0 +1,154 @@
+//! The floor: the same pods by raw calls to Docker, and CNI plugins run by hand. Nobody who makes pods on Docker can be
+//! faster than this by more than doing things side by side.
+
+use std::path::Path;
+use std::time::Duration;
+
+use dockside::docker::Engine;
+use dockside::docker::Error;
+use dockside::docker::ExecSpec;
+use dockside::docker::model::ContainerCreateBody;
+use dockside::docker::model::HostConfig;
+use dockside::docker::model::HostConfigLogConfig;
+
+use super::cni;
+use super::contender::IMAGE;
+use super::contender::MAIN;
+use super::contender::Made;
+use super::cri::cgroup_of;
+use super::samples::Notes;
+use super::server::PAUSE;
+
+const SOCKET: &str = "/run/docker.sock";
+const LABEL: &str = "bench.floor";
+const GRACE: Duration = Duration::from_secs(10);
+
+pub struct Floor {
+    pub docker: Engine,
+}
+
+impl Floor {
+    /// # Errors
+    /// When Docker does not answer.
+    pub async fn connect() -> Result<Floor, String> {
+        let docker = Engine::new(Path::new(SOCKET), Duration::from_secs(120)).map_err(|error| error.to_string())?;
+        let facts = docker.contact().await.map_err(|error| error.to_string())?;
+        docker.link().set_up(facts);
+        Ok(Floor { docker })
+    }
+
+    pub async fn version(&self) -> Result<String, String> {
+        let facts = self.docker.contact().await.map_err(|error| error.to_string())?;
+        Ok(format!("Docker {}", facts.version))
+    }
+
+    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Made, String> {
+        let (sandbox, network) = notes.time("RunPodSandbox", self.pause(number, notes)).await?;
+        let name = format!("floor-{number}");
+        let body = container(number, &sandbox, MAIN);
+        let create = async { self.docker.create_container(&name, body).await.map_err(|error| error.to_string()) };
+        let container = notes.time("CreateContainer", create).await?;
+        let start = self.docker.start_container(&container);
+        notes.time("StartContainer", start).await.map_err(|error| error.to_string())?;
+        Ok(Made { sandbox, container, network: Some(network) })
+    }
+
+    /// Create, start, ask for the process, and connect its network.
+    async fn pause(&self, number: usize, notes: &Notes<'_>) -> Result<(String, serde_json::Value), String> {
+        let told = |error: Error| error.to_string();
+        let docker = async {
+            let id = self.docker.create_container(&format!("floor-pause-{number}"), pause(number)).await?;
+            self.docker.start_container(&id).await?;
+            let pid = self.docker.inspect_container(&id).await?.state.pid;
+            Ok((id, pid))
+        };
+        let (id, pid) = notes.time("RunPodSandbox, Docker's part", docker).await.map_err(told)?;
+        let netns = format!("/proc/{pid}/ns/net");
+        let result = notes.time("RunPodSandbox, CNI's part", cni::attach(&id, &netns)).await?;
+        Ok((id, serde_json::json!({"netns": netns, "result": result})))
+    }
+
+    pub async fn stop(&self, made: &Made, notes: &Notes<'_>) -> Result<(), String> {
+        let told = |error: Error| error.to_string();
+        notes.time("StopContainer", self.docker.stop_container(&made.container, GRACE)).await.map_err(told)?;
+        let stop_pod = async {
+            let network = made.network.clone().unwrap_or_default();
+            let netns = network["netns"].as_str().unwrap_or_default();
+            cni::detach(&made.sandbox, netns, &network["result"]).await?;
+            self.docker.stop_container(&made.sandbox, GRACE).await.map_err(told)
+        };
+        notes.time("StopPodSandbox", stop_pod).await?;
+        notes.time("RemoveContainer", self.docker.remove_container(&made.container)).await.map_err(told)?;
+        notes.time("RemovePodSandbox", self.docker.remove_container(&made.sandbox)).await.map_err(told)?;
+        Ok(())
+    }
+
+    /// What Docker has for that read of the CRI. Returns false when there is nothing like it.
+    pub async fn read(&self, call: &str, made: &Made) -> Result<bool, Error> {
+        match call {
+            "ListPodSandbox" | "ListContainers" => drop(self.docker.list_containers(LABEL).await?),
+            "PodSandboxStatus" => drop(self.docker.inspect_container(&made.sandbox).await?),
+            "ContainerStatus" => drop(self.docker.inspect_container(&made.container).await?),
+            "ImageStatus" => drop(self.docker.inspect_image(IMAGE).await?),
+            "ListImages" => drop(self.docker.list_images().await?),
+            "ExecSync" => self.exec(&made.container).await?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Create, start, read to the end, and ask for the exit code until there is one.
+    async fn exec(&self, id: &str) -> Result<(), Error> {
+        let spec = ExecSpec { command: vec!["true".to_owned()], stdout: true, stderr: true, ..Default::default() };
+        let exec = self.docker.create_exec(id, &spec).await?;
+        let mut io = self.docker.start_exec(&exec, false).await?;
+        while io.output.next().await?.is_some() {}
+        while self.docker.inspect_exec(&exec).await?.exit_code.is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+}
+
+fn labels() -> Option<std::collections::HashMap<String, String>> {
+    Some([(LABEL.to_owned(), "true".to_owned())].into())
+}
+
+fn pause(number: usize) -> ContainerCreateBody {
+    let host = HostConfig {
+        network_mode: Some("none".to_owned()),
+        ipc_mode: Some("shareable".to_owned()),
+        cgroup_parent: Some(cgroup_of(number)),
+        ..Default::default()
+    };
+    ContainerCreateBody {
+        image: Some(PAUSE.to_owned()),
+        labels: labels(),
+        host_config: Some(host),
+        ..Default::default()
+    }
+}
+
+/// A container in a pod, with the log settings that Dockside has by default.
+pub fn container<const N: usize>(number: usize, pause: &str, command: [&str; N]) -> ContainerCreateBody {
+    let join = format!("container:{pause}");
+    let options = [("max-size", "32m"), ("max-file", "3"), ("compress", "false")];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    ContainerCreateBody {
+        image: Some(IMAGE.to_owned()),
+        labels: labels(),
+        entrypoint: Some(command.map(str::to_owned).to_vec()),
+        host_config: Some(HostConfig {
+            network_mode: Some(join.clone()),
+            ipc_mode: Some(join),
+            cgroup_parent: Some(cgroup_of(number)),
+            security_opt: Some(vec!["seccomp=unconfined".to_owned()]),
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("json-file".to_owned()),
+                config: Some(options.into_iter().collect()),
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,106 @@
+//! What was measured, by whom, in which round; and the numbers that stand for many values.
+
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::time::Instant;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// One measure of one contender. Everything else about it is in the values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// Whose: `dockside`, `containerd`, ...
+    pub contender: String,
+    /// Of what, such as the name of a call.
+    pub measure: String,
+    /// `serial` or `parallel`; empty where that makes no difference.
+    pub mode: String,
+    /// How many pods there were in the end; 0 where that makes no difference.
+    pub pods: usize,
+}
+
+/// All values of one measure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Series {
+    #[serde(flatten)]
+    pub key: Key,
+    pub unit: String,
+    /// The values of each round.
+    pub rounds: Vec<Vec<f64>>,
+}
+
+impl Series {
+    /// The value that this share of all values does not exceed; the median at 0.5.
+    pub fn at(&self, share: f64) -> f64 {
+        quantile(&self.rounds.concat(), share)
+    }
+
+    /// The lowest and the highest of the rounds' medians.
+    pub fn spread(&self) -> (f64, f64) {
+        let medians: Vec<f64> =
+            self.rounds.iter().filter(|values| !values.is_empty()).map(|values| quantile(values, 0.5)).collect();
+        (quantile(&medians, 0.0), quantile(&medians, 1.0))
+    }
+
+    /// How many values there are.
+    pub fn count(&self) -> usize {
+        self.rounds.iter().map(Vec::len).sum()
+    }
+}
+
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
+}
+
+/// Takes down what one contender does in one round.
+pub struct Notes<'a> {
+    book: &'a RefCell<Vec<Series>>,
+    contender: &'a str,
+    round: usize,
+    mode: Cell<&'static str>,
+    pods: Cell<usize>,
+}
+
+impl<'a> Notes<'a> {
+    pub fn new(book: &'a RefCell<Vec<Series>>, contender: &'a str, round: usize) -> Notes<'a> {
+        Notes { book, contender, round, mode: Cell::new(""), pods: Cell::new(0) }
+    }
+
+    /// What is taken down from now on belongs to this many pods, made in this way.
+    pub fn turn_to(&self, mode: &'static str, pods: usize) {
+        self.mode.set(mode);
+        self.pods.set(pods);
+    }
+
+    /// Takes down how long a call takes, in milliseconds. A call that fails leaves no value.
+    pub async fn time<T, E>(&self, measure: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let began = Instant::now();
+        let answer = call.await?;
+        self.value(measure, "ms", began.elapsed().as_secs_f64() * 1000.0);
+        Ok(answer)
+    }
+
+    pub fn value(&self, measure: &str, unit: &str, value: f64) {
+        let key = Key {
+            contender: self.contender.to_owned(),
+            measure: measure.to_owned(),
+            mode: self.mode.get().to_owned(),
+            pods: self.pods.get(),
+        };
+        let mut book = self.book.borrow_mut();
+        let place = book.iter().position(|series| series.key == key).unwrap_or_else(|| {
+            book.push(Series { key, unit: unit.to_owned(), rounds: Vec::new() });
+            book.len() - 1
+        });
+        let rounds = &mut book[place].rounds;
+        if rounds.len() <= self.round {
+            rounds.resize(self.round + 1, Vec::new());
+        }
+        // Microseconds are more than the clock is good for, and keep the file small.
+        rounds[self.round].push((value * 1000.0).round() / 1000.0);
+    }
+}

@@ -1,0 +1,129 @@
+//! The rows of the table, and what Dockside must reach in them. The bar is for 60 pods.
+
+use super::contender::FLOOR;
+use super::find;
+use super::samples::Series;
+use super::turn::PARALLEL_MODE;
+use super::turn::SERIAL_MODE;
+
+/// How many pods the bar is for.
+const BAR: usize = 60;
+
+/// What Dockside's median must not exceed.
+#[derive(Clone, Copy)]
+pub enum Limit {
+    /// Told, but there is no bar.
+    None,
+    /// This value.
+    AtMost(f64),
+    /// Containerd's own.
+    Containerd,
+    /// What raw calls to Docker (and the CNI plugins) take, and these milliseconds.
+    FloorAnd(f64),
+    /// So many times what Docker alone takes.
+    FloorTimes(f64),
+}
+
+/// A line of the table: for every number of pods, unless it has nothing to do with it.
+pub struct Row {
+    pub measure: &'static str,
+    pub mode: &'static str,
+    pub limit: Limit,
+}
+
+const fn row(measure: &'static str, mode: &'static str, limit: Limit) -> Row {
+    Row { measure, mode, limit }
+}
+
+pub const ROWS: &[Row] = &[
+    row("RunPodSandbox", SERIAL_MODE, Limit::FloorAnd(5.0)),
+    row("RunPodSandbox, Docker's part", SERIAL_MODE, Limit::None),
+    row("RunPodSandbox, CNI's part", SERIAL_MODE, Limit::None),
+    row("CreateContainer", SERIAL_MODE, Limit::FloorAnd(5.0)),
+    row("StartContainer", SERIAL_MODE, Limit::FloorAnd(5.0)),
+    row("StopContainer", SERIAL_MODE, Limit::None),
+    row("StopPodSandbox", SERIAL_MODE, Limit::None),
+    row("RemoveContainer", SERIAL_MODE, Limit::None),
+    row("RemovePodSandbox", SERIAL_MODE, Limit::None),
+    row("server CPU per pod start", SERIAL_MODE, Limit::AtMost(10.0)),
+    row("and its children and shims", SERIAL_MODE, Limit::None),
+    row("dockerd's CPU per pod start", SERIAL_MODE, Limit::None),
+    row("CPU of everything per pod start", SERIAL_MODE, Limit::None),
+    row("RunPodSandbox", PARALLEL_MODE, Limit::None),
+    row("CreateContainer", PARALLEL_MODE, Limit::None),
+    row("StartContainer", PARALLEL_MODE, Limit::None),
+    row("StopContainer", PARALLEL_MODE, Limit::None),
+    row("StopPodSandbox", PARALLEL_MODE, Limit::None),
+    row("RemoveContainer", PARALLEL_MODE, Limit::None),
+    row("RemovePodSandbox", PARALLEL_MODE, Limit::None),
+    row("pods started", PARALLEL_MODE, Limit::None),
+    row("server CPU per pod start", PARALLEL_MODE, Limit::None),
+    row("CPU of everything per pod start", PARALLEL_MODE, Limit::None),
+    row("ListPodSandbox", "", Limit::Containerd),
+    row("ListContainers", "", Limit::Containerd),
+    row("ContainerStatus", "", Limit::Containerd),
+    row("PodSandboxStatus", "", Limit::Containerd),
+    row("ImageStatus", "", Limit::Containerd),
+    row("ListImages", "", Limit::Containerd),
+    row("ListContainerStats", "", Limit::AtMost(15.0)),
+    row("ListPodSandboxStats", "", Limit::None),
+    row("ImageFsInfo", "", Limit::None),
+    row("ExecSync", "", Limit::AtMost(35.0)),
+    row("server CPU per ExecSync", "", Limit::None),
+    row("server CPU while polled", "", Limit::AtMost(0.2)),
+    row("and its children and shims, polled", "", Limit::None),
+    row("dockerd's CPU while polled", "", Limit::None),
+    row("resident memory", "", Limit::AtMost(20.0)),
+    row("2 million log lines", "", Limit::FloorTimes(1.1)),
+    row("server CPU for them", "", Limit::None),
+    row("resident memory after them", "", Limit::None),
+    row("server CPU with 100 writers", "", Limit::None),
+    row("resident memory with 100 writers", "", Limit::None),
+    row("others' share of the machine", "", Limit::None),
+];
+
+/// Figures of the bar that take more than a container runtime, and who has them.
+pub const ELSEWHERE: [(&str, &str); 3] = [
+    ("critest's specs", "hack/conformance critest"),
+    ("Binding to pod Ready", "needs a cluster: hack/cluster"),
+    ("pods per second of the scheduler", "hack/bench scheduler"),
+];
+
+/// For how many pods Dockside is held to the bar.
+pub fn bar_size(sizes: &[usize]) -> usize {
+    if sizes.contains(&BAR) { BAR } else { sizes.iter().copied().max().unwrap_or(0) }
+}
+
+/// Whether Dockside has reached what it must.
+pub struct Verdict {
+    pub limit: f64,
+    pub met: bool,
+}
+
+/// Holds Dockside to the bar; `None` where there is none, or where the one to compare with has no value.
+pub fn judge(row: &Row, series: &[Series], pods: usize, bar: usize) -> Option<Verdict> {
+    if pods != 0 && pods != bar {
+        return None;
+    }
+    let median = |who| find(series, who, row.measure, row.mode, pods).map(|series| series.at(0.5));
+    let limit = match row.limit {
+        Limit::None => return None,
+        Limit::AtMost(limit) => limit,
+        Limit::Containerd => median("containerd")?,
+        Limit::FloorAnd(more) => median(FLOOR)? + more,
+        Limit::FloorTimes(times) => median(FLOOR)? * times,
+    };
+    let met = median("dockside")? <= limit;
+    Some(Verdict { limit, met })
+}
+
+/// Where the limit comes from, for people.
+pub fn why(limit: Limit) -> String {
+    match limit {
+        Limit::None => String::new(),
+        Limit::AtMost(_) => "fixed".to_owned(),
+        Limit::Containerd => "containerd's".to_owned(),
+        Limit::FloorAnd(more) => format!("raw + {more} ms"),
+        Limit::FloorTimes(times) => format!("{times} x raw"),
+    }
+}
