@@ -7,12 +7,12 @@
 
 #[path = "kubelet/cluster.rs"]
 mod cluster;
-#[path = "harness/commands.rs"]
-mod commands;
 #[path = "kubelet/ends.rs"]
 mod ends;
 #[path = "kubelet/images.rs"]
 mod images;
+#[path = "harness/in_cluster.rs"]
+mod in_cluster;
 #[path = "kubelet/kinds.rs"]
 mod kinds;
 #[path = "kubelet/logs.rs"]

@@ -9,8 +9,12 @@
 mod assist;
 #[path = "scheduler/commands.rs"]
 mod commands;
-#[path = "harness/commands.rs"]
-mod programs;
+#[path = "harness/in_cluster.rs"]
+mod in_cluster;
+#[path = "scheduler/preemption.rs"]
+mod preemption;
+#[path = "harness/replica.rs"]
+mod replica;
 #[path = "scheduler/support.rs"]
 mod support;
 #[path = "scheduler/terminal.rs"]

@@ -27,7 +27,9 @@ pub enum Outcome {
     /// The API server took the binding.
     Bound,
     /// There was no clear answer. This is the pod as the API server has it now; `None`: it is gone.
-    Found(Option<Arc<Pod>>),
+    Unclear(Option<Arc<Pod>>),
+    /// The API server did not take it: somebody else was quicker, or the pod is gone.
+    Refused(Option<Arc<Pod>>),
     /// Something is wrong; it may work later.
     Failed(String),
 }
@@ -44,7 +46,8 @@ pub async fn bind(client: &Client, intern: &Intern, pod: &Pod, node: &str, plan:
         Ok(()) => Outcome::Bound,
         Err(error) if error.is_uncertain() || matches!(error.code(), Some(404 | 409)) => {
             tracing::debug!(pod = %pod, %error, "looking at a pod after a binding that failed");
-            Outcome::Found(look(client, intern, pod).await)
+            let found = look(client, intern, pod).await;
+            if error.is_uncertain() { Outcome::Unclear(found) } else { Outcome::Refused(found) }
         }
         Err(error) => Outcome::Failed(error.to_string()),
     }
@@ -130,19 +133,26 @@ mod tests {
 
     #[tokio::test]
     async fn after_a_doubtful_answer_the_pod_is_looked_at() {
-        for code in [409, 500, 504] {
+        for code in [500, 504] {
             let (outcome, _) = answered(code, shown("new", Some("a"))).await;
-            let Outcome::Found(Some(pod)) = outcome else { panic!("{outcome:?}") };
+            let Outcome::Unclear(Some(pod)) = outcome else { panic!("{outcome:?}") };
             assert_eq!(pod.node.as_deref(), Some("a"));
         }
     }
 
     #[tokio::test]
+    async fn a_pod_that_somebody_else_has_bound_is_not_ours_wherever_it_is() {
+        let (outcome, _) = answered(409, shown("new", Some("a"))).await;
+        let Outcome::Refused(Some(pod)) = outcome else { panic!("{outcome:?}") };
+        assert_eq!(pod.node.as_deref(), Some("a"));
+    }
+
+    #[tokio::test]
     async fn another_pod_of_the_same_name_is_not_the_pod() {
         let (outcome, _) = answered(409, shown("other", None)).await;
-        assert!(matches!(outcome, Outcome::Found(None)), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Refused(None)), "{outcome:?}");
         let (outcome, _) = answered(404, None).await;
-        assert!(matches!(outcome, Outcome::Found(None)), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::Refused(None)), "{outcome:?}");
     }
 
     #[tokio::test]

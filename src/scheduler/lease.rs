@@ -82,11 +82,13 @@ impl Election {
         let mut renewed = Instant::now();
         while !self.role.is_closed() {
             let was_holder = *self.role.borrow() == Role::Holder;
-            // An attempt that hangs must not outlast the lease.
+            // The others count from the moment the server took it, which is after this one. An attempt that hangs must
+            // not outlast the lease.
+            let begun = Instant::now();
             let attempt = tokio::time::timeout(RENEW_DEADLINE / 2, self.attempt()).await;
             match attempt {
                 Ok(Ok(true)) => {
-                    renewed = Instant::now();
+                    renewed = begun;
                     if !was_holder {
                         tracing::info!(lease = self.settings.name, "holding the lease: this replica works");
                         self.role.send_replace(Role::Holder);

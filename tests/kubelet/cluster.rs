@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::process::Stdio;
 use std::sync::LazyLock;
-use std::time::Duration;
 use std::time::Instant;
 
 use parking_lot::Condvar;
@@ -15,10 +14,7 @@ use parking_lot::RwLockWriteGuard;
 use serde_json::Value;
 use serde_json::json;
 
-pub use crate::commands::*;
-
-/// How long a test waits for anything: the kubelet's own pauses are up to 20 s, and many tests share few processors.
-pub const DEADLINE: Duration = Duration::from_secs(150);
+pub use crate::in_cluster::*;
 
 pub const NGINX: &str = "nginx:1.14";
 /// A script that runs until it is told to end, then ends at once.
@@ -123,30 +119,6 @@ pub fn condition<'a>(pod: &'a Value, kind: &str) -> &'a str {
     let conditions = pod["status"]["conditions"].as_array();
     let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
     found.map_or("", |condition| text(&condition["status"]))
-}
-
-// ---- commands ----
-
-/// A script of hack/, such as `hack("cluster", &["kill", "dockside"])`.
-pub fn hack(script: &str, args: &[&str]) -> String {
-    run(&format!("{}/hack/{script}", environment("REPO")), args)
-}
-
-/// Repeats `look` until it gives something, where no watch tells of a change.
-pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// Makes an object as `kubectl apply` does.
-pub fn apply(object: &Value) {
-    run_with("kubectl", &["apply", "-f", "-"], &object.to_string());
 }
 
 // ---- descriptions ----

@@ -1,7 +1,6 @@
 //! The other subcommands: each does one thing and ends, but for `run`.
 
-use std::process::Command;
-
+use crate::replica::Replica;
 use crate::support::PROGRAM;
 use crate::support::create;
 use crate::support::node;
@@ -49,15 +48,9 @@ fn what_waits_and_where_it_fits_can_be_looked_at() {
 
 #[test]
 fn run_binds_by_itself() {
-    let args = ["run", "--scheduler-name", "commands-run", "--leader-elect=false", "--listen=127.0.0.1:0"];
-    let mut program = Command::new(PROGRAM).args(args).spawn().unwrap();
+    let replica = Replica::start(&["--scheduler-name", "commands-run", "--leader-elect=false", "--listen=127.0.0.1:0"]);
     create("by-itself", "commands-run", "50m");
     runs_on_the_node("by-itself");
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(program.id().try_into().unwrap()),
-        nix::sys::signal::Signal::SIGTERM,
-    )
-    .unwrap();
-    assert!(program.wait().unwrap().success());
+    replica.stop();
     assert_eq!(told_by("by-itself"), "commands-run");
 }

@@ -1,14 +1,9 @@
 //! Pods that wait, and the program.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use serde_json::json;
 
-pub use crate::programs::*;
-
-/// How long a test waits for anything: several of them share few processors.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub use crate::in_cluster::*;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_dockside-scheduler");
 
@@ -26,18 +21,27 @@ pub fn scheduler(args: &[&str]) -> String {
     run_with(PROGRAM, args, "")
 }
 
-/// A pod that asks a scheduler of this name for a node.
-pub fn create(name: &str, scheduler: &str, cpu: &str) {
-    let requests = json!({"cpu": cpu, "memory": "16Mi"});
+/// A pod that asks a scheduler of this name for a node, and these things of it.
+pub fn create_with(name: &str, scheduler: &str, requests: &Value, more: &Value) {
     let container = json!({
         "name": "main",
         "image": BUSYBOX,
         "command": ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"],
-        "resources": {"requests": requests},
+        "resources": {"requests": requests, "limits": more["limits"]},
     });
-    let spec = json!({"schedulerName": scheduler, "terminationGracePeriodSeconds": 2, "containers": [container]});
-    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
-    run_with("kubectl", &["create", "-f", "-"], &pod.to_string());
+    let spec = json!({
+        "schedulerName": scheduler,
+        "priorityClassName": more["priority"],
+        "terminationGracePeriodSeconds": 2,
+        "containers": [container],
+    });
+    let metadata = json!({"name": name, "labels": more["labels"]});
+    apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}));
+}
+
+/// A small pod but for its processor.
+pub fn create(name: &str, scheduler: &str, cpu: &str) {
+    create_with(name, scheduler, &json!({"cpu": cpu, "memory": "16Mi"}), &Value::Null);
 }
 
 pub fn pod(name: &str) -> Value {

@@ -32,11 +32,11 @@ impl Scheduler {
     fn settle_binding(&mut self, binding: Binding, outcome: Outcome) {
         match outcome {
             Outcome::Bound => self.bound(&binding),
-            Outcome::Found(Some(pod)) if pod.node.as_ref() == Some(&binding.node) => {
+            Outcome::Unclear(Some(pod)) if pod.node.as_ref() == Some(&binding.node) => {
                 self.take(pod);
                 self.bound(&binding);
             }
-            Outcome::Found(found) => {
+            Outcome::Unclear(found) | Outcome::Refused(found) => {
                 let pod = binding.pod.clone();
                 self.take_back(binding);
                 match found {

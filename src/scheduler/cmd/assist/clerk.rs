@@ -177,8 +177,8 @@ fn refusal(outcome: Outcome, node: &str) -> Option<String> {
     match outcome {
         Outcome::Bound => None,
         Outcome::Failed(error) => Some(error),
-        Outcome::Found(None) => Some("the pod is gone".to_owned()),
-        Outcome::Found(Some(pod)) => match &pod.node {
+        Outcome::Unclear(None) | Outcome::Refused(None) => Some("the pod is gone".to_owned()),
+        Outcome::Unclear(Some(pod)) | Outcome::Refused(Some(pod)) => match &pod.node {
             Some(bound) if **bound == *node => None,
             Some(bound) => Some(format!("somebody else has bound it to {bound}")),
             None if pod.gated => Some("it has scheduling gates".to_owned()),
@@ -197,10 +197,10 @@ mod tests {
 
     #[test]
     fn a_pod_that_is_on_its_node_is_bound_whatever_the_answer_was() {
-        let on = |node: &str| Outcome::Found(Some(Builder::default().pod(json!({"spec": {"nodeName": node}}))));
+        let on = |node: &str| Outcome::Unclear(Some(Builder::default().pod(json!({"spec": {"nodeName": node}}))));
         assert_eq!(refusal(Outcome::Bound, "a"), None);
         assert_eq!(refusal(on("a"), "a"), None);
         assert_eq!(refusal(on("b"), "a").unwrap(), "somebody else has bound it to b");
-        assert_eq!(refusal(Outcome::Found(None), "a").unwrap(), "the pod is gone");
+        assert_eq!(refusal(Outcome::Unclear(None), "a").unwrap(), "the pod is gone");
     }
 }

@@ -1,0 +1,37 @@
+//! What test programs share that `hack/cluster run` starts.
+#![allow(dead_code, clippy::unwrap_used)]
+
+#[path = "commands.rs"]
+mod commands;
+
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+
+pub use self::commands::*;
+
+/// How long a test waits for anything: the kubelet's own pauses are up to 20 s, and many tests share few processors.
+pub const DEADLINE: Duration = Duration::from_secs(150);
+
+/// A script of hack/, such as `hack("cluster", &["kill", "dockside"])`.
+pub fn hack(script: &str, args: &[&str]) -> String {
+    run(&format!("{}/hack/{script}", environment("REPO")), args)
+}
+
+/// Repeats `look` until it gives something, where no watch tells of a change.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Makes an object as `kubectl apply` does.
+pub fn apply(object: &Value) {
+    run_with("kubectl", &["apply", "-f", "-"], &object.to_string());
+}

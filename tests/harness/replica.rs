@@ -1,0 +1,35 @@
+//! `dockside-scheduler run`, that ends with its test at the latest.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::process::Child;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+pub struct Replica(Child);
+
+impl Replica {
+    pub fn start(args: &[&str]) -> Replica {
+        Replica(Command::new(env!("CARGO_BIN_EXE_dockside-scheduler")).arg("run").args(args).spawn().unwrap())
+    }
+
+    /// In peace.
+    pub fn stop(mut self) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+/// By SIGKILL.
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,16 @@
+//! Many pods at once, where replicas are killed and the API server goes away: run by
+//! `hack/box --no-docker -- hack/cluster run --bare -- PROGRAM --test-threads=1`, as hack/test does.
+//!
+//! The nodes exist in the API alone, and nobody runs the pods. Each test has nodes of its own, which its pods select.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "schedulers/flood.rs"]
+mod flood;
+#[path = "harness/in_cluster.rs"]
+mod in_cluster;
+#[path = "harness/replica.rs"]
+mod replica;
+#[path = "schedulers/trouble.rs"]
+mod trouble;
+#[path = "schedulers/waiting.rs"]
+mod waiting;
