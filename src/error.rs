@@ -46,6 +46,9 @@ pub enum Error {
     /// The registry could not be asked; the kubelet knows this error by its first word.
     #[error("RegistryUnavailable: {0}")]
     RegistryUnavailable(String),
+    /// The kubelet counts these by their first word.
+    #[error("ImageVolumeMountFailed: {0}")]
+    ImageVolume(String),
     #[error("{0}")]
     DeadlineExceeded(String),
     /// There is too much of something already.
@@ -99,11 +102,12 @@ impl Error {
         }
     }
 
-    fn code(&self) -> Code {
+    /// What a client sees besides the words.
+    pub fn code(&self) -> Code {
         match self {
             Error::Invalid { .. } | Error::Ambiguous { .. } => Code::InvalidArgument,
             Error::Unsupported { .. } | Error::Precondition(_) => Code::FailedPrecondition,
-            Error::NotFound { .. } => Code::NotFound,
+            Error::NotFound { .. } | Error::ImageVolume(_) => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
             Error::Exhausted(_) => Code::ResourceExhausted,

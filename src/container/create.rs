@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::Code;
+
 use crate::docker;
 use crate::docker::Facts;
 use crate::docker::model::ContainerCreateBody;
@@ -26,6 +28,7 @@ use super::Containers;
 use super::Outcome;
 use super::describe;
 use super::effective;
+use super::mounts;
 use super::runs_already;
 use super::spec;
 use super::spec::Surroundings;
@@ -93,7 +96,8 @@ impl Containers {
         facts: Arc<Facts>,
         pid_target: Option<String>,
     ) -> Result<ContainerCreateBody, Error> {
-        let (config, sandbox, docker_log) = (record.config.clone(), Arc::clone(sandbox), self.docker_log.clone());
+        let (mut config, sandbox, docker_log) = (record.config.clone(), Arc::clone(sandbox), self.docker_log.clone());
+        self.find_mounted_images(&mut config).await?;
         let log_path = record.log_path(&sandbox.record);
         let building = tokio::task::spawn_blocking(move || {
             let around = Surroundings {
@@ -117,6 +121,22 @@ impl Containers {
                 )))
             }
         }
+    }
+
+    /// Puts the ids of images that are to be mounted in the place of their names.
+    async fn find_mounted_images(&self, config: &mut ContainerConfig) -> Result<(), Error> {
+        let object = describe(config);
+        for mount in &mut config.mounts {
+            let Some(name) = mounts::image_of(mount) else { continue };
+            let (id, _) = self.images.identify(name).await.map_err(|error| match error.code() {
+                Code::NotFound => {
+                    Error::ImageVolume(format!("{object}: mounts.image: {}: {error}", mount.container_path))
+                }
+                _ => error,
+            })?;
+            mount.image.get_or_insert_default().image = id;
+        }
+        Ok(())
     }
 
     pub(super) fn ready_sandbox(&self, id: &str) -> Result<Arc<Sandbox>, Error> {

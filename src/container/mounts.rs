@@ -10,6 +10,7 @@ use crate::docker::model::HostConfig;
 use crate::docker::model::Mount as DockerMount;
 use crate::docker::model::MountBindOptions;
 use crate::docker::model::MountBindOptionsPropagationEnum;
+use crate::docker::model::MountImageOptions;
 use crate::docker::model::MountType;
 use crate::error::Error;
 use crate::proto::ContainerConfig;
@@ -20,6 +21,8 @@ use super::describe;
 
 /// Docker 25 made read-only bind mounts recursive, and this API can say which is meant.
 const API_RECURSIVE_READ_ONLY: u16 = 44;
+/// Docker 28 can mount an image.
+const API_IMAGE: u16 = 48;
 /// The first API with devices of the container device interface.
 const API_CDI: u16 = 44;
 
@@ -33,6 +36,10 @@ pub(super) fn apply(config: &ContainerConfig, host: &mut HostConfig, facts: &Fac
     let mut binds = Vec::new();
     for mount in &config.mounts {
         check(&object, mount, facts)?;
+        if let Some(image) = image_of(mount) {
+            mounts.push(image_mount(mount, image));
+            continue;
+        }
         let source = source(&object, mount)?;
         if mount.selinux_relabel && facts.selinux {
             binds.push(relabelled(&object, mount, &source)?);
@@ -55,8 +62,12 @@ fn check(object: &str, mount: &Mount, facts: &Facts) -> Result<(), Error> {
     if !mount.container_path.starts_with('/') {
         return invalid("mounts.container_path", "must be an absolute path");
     }
-    if mount.image.as_ref().is_some_and(|image| !image.image.is_empty()) {
-        return unsupported("mounts.image", "image volumes are not supported yet");
+    if image_of(mount).is_some() {
+        return match facts.has_api(API_IMAGE) {
+            true if mount.host_path.is_empty() => Ok(()),
+            true => invalid("mounts.host_path", "must be empty beside mounts.image"),
+            false => unsupported("mounts.image", &format!("needs Docker 28; this is {}", facts.version)),
+        };
     }
     if !mount.host_path.starts_with('/') {
         return invalid("mounts.host_path", "must be an absolute path");
@@ -103,6 +114,24 @@ fn source(object: &str, mount: &Mount) -> Result<PathBuf, Error> {
         std::fs::create_dir_all(path).map_err(|source| failed("make", source))?;
     }
     path.canonicalize().map_err(|source| failed("resolve", source))
+}
+
+/// The image that is to be mounted.
+pub(super) fn image_of(mount: &Mount) -> Option<&str> {
+    mount.image.as_ref().map(|image| image.image.as_str()).filter(|image| !image.is_empty())
+}
+
+/// Docker mounts images read-only whatever is asked for, and so they are meant.
+fn image_mount(mount: &Mount, image: &str) -> DockerMount {
+    let subpath = Some(mount.image_sub_path.clone()).filter(|path| !path.is_empty());
+    DockerMount {
+        typ: Some(MountType::IMAGE),
+        source: Some(image.to_owned()),
+        target: Some(mount.container_path.clone()),
+        read_only: Some(true),
+        image_options: subpath.map(|subpath| MountImageOptions { subpath: Some(subpath) }),
+        ..Default::default()
+    }
 }
 
 fn bind(mount: &Mount, source: &Path, facts: &Facts) -> DockerMount {
@@ -199,6 +228,7 @@ mod tests {
     use crate::docker::testing::facts;
     use crate::proto::CdiDevice;
     use crate::proto::Device;
+    use crate::proto::ImageSpec;
 
     fn mounted(mount: Mount, facts: &Facts) -> Result<HostConfig, Error> {
         let config = ContainerConfig { mounts: vec![mount], ..Default::default() };
@@ -244,6 +274,24 @@ mod tests {
         let shared = Mount { propagation: MountPropagation::PropagationBidirectional.into(), ..recursive.clone() };
         assert!(mounted(shared, &facts(52)).is_err());
         assert!(mounted(Mount { readonly: false, ..recursive }, &facts(52)).is_err());
+    }
+
+    #[test]
+    fn an_image_is_mounted_read_only_where_docker_can() {
+        let image = ImageSpec { image: "sha256:1".into(), ..Default::default() };
+        let mount = Mount {
+            image: Some(image),
+            image_sub_path: "etc".into(),
+            container_path: "/data".into(),
+            ..Default::default()
+        };
+        let mounted_image = mounted(mount.clone(), &facts(48)).unwrap().mounts.unwrap().remove(0);
+        assert_eq!(mounted_image.typ, Some(MountType::IMAGE));
+        assert_eq!((mounted_image.source.as_deref(), mounted_image.read_only), (Some("sha256:1"), Some(true)));
+        assert_eq!(mounted_image.image_options.unwrap().subpath.as_deref(), Some("etc"));
+        let both = Mount { host_path: "/tmp".into(), ..mount.clone() };
+        assert!(mounted(both, &facts(48)).unwrap_err().to_string().contains("mounts.host_path"));
+        assert!(mounted(mount, &facts(47)).unwrap_err().to_string().contains("needs Docker 28"));
     }
 
     #[test]

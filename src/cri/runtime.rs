@@ -22,13 +22,16 @@ use super::status;
 
 type Answer<T> = Result<Response<T>, Status>;
 
-const CHECKPOINT: &str = "checkpoint and restore are not implemented";
+/// Docker's own need a daemon that is started with experiments and CRIU on the host, and are CRIU's files alone; the CRI's
+/// archive has the container's configuration and changed files, too.
+const CHECKPOINT: &str = "Docker has checkpoints as an experiment only, and not as the archive that the CRI asks for";
+const POD_CHECKPOINT: &str = "Docker cannot checkpoint several containers together, nor start them from a checkpoint";
 
 fn required<T>(value: Option<T>, object: &str, field: &'static str) -> Result<T, Error> {
     value.ok_or_else(|| Error::invalid(object, field, "is missing"))
 }
 
-fn later<T>(what: &str) -> Answer<T> {
+fn never<T>(what: &str) -> Answer<T> {
     Err(Status::unimplemented(what))
 }
 
@@ -291,20 +294,20 @@ impl RuntimeService for Service {
         Ok(events::stream(self.watched()))
     }
 
-    // --- not yet ---
+    // --- what Docker cannot do ---
 
     async fn checkpoint_container(
         &self,
         _: Request<CheckpointContainerRequest>,
     ) -> Answer<CheckpointContainerResponse> {
-        later(CHECKPOINT)
+        never(CHECKPOINT)
     }
 
     async fn checkpoint_pod(&self, _: Request<CheckpointPodRequest>) -> Answer<CheckpointPodResponse> {
-        later(CHECKPOINT)
+        never(POD_CHECKPOINT)
     }
 
     async fn restore_pod(&self, _: Request<RestorePodRequest>) -> Answer<RestorePodResponse> {
-        later(CHECKPOINT)
+        never(POD_CHECKPOINT)
     }
 }

@@ -12,6 +12,8 @@ use crate::is_new_lane;
 use crate::look::*;
 use crate::runtime;
 
+const NGINX: &str = "nginx:1.14";
+
 /// An empty directory on the host for one test.
 fn directory(name: &str) -> PathBuf {
     let path = PathBuf::from("/var/lib/kubelet/mounts-test").join(name);
@@ -231,13 +233,54 @@ async fn read_only_does_not_reach_mounts_below_unless_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_mounted_where_docker_can_do_that() {
+    let mut runtime = runtime().await;
+    let config = pod("image-mount");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let image = |name: &str| Some(ImageSpec { image: name.to_owned(), ..Default::default() });
+    let whole = Mount { image: image(NGINX), container_path: "/nginx".to_owned(), ..Default::default() };
+    let part = Mount { container_path: "/part".to_owned(), image_sub_path: "etc/nginx".to_owned(), ..whole.clone() };
+    if !is_new_lane() {
+        let refused = try_create(&mut runtime, &sandbox, &config, &mounted("main", vec![whole])).await;
+        assert_refused(refused, Code::FailedPrecondition, &["container main", "mounts.image", "/nginx", "Docker 28"]);
+        return remove_pod(&mut runtime, &sandbox).await;
+    }
+    let mounts = vec![whole.clone(), part.clone()];
+    let id = run_container(&mut runtime, &sandbox, &config, &mounted("main", mounts.clone())).await;
+    assert_eq!(inside(&id, "cmp /nginx/etc/nginx/nginx.conf /part/nginx.conf && echo same"), "same");
+    for path in ["/nginx", "/part"] {
+        let refused = inside(&id, &format!("touch {path}/new 2>&1; true"));
+        assert_eq!(refused, format!("touch: {path}/new: Read-only file system"));
+    }
+    assert_eq!(container_status(&mut runtime, &id).await.mounts, mounts);
+    let missing = Mount { image: image("dockside.test/never:1"), ..whole.clone() };
+    let refused = try_create(&mut runtime, &sandbox, &config, &mounted("missing", vec![missing])).await;
+    // The kubelet looks for the first word.
+    let status = refused.as_ref().unwrap_err();
+    assert!(status.message().starts_with("ImageVolumeMountFailed: "), "{status:?}");
+    assert_refused(refused, Code::NotFound, &["container missing", "mounts.image", "/nginx", "dockside.test/never:1"]);
+    let both = Mount { host_path: "/tmp".to_owned(), ..whole };
+    let refused = try_create(&mut runtime, &sandbox, &config, &mounted("both", vec![both])).await;
+    assert_refused(refused, Code::InvalidArgument, &["container both", "mounts.host_path"]);
+    let nowhere = Mount { image_sub_path: "no/such/place".to_owned(), ..part };
+    let request = CreateContainerRequest {
+        pod_sandbox_id: sandbox.clone(),
+        config: Some(mounted("nowhere", vec![nowhere])),
+        sandbox_config: Some(config.clone()),
+    };
+    let id = runtime.create_container(request).await.unwrap().into_inner().container_id;
+    let refused = runtime.start_container(StartContainerRequest { container_id: id }).await.unwrap_err();
+    assert!(refused.message().contains("no/such/place"), "{refused:?}");
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_docker_cannot_do_for_a_mount_is_refused_by_its_name() {
     let mut runtime = runtime().await;
     let config = pod("bad-mounts");
     let sandbox = run_pod(&mut runtime, &config).await;
     let host = directory("bad");
     let mapping = IdMapping { host_id: 100_000, container_id: 0, length: 1 };
-    let image = Some(ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() });
     let mount = bind(&host, "/mnt");
     for (wrong, code, field) in [
         (
@@ -247,7 +290,6 @@ async fn what_docker_cannot_do_for_a_mount_is_refused_by_its_name() {
         ),
         (Mount { uid_mappings: vec![mapping], ..mount.clone() }, Code::FailedPrecondition, "mounts.uidMappings"),
         (Mount { gid_mappings: vec![mapping], ..mount.clone() }, Code::FailedPrecondition, "Mappings"),
-        (Mount { image, host_path: String::new(), ..mount.clone() }, Code::FailedPrecondition, "mounts.image"),
         (Mount { host_path: "relative".to_owned(), ..mount.clone() }, Code::InvalidArgument, "mounts.host_path"),
         (Mount { host_path: String::new(), ..mount.clone() }, Code::InvalidArgument, "mounts.host_path"),
         (

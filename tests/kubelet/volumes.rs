@@ -141,3 +141,26 @@ fn parts_of_a_volume_by_sub_path() {
     );
     pod.delete();
 }
+
+/// Needs Docker 28 and a kubelet that has it on: lane new has both.
+#[test]
+fn files_of_an_image() {
+    if environment("DOCKSIDE_LANE") != "new" {
+        return;
+    }
+    let _node = shared();
+    let main = with(
+        shell("main", UNTIL_TERM),
+        json!({"volumeMounts": [
+            mount("nginx", "/nginx", json!({})),
+            mount("nginx", "/settings", json!({"subPath": "etc/nginx"})),
+        ]}),
+    );
+    let image = json!({"reference": NGINX, "pullPolicy": "IfNotPresent"});
+    let spec = json!({"containers": [main], "volumes": [{"name": "nginx", "image": image}]});
+    let pod = Pod::create("image-volume", spec);
+    pod.ready();
+    assert_eq!(pod.exec("main", "cmp /nginx/etc/nginx/nginx.conf /settings/nginx.conf && echo same"), "same");
+    assert_eq!(pod.exec("main", "touch /settings/new 2>/dev/null || echo refused"), "refused");
+    pod.delete();
+}
