@@ -5,7 +5,8 @@
 //! the metrics they give. What this kernel does not have is left out, and so is a cgroup that has just gone.
 //!
 //! Of cAdvisor's names these are missing: `container_cpu_load_average_10s`, `container_cpu_load_d_average_10s` and
-//! `container_tasks_state`, which a kubelet does not measure (its are always 0) and 1.37 does not have; and
+//! `container_tasks_state`, which a kubelet does not measure (its are always 0) and 1.37 does not have;
+//! `container_health_state`, which is -1 for all containers of a kubelet, and the CRI has no negative numbers; and
 //! `container_fs_sector_*` and `container_fs_io_time_weighted_seconds_total`, which cAdvisor has for whole disks.
 
 mod cpu;
@@ -41,25 +42,32 @@ use self::disk::Mounts;
 use self::family::Family;
 use self::family::Owner;
 use self::family::SECOND;
+use self::family::Value;
 use self::family::one;
 use self::family::samples;
 use self::network::Network;
 use self::place::Place;
 
-/// What every cgroup has: when it began, and when it was seen.
+/// When something was made and started, and when it was seen: all in nanoseconds since 1970.
 struct Life {
-    /// Both in nanoseconds since 1970.
+    made: i64,
     began: i64,
     seen: i64,
 }
 
+/// In seconds; nothing for what has not been.
+fn moment(time: i64) -> Vec<Value> {
+    one(u64::try_from(time).ok().filter(|time| *time > 0).map(|time| time / SECOND))
+}
+
 const LIFE: &[Family<Life>] = &[
+    Family::gauge("container_creation_time_seconds", "When it was made, in seconds since 1970.", |life| {
+        moment(life.made)
+    }),
     Family::gauge("container_start_time_seconds", "When it was started, in seconds since 1970.", |life| {
-        one(u64::try_from(life.began).ok().filter(|began| *began > 0).map(|began| began / SECOND))
+        moment(life.began)
     }),
-    Family::gauge("container_last_seen", "When it was last seen, in seconds since 1970.", |life| {
-        one(u64::try_from(life.seen).ok().map(|seen| seen / SECOND))
-    }),
+    Family::gauge("container_last_seen", "When it was last seen, in seconds since 1970.", |life| moment(life.seen)),
 ];
 
 /// All metrics there may be; the same for the life of the server.
@@ -103,7 +111,7 @@ impl Stats {
         if !parent.is_empty() {
             let place = Place::of_pod(facts, parent);
             let owner = Owner { id: place.id(), ..owner(sandbox) };
-            metrics.extend(of_cgroup(&place, &owner, None, record.created_at).unwrap_or_default());
+            metrics.extend(of_cgroup(&place, &owner, None, (record.created_at, record.created_at)).unwrap_or_default());
         }
         let place = Place::of_container(facts, parent, &record.id);
         let pause = Owner {
@@ -114,7 +122,9 @@ impl Stats {
             ..owner(sandbox)
         };
         let first = cgroup::first_process(facts, parent, &record.id);
-        metrics.extend(of_cgroup(&place, &pause, first, sandbox.process.started_at()).unwrap_or_default());
+        metrics.extend(
+            of_cgroup(&place, &pause, first, (record.created_at, sandbox.process.started_at())).unwrap_or_default(),
+        );
         // What passes through the host's network is not this pod's.
         if let Some(network) = first.filter(|_| !record.config.is_host_network()).and_then(Network::read) {
             metrics.extend(samples(network::FAMILIES, &pause, &network));
@@ -148,7 +158,7 @@ impl Stats {
             ..owner(sandbox)
         };
         let first = cgroup::first_process(facts, parent, &record.id);
-        let mut metrics = of_cgroup(&place, &owner, first, container.process.started_at())?;
+        let mut metrics = of_cgroup(&place, &owner, first, (record.created_at, container.process.started_at()))?;
         let usage = self.disk.usage(&record.id, || first);
         if let Some(layer) = Layer::read(&usage, mounts) {
             metrics.extend(samples(disk::LAYER, &owner, &layer));
@@ -163,11 +173,11 @@ fn owner(sandbox: &Sandbox) -> Owner {
     Owner { pod: metadata.name, namespace: metadata.namespace, ..Owner::default() }
 }
 
-/// The samples of a cgroup that began at `began`; `None` when it is gone. A controller that the host does not have is
-/// left out.
-fn of_cgroup(place: &Place, owner: &Owner, first: Option<i32>, began: i64) -> Option<Vec<Metric>> {
+/// The samples of a cgroup of something that was made and began at these times; `None` when it is gone. A controller that
+/// the host does not have is left out.
+fn of_cgroup(place: &Place, owner: &Owner, first: Option<i32>, (made, began): (i64, i64)) -> Option<Vec<Metric>> {
     let (cpu, memory) = (cpu::Cpu::read(place)?, memory::Memory::read(place)?);
-    let mut metrics = samples(LIFE, owner, &Life { began, seen: now_ns() });
+    let mut metrics = samples(LIFE, owner, &Life { made, began, seen: now_ns() });
     metrics.extend(samples(cpu::FAMILIES, owner, &cpu));
     metrics.extend(samples(memory::FAMILIES, owner, &memory));
     if let Some(processes) = process::Processes::read(place, first) {

@@ -36,6 +36,9 @@ struct Throttling {
     periods: Option<u64>,
     throttled: Option<u64>,
     time: Option<u64>,
+    /// Linux 5.15 and later: what was used beyond the quota, of what was saved before.
+    bursts: Option<u64>,
+    burst_time: Option<u64>,
 }
 
 impl Cpu {
@@ -59,7 +62,7 @@ impl Cpu {
             shares: value(&cpu.join("cpu.shares")),
             period: value(&cpu.join("cpu.cfs_period_us")),
             quota,
-            throttling: throttling(quota.and(stat.as_ref()), "throttled_time", 1),
+            throttling: throttling(quota.and(stat.as_ref()), ["throttled_time", "burst_time"], 1),
             pressure: None,
         })
     }
@@ -77,18 +80,20 @@ impl Cpu {
             shares: value(&directory.join("cpu.weight")).map(shares),
             period: period.parse().ok(),
             quota,
-            throttling: throttling(quota.map(|_| &stat), "throttled_usec", 1000),
+            throttling: throttling(quota.map(|_| &stat), ["throttled_usec", "burst_usec"], 1000),
             pressure: pressure(&directory.join("cpu.pressure")),
         })
     }
 }
 
-fn throttling(stat: Option<&Table>, time: &str, unit: u64) -> Throttling {
+fn throttling(stat: Option<&Table>, [time, burst_time]: [&str; 2], unit: u64) -> Throttling {
     let find = |name: &str| stat.and_then(|stat| stat.find(name));
     Throttling {
         periods: find("nr_periods"),
         throttled: find("nr_throttled"),
         time: find(time).map(|time| time * unit),
+        bursts: find("nr_bursts"),
+        burst_time: find(burst_time).map(|time| time * unit),
     }
 }
 
@@ -122,6 +127,14 @@ pub(super) const FAMILIES: &[Family<Cpu>] = &[
         "container_cpu_cfs_throttled_seconds_total",
         "Time for which processes had to wait for the next period, in seconds.",
         |cpu| seconds(cpu.throttling.time),
+    ),
+    Family::counter("container_cpu_cfs_burst_periods_total", "Periods in which more than the quota was used.", |cpu| {
+        one(cpu.throttling.bursts)
+    }),
+    Family::counter(
+        "container_cpu_cfs_burst_seconds_total",
+        "Processor time used beyond the quota, in seconds.",
+        |cpu| seconds(cpu.throttling.burst_time),
     ),
     Family::gauge("container_spec_cpu_shares", "Share of the processors when they are contended for.", |cpu| {
         one(cpu.shares)

@@ -31,7 +31,24 @@ pub(super) struct Memory {
     oom_kills: Option<u64>,
     faults: Faults,
     limit: Limits,
+    reclaim: Reclaim,
     pressure: Option<PsiStats>,
+}
+
+/// How memory was won back. Version 2 alone tells.
+#[derive(Debug, Default, PartialEq)]
+struct Reclaim {
+    /// In bytes.
+    dirty: Option<u64>,
+    writeback: Option<u64>,
+    /// In pages.
+    scanned: Option<u64>,
+    stolen: Option<u64>,
+    refaults_anonymous: Option<u64>,
+    refaults_file: Option<u64>,
+    /// How often these limits were hit.
+    high: Option<u64>,
+    max: Option<u64>,
 }
 
 /// Page faults of the cgroup itself, and of those below it as well.
@@ -84,6 +101,7 @@ impl Memory {
                 swap: told(&file("memory.memsw.limit_in_bytes")),
                 reservation: told(&file("memory.soft_limit_in_bytes")),
             },
+            reclaim: Reclaim::default(),
             pressure: None,
         })
     }
@@ -111,6 +129,16 @@ impl Memory {
                 memory: told(&file("memory.max")),
                 swap: told(&file("memory.swap.max")),
                 reservation: told(&file("memory.min")),
+            },
+            reclaim: Reclaim {
+                dirty: stat.find("file_dirty"),
+                writeback: stat.find("file_writeback"),
+                scanned: stat.find("pgscan"),
+                stolen: stat.find("pgsteal"),
+                refaults_anonymous: stat.find("workingset_refault_anon"),
+                refaults_file: stat.find("workingset_refault_file"),
+                high: event("high"),
+                max: event("max"),
             },
             pressure: pressure(&file("memory.pressure")),
         })
@@ -173,6 +201,36 @@ pub(super) const FAMILIES: &[Family<Memory>] = &[
         },
     )
     .by(&["failure_type", "scope"]),
+    Family::gauge(
+        "container_memory_file_dirty_bytes",
+        "File pages that have to be written to disk, in bytes.",
+        |memory| one(memory.reclaim.dirty),
+    ),
+    Family::gauge(
+        "container_memory_file_writeback_bytes",
+        "File pages that are being written to disk, in bytes.",
+        |memory| one(memory.reclaim.writeback),
+    ),
+    Family::counter("container_memory_pgscan_total", "Pages looked at to win memory back.", |memory| {
+        one(memory.reclaim.scanned)
+    }),
+    Family::counter("container_memory_pgsteal_total", "Pages won back.", |memory| one(memory.reclaim.stolen)),
+    Family::counter(
+        "container_memory_workingset_refault_anon_total",
+        "Anonymous pages that were needed again soon after they had been won back.",
+        |memory| one(memory.reclaim.refaults_anonymous),
+    ),
+    Family::counter(
+        "container_memory_workingset_refault_file_total",
+        "File pages that were needed again soon after they had been won back.",
+        |memory| one(memory.reclaim.refaults_file),
+    ),
+    Family::counter("container_memory_events_high_total", "How often memory.high was exceeded.", |memory| {
+        one(memory.reclaim.high)
+    }),
+    Family::counter("container_memory_events_max_total", "How often memory.max was about to be exceeded.", |memory| {
+        one(memory.reclaim.max)
+    }),
     Family::counter("container_oom_events_total", "Processes killed because memory ran out.", |memory| {
         one(memory.oom_kills)
     }),

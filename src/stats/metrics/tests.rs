@@ -16,7 +16,7 @@ fn write(directory: &Path, files: &[(&str, &str)]) {
 
 fn version_1(root: &Path) -> Place {
     let tree = |name: &str| root.join(name).join(CGROUP);
-    let throttling = "nr_periods 20\nnr_throttled 5\nthrottled_time 3500000000\n";
+    let throttling = "nr_periods 20\nnr_throttled 5\nthrottled_time 3500000000\nnr_bursts 8\nburst_time 2500000000\n";
     let cpu =
         [("cpuacct.usage", "12300000000\n"), ("cpuacct.stat", "user 1000\nsystem 230\n"), ("cpu.shares", "102\n")];
     write(&tree("cpu,cpuacct"), &cpu);
@@ -54,7 +54,8 @@ fn version_1(root: &Path) -> Place {
 }
 
 fn version_2(root: &Path) -> Place {
-    let cpu = "usage_usec 12300000\nuser_usec 10000000\nsystem_usec 2300000\nnr_periods 20\nnr_throttled 5\nthrottled_usec 3500000\n";
+    let cpu = "usage_usec 12300000\nuser_usec 10000000\nsystem_usec 2300000\nnr_periods 20\nnr_throttled 5\n\
+               throttled_usec 3500000\nnr_bursts 8\nburst_usec 2500000\n";
     let pressure =
         "some avg10=0.00 avg60=0.00 avg300=0.00 total=4000000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=2000000\n";
     write(
@@ -66,7 +67,9 @@ fn version_2(root: &Path) -> Place {
             ("cpu.pressure", pressure),
             (
                 "memory.stat",
-                "anon 500\nfile 50\nfile_mapped 20\nkernel 60\ninactive_file 300\nactive_file 40\npgfault 7\npgmajfault 2\n",
+                "anon 500\nfile 50\nfile_mapped 20\nkernel 60\ninactive_file 300\nactive_file 40\npgfault 7\npgmajfault 2\n\
+                 file_dirty 30\nfile_writeback 10\npgscan 21\npgsteal 22\nworkingset_refault_anon 23\n\
+                 workingset_refault_file 24\n",
             ),
             ("memory.current", "1000\n"),
             ("memory.peak", "2000\n"),
@@ -74,7 +77,7 @@ fn version_2(root: &Path) -> Place {
             ("memory.min", "0\n"),
             ("memory.swap.current", "0\n"),
             ("memory.swap.max", "max\n"),
-            ("memory.events", "low 0\nhigh 0\nmax 4\noom 6\noom_kill 6\n"),
+            ("memory.events", "low 0\nhigh 9\nmax 4\noom 6\noom_kill 6\n"),
             ("memory.pressure", pressure),
             ("cgroup.procs", ""),
             ("pids.current", "9\n"),
@@ -89,7 +92,7 @@ fn version_2(root: &Path) -> Place {
 /// Values by name and own labels.
 fn told(place: &Place) -> BTreeMap<String, u64> {
     let owner = Owner { id: place.id(), ..Owner::default() };
-    let metrics = of_cgroup(place, &owner, None, 5 * SECOND as i64).unwrap();
+    let metrics = of_cgroup(place, &owner, None, (4 * SECOND as i64, 5 * SECOND as i64)).unwrap();
     let name = |metric: &Metric| {
         assert_eq!(metric.label_values[0], "/kubepods/pod1/c1");
         let own = metric.label_values[family::COMMON.len()..].iter().map(|label| format!(" {label}"));
@@ -102,12 +105,15 @@ fn told(place: &Place) -> BTreeMap<String, u64> {
 const BOTH: &[(&str, u64)] = &[
     ("blkio_device_usage_total 999:7 999 7 Read", 4096),
     ("blkio_device_usage_total 999:7 999 7 Write", 8192),
+    ("cpu_cfs_burst_periods_total", 8),
+    ("cpu_cfs_burst_seconds_total", 2),
     ("cpu_cfs_periods_total", 20),
     ("cpu_cfs_throttled_periods_total", 5),
     ("cpu_cfs_throttled_seconds_total", 3),
     ("cpu_system_seconds_total", 2),
     ("cpu_usage_seconds_total total", 12),
     ("cpu_user_seconds_total", 10),
+    ("creation_time_seconds", 4),
     ("file_descriptors", 0),
     ("fs_reads_bytes_total 999:7", 4096),
     ("fs_reads_total 999:7", 1),
@@ -163,8 +169,16 @@ fn version_2_tells_what_its_directory_has_and_its_pressure() {
     let root = tempfile::tempdir().unwrap();
     let more = [
         ("blkio_device_usage_total 999:7 999 7 Discard", 0),
+        ("memory_events_high_total", 9),
+        ("memory_events_max_total", 4),
         ("memory_failures_total pgfault container", 7),
         ("memory_failures_total pgmajfault container", 2),
+        ("memory_file_dirty_bytes", 30),
+        ("memory_file_writeback_bytes", 10),
+        ("memory_pgscan_total", 21),
+        ("memory_pgsteal_total", 22),
+        ("memory_workingset_refault_anon_total", 23),
+        ("memory_workingset_refault_file_total", 24),
         ("pressure_cpu_stalled_seconds_total", 2),
         ("pressure_cpu_waiting_seconds_total", 4),
         ("pressure_io_stalled_seconds_total", 2),
@@ -196,7 +210,7 @@ fn without_a_quota_nothing_is_told_of_throttling() {
 fn a_cgroup_that_is_gone_has_no_samples() {
     let root = tempfile::tempdir().unwrap();
     for version in [false, true] {
-        assert!(of_cgroup(&Place::new(root.path(), CGROUP, version), &Owner::default(), None, 0).is_none());
+        assert!(of_cgroup(&Place::new(root.path(), CGROUP, version), &Owner::default(), None, (0, 0)).is_none());
     }
 }
 
@@ -207,7 +221,7 @@ fn every_sample_has_a_descriptor_with_as_many_keys_and_names_are_unique() {
     let pid = i32::try_from(std::process::id()).unwrap();
     let owner = Owner::default();
     let mut metrics: Vec<Metric> =
-        places.iter().flat_map(|place| of_cgroup(place, &owner, Some(pid), 1).unwrap()).collect();
+        places.iter().flat_map(|place| of_cgroup(place, &owner, Some(pid), (1, 1)).unwrap()).collect();
     metrics.extend(samples(network::FAMILIES, &owner, &network::parse("\n\neth0: 1 2 3 4 5 6 7 8 9 10 11 12\n")));
     metrics.extend(samples(disk::LAYER, &owner, &Layer::default()));
 
