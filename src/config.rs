@@ -76,6 +76,10 @@ pub struct Config {
     pub streaming: stream::Config,
     /// Where metrics of Dockside itself are served. `None`: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// The collector of traces, such as `http://127.0.0.1:4317`. `None`: there are no traces.
+    pub tracing_endpoint: Option<String>,
+    /// So many of a million calls begin a trace by themselves.
+    pub tracing_sampling_per_million: u32,
     /// A sentence for each setting that was given and has no effect here. The start warns of them.
     pub ignored: Vec<String>,
 }

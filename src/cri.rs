@@ -10,6 +10,7 @@ mod log;
 mod runtime;
 mod socket;
 mod status;
+mod trace;
 
 use std::io;
 use std::path::PathBuf;

@@ -7,6 +7,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+/// The target of spans that are made for traces. The log does not know them.
+pub const SPANS: &str = "dockside::spans";
+
 /// OpenMetrics, as text.
 const FORM: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

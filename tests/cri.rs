@@ -47,6 +47,8 @@ mod stalls;
 mod stats;
 #[path = "cri/together.rs"]
 mod together;
+#[path = "cri/traces.rs"]
+mod traces;
 #[path = "cri/users.rs"]
 mod users;
 

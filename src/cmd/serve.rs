@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use nix::fcntl::Flock;
 use nix::fcntl::FlockArg;
+use opentelemetry_otlp::ExporterBuildError;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +42,7 @@ use crate::stats::Stats;
 use crate::stream;
 use crate::stream::Server;
 use crate::telemetry;
+use crate::telemetry::Traces;
 use crate::watch::Watch;
 
 /// Why Dockside could not start, or stopped serving.
@@ -60,6 +62,8 @@ pub enum Error {
     Metrics(#[from] metrics::Error),
     #[error("could not use the state directory {}: another Dockside does", .0.display())]
     StateInUse(PathBuf),
+    #[error("could not prepare traces for {endpoint}: {source}")]
+    Traces { endpoint: String, source: ExporterBuildError },
     #[error("could not {doing}: {source}")]
     Io { doing: &'static str, source: io::Error },
     #[error("could not serve: {0}")]
@@ -76,7 +80,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// When the socket, the state directory or a signal handler cannot be had.
 pub async fn run(config: Config) -> Result<(), Error> {
-    telemetry::init(config.log_level, config.log_format);
+    let traces = start_telemetry(&config)?;
     for sentence in &config.ignored {
         tracing::warn!("{sentence}");
     }
@@ -110,7 +114,20 @@ pub async fn run(config: Config) -> Result<(), Error> {
     background.wait().await;
     logs.close().await;
     tracing::info!("stopped");
+    if let Some(traces) = traces {
+        traces.finish().await;
+    }
     Ok(served?)
+}
+
+fn start_telemetry(config: &Config) -> Result<Option<Traces>, Error> {
+    let Some(endpoint) = &config.tracing_endpoint else {
+        telemetry::init(config.log_level, config.log_format);
+        return Ok(None);
+    };
+    let sampling = config.tracing_sampling_per_million;
+    let traces = telemetry::init_with_traces(config.log_level, config.log_format, endpoint, sampling);
+    traces.map(Some).map_err(|source| Error::Traces { endpoint: endpoint.clone(), source })
 }
 
 /// The rooms, each with the handles it needs.

@@ -24,9 +24,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Child;
 use tokio::process::Command;
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::measure;
 use crate::measure::Durations;
+use crate::measure::SPANS;
 
 use super::failure::Failure;
 use super::failure::OUTPUT_LIMIT;
@@ -123,7 +125,8 @@ impl Runner {
             let run = attend(child, config, self.deadline).await?;
             run.into_output()
         };
-        let outcome = call.await;
+        let span = tracing::info_span!(target: SPANS, "cni", otel.name = format!("CNI {verb} {plugin}"));
+        let outcome = call.instrument(span).await;
         let call = PluginCall { plugin: plugin.to_owned(), command: verb.as_str(), ok: outcome.is_ok() };
         self.times.get_or_create(&call).observe(began.elapsed().as_secs_f64());
         tracing::debug!(

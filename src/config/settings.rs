@@ -237,6 +237,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         effect: Effect::Set(|config, value| set(&mut config.metrics, value.text().and_then(metrics))),
     },
     Setting {
+        name: "tracing-endpoint",
+        form: "HOST:PORT",
+        default: "",
+        aliases: &[],
+        help: "The OpenTelemetry collector (OTLP over gRPC) that gets a trace of calls, as in 127.0.0.1:4317; empty for none",
+        effect: Effect::Set(|config, value| set(&mut config.tracing_endpoint, value.text().and_then(collector))),
+    },
+    Setting {
+        name: "tracing-sampling-rate-per-million",
+        form: "NUMBER",
+        default: "0",
+        aliases: &[],
+        help: "How many of a million calls begin a trace by themselves; those that the kubelet traces are part of its trace anyway",
+        effect: Effect::Set(|config, value| {
+            set(&mut config.tracing_sampling_per_million, value.text().and_then(per_million))
+        }),
+    },
+    Setting {
         name: "network-plugin",
         form: "PLUGIN",
         default: "cni",
@@ -335,6 +353,24 @@ fn metrics(text: &str) -> Result<Option<SocketAddr>, String> {
         return Ok(None);
     }
     text.parse().map(Some).map_err(|_| "an address is written as in 127.0.0.1:9187".to_owned())
+}
+
+/// What OpenTelemetry calls an endpoint.
+fn collector(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || "a collector is named as in 127.0.0.1:4317".to_owned();
+    let authority: http::uri::Authority = text.trim_start_matches("http://").parse().map_err(|_| wrong())?;
+    if authority.host().is_empty() || authority.port_u16().is_none() || authority.as_str().contains('@') {
+        return Err(wrong());
+    }
+    Ok(Some(format!("http://{authority}")))
+}
+
+fn per_million(text: &str) -> Result<u32, String> {
+    let rate: u32 = text.parse().map_err(|_| "a number is needed")?;
+    if rate <= 1_000_000 { Ok(rate) } else { Err("at most 1000000".into()) }
 }
 
 fn idle(text: &str) -> Result<Duration, String> {

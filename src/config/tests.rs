@@ -71,6 +71,8 @@ fn nothing_given_means_the_defaults() {
         container_log_max_files: 3,
         streaming: stream::Config::default(),
         metrics: None,
+        tracing_endpoint: None,
+        tracing_sampling_per_million: 0,
         ignored: vec![],
     };
     assert_eq!(resolve(&[]).unwrap(), expected);
@@ -107,6 +109,8 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         ("streaming-tls-cert-file", "/cert.pem"),
         ("streaming-tls-key-file", "/key.pem"),
         ("metrics-address", "[::1]:9187"),
+        ("tracing-endpoint", "collector.example:4317"),
+        ("tracing-sampling-rate-per-million", "250"),
     ];
     let expected = Config {
         listen: "/run/x.sock".into(),
@@ -131,6 +135,8 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
             tls_key: Some("/key.pem".into()),
         },
         metrics: Some("[::1]:9187".parse().unwrap()),
+        tracing_endpoint: Some("http://collector.example:4317".into()),
+        tracing_sampling_per_million: 250,
         ignored: vec![],
     };
     let apart: Vec<String> = values.iter().flat_map(|(name, value)| [format!("--{name}"), (*value).into()]).collect();
@@ -255,6 +261,11 @@ fn values_that_cannot_be_used_are_refused_with_flag_value_and_reason() {
         ("streaming-tls-key-file", "key.pem", "absolute"),
         ("streaming-bind-addr", ":10010", "loopback only"),
         ("streaming-bind-addr", "node1:0", "loopback only"),
+        ("tracing-endpoint", "collector", "127.0.0.1:4317"),
+        ("tracing-endpoint", "http://collector:4317/v1/traces", "127.0.0.1:4317"),
+        ("tracing-endpoint", "https://collector:4317", "127.0.0.1:4317"),
+        ("tracing-sampling-rate-per-million", "1000001", "at most"),
+        ("tracing-sampling-rate-per-million", "half", "a number"),
         ("runtime-cgroups", "/system.slice/docker", "MemoryMax"),
     ] {
         let message = refusal(&[&format!("--{flag}={value}")]);

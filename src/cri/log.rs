@@ -1,5 +1,5 @@
 //! One line in the log for each RPC: reads at debug level, changes at info, failures at warn. And the time of each, for
-//! metrics.
+//! metrics; and its span, for traces.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -12,7 +12,9 @@ use http::Response;
 use prometheus_client::encoding::EncodeLabelSet;
 use tonic::Code;
 use tonic::Status;
+use tracing::Instrument;
 
+use super::trace;
 use crate::measure::Durations;
 
 /// What is measured by itself.
@@ -63,7 +65,9 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path().to_owned();
         let began = Instant::now();
-        let answer = self.inner.call(request);
+        let span = trace::begin(&request);
+        // What the handler does before its first await belongs to the span, too.
+        let answer = span.in_scope(|| self.inner.call(request)).instrument(span.clone());
         let calls = self.calls.clone();
         Box::pin(async move {
             let answer = answer.await;
@@ -71,6 +75,7 @@ where
                 let (method, took) = (path.rsplit('/').next().unwrap_or(&path), began.elapsed());
                 // A status in the headers is that of a call that failed; a good one comes after the message.
                 let failure = Status::from_header_map(answer.headers()).filter(|status| status.code() != Code::Ok);
+                trace::end(&span, failure.as_ref());
                 note(&calls, method, failure.as_ref().map_or(Code::Ok, Status::code), took);
                 tell(method, failure, took);
             }

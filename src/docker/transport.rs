@@ -34,8 +34,11 @@ use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use tokio::net::UnixStream;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::ApiVersion;
+use crate::measure::SPANS;
 
 /// How many requests of each kind (`POST /containers/{}/start`) were sent since the start.
 pub type RequestCounts = BTreeMap<String, u64>;
@@ -79,15 +82,30 @@ impl Transport {
         &self,
         mut request: BollardRequest,
     ) -> impl Future<Output = Result<Response<Incoming>, Bollard>> + Send + use<> {
-        *self.counts.lock().entry(kind(request.method().as_str(), request.uri().path())).or_default() += 1;
+        let kind = kind(request.method().as_str(), request.uri().path());
+        let span = tracing::info_span!(
+            target: SPANS,
+            "docker",
+            otel.name = kind,
+            otel.kind = "client",
+            url.path = request.uri().path(),
+            http.response.status_code = Empty,
+        );
+        *self.counts.lock().entry(kind).or_default() += 1;
         let rewritten = versioned(request.uri(), self.version.load(Ordering::Relaxed));
         let http = self.http.clone();
-        async move {
-            if let Some(uri) = rewritten? {
-                *request.uri_mut() = uri;
+        let answer = {
+            let span = span.clone();
+            async move {
+                if let Some(uri) = rewritten? {
+                    *request.uri_mut() = uri;
+                }
+                let answer = http.request(request).await?;
+                span.record("http.response.status_code", answer.status().as_u16());
+                Ok(answer)
             }
-            Ok(http.request(request).await?)
-        }
+        };
+        answer.instrument(span)
     }
 
     /// A GET of ours, for the answers that the library's models are too strict or too old for.
