@@ -9,6 +9,8 @@
 mod assist;
 #[path = "scheduler/commands.rs"]
 mod commands;
+#[path = "scheduler/deployed.rs"]
+mod deployed;
 #[path = "harness/in_cluster.rs"]
 mod in_cluster;
 #[path = "scheduler/preemption.rs"]

@@ -1,7 +1,7 @@
 //! What others are told: conditions of pods, and events.
 //!
-//! Reports are sent in the background and never hold up a decision or a binding: while bindings are under way one
-//! report at a time is sent, so that a busy API server is busy with bindings. Conditions go before events, of two
+//! Reports are sent in the background and never hold up a decision or a binding: while bindings are under way a few
+//! reports a second are sent, so that a busy API server is busy with bindings. Conditions go before events, of two
 //! conditions of one pod only the later is sent, and when far too many events wait the oldest are dropped. An event
 //! that is repeated becomes a series.
 
@@ -20,6 +20,7 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use self::event::Event;
 use self::event::Series;
@@ -33,6 +34,10 @@ use super::wire;
 
 /// More events are not kept waiting.
 const MOST_EVENTS: usize = 10_000;
+/// From so many waiting events on, they are sent one after the other, bindings or not.
+const MANY_EVENTS: usize = MOST_EVENTS / 2;
+/// Between two reports while bindings are under way.
+const PACE: Duration = Duration::from_millis(20);
 /// How many reports are sent at once when nothing else is to be done.
 const AT_ONCE: usize = 8;
 /// So long the last reports may take at the end.
@@ -51,6 +56,8 @@ struct Inner {
     news: Notify,
     /// How many bindings are under way.
     bindings: AtomicUsize,
+    /// None are any more.
+    calm: Notify,
 }
 
 #[derive(Default)]
@@ -94,6 +101,7 @@ impl Reporter {
             series: Mutex::default(),
             news: Notify::new(),
             bindings: AtomicUsize::new(0),
+            calm: Notify::new(),
         }));
         tokio::spawn(reporter.clone().send_all());
         reporter
@@ -102,6 +110,13 @@ impl Reporter {
     /// Bindings under way take precedence.
     pub fn set_bindings(&self, number: usize) {
         self.0.bindings.store(number, Ordering::Relaxed);
+        if number == 0 {
+            self.0.calm.notify_one();
+        }
+    }
+
+    fn is_calm(&self) -> bool {
+        self.0.bindings.load(Ordering::Relaxed) == 0
     }
 
     /// The pod was bound.
@@ -183,13 +198,20 @@ impl Reporter {
 
     async fn send_all(self) {
         let mut under_way = JoinSet::new();
+        let mut last = Instant::now();
         loop {
             while under_way.try_join_next().is_some() {}
-            let limit = if self.0.bindings.load(Ordering::Relaxed) > 0 { 1 } else { AT_ONCE };
+            let limit = if self.is_calm() { AT_ONCE } else { 1 };
             if under_way.len() >= limit {
                 under_way.join_next().await;
                 continue;
             }
+            let pause = !self.is_calm() && self.0.waiting.lock().events.len() < MANY_EVENTS;
+            if pause && last.elapsed() < PACE {
+                let _ = tokio::time::timeout_at(last + PACE, self.0.calm.notified()).await;
+                continue;
+            }
+            last = Instant::now();
             let (condition, event) = self.0.waiting.lock().next();
             match (condition, event) {
                 (Some(condition), _) => {

@@ -54,13 +54,9 @@ fn a_more_important_pod_takes_the_seat_of_one_that_no_budget_protects() {
         condition["message"].as_str().map(str::to_owned)
     };
     let message = eventually("a condition", condition);
-    assert_eq!(
-        message,
-        format!(
-            "0/1 nodes are available: 1 Insufficient {SEAT}. preemption: 0/1 nodes are available: \
-             1 No preemption victims found for incoming pod."
-        )
-    );
+    // What comes then depends on the pods of other tests: they are less important, but have no seat to give.
+    let begin = format!("0/1 nodes are available: 1 Insufficient {SEAT}. preemption: 0/1 nodes are available: 1 ");
+    assert!(message.starts_with(&begin), "{message}");
     kubectl(&["delete", "pod", "important", "--wait=false"]);
     phase("too-late", "Running");
     kubectl(&["delete", "pod", "later", "too-late", "--wait=false"]);
