@@ -173,15 +173,7 @@ impl Stats {
             self.store.containers_of(&record.id).into_iter().filter(|container| container.process.is_running());
         let containers: Vec<ContainerStats> = running.map(|container| self.of_container(&container, facts)).collect();
         let parent = record.cgroup_parent();
-        // A pod without a cgroup of its own is what its containers are.
-        let whole = facts.and_then(|facts| match parent {
-            "" => {
-                let others = self.store.containers_of(&record.id);
-                let others = others.iter().filter_map(|one| cgroup::of_container(facts, parent, &one.record.id));
-                cgroup::of_container(facts, parent, &record.id).map(|pause| others.fold(pause, Sample::plus))
-            }
-            parent => cgroup::of_pod(facts, parent),
-        });
+        let (whole, processes) = facts.map(|facts| self.whole(sandbox, facts)).unwrap_or_default();
         let usage = whole.as_ref().map(|sample| self.usage(&record.id, sample)).unwrap_or_default();
         let first = facts.and_then(|facts| place::first_process(facts, parent, &record.id));
         let network = first.filter(|_| !record.config.is_host_network()).and_then(network::usage);
@@ -196,11 +188,29 @@ impl Stats {
                 cpu: usage.cpu,
                 memory: usage.memory,
                 network,
-                process: whole.as_ref().and_then(processes),
+                process: whole
+                    .as_ref()
+                    .map(|sample| ProcessUsage { timestamp: sample.at, process_count: processes.and_then(number) }),
                 containers,
                 io: usage.io,
             }),
             windows: None,
+        }
+    }
+
+    /// What all of a pod has used, and its number of processes. A pod without a cgroup of its own is what its containers
+    /// are.
+    fn whole(&self, sandbox: &Sandbox, facts: &Facts) -> (Option<Sample>, Option<u64>) {
+        let record = &sandbox.record;
+        match record.cgroup_parent() {
+            "" => {
+                let others = self.store.containers_of(&record.id);
+                let ids = || others.iter().map(|container| container.record.id.as_str()).chain([record.id.as_str()]);
+                let samples = ids().filter_map(|id| cgroup::of_container(facts, "", id));
+                let processes = ids().filter_map(|id| cgroup::processes_of_container(facts, "", id));
+                (samples.reduce(Sample::plus), processes.reduce(|one, two| one + two))
+            }
+            parent => (cgroup::of_pod(facts, parent), cgroup::processes_of_pod(facts, parent)),
         }
     }
 
@@ -258,10 +268,6 @@ async fn on_file_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'st
 
 fn number(value: u64) -> Option<UInt64Value> {
     Some(UInt64Value { value })
-}
-
-fn processes(sample: &Sample) -> Option<ProcessUsage> {
-    Some(ProcessUsage { timestamp: sample.at, process_count: Some(UInt64Value { value: sample.processes? }) })
 }
 
 fn found<T>(resolved: Resolved<T>, kind: Kind, id: &str) -> Result<Arc<T>, Error> {

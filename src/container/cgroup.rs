@@ -11,8 +11,8 @@ use crate::error::Error;
 use super::tree;
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
-/// Where every container has a directory: with cgroup v2, and in version 1's trees that Docker always uses.
-const ROOTS: [&str; 3] = [CGROUP_ROOT, "/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"];
+/// Where every container has a directory with cgroup v1: the trees that Docker always uses.
+const VERSION_1_ROOTS: [&str; 2] = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"];
 
 /// Docker's `CgroupParent` for the parent a kubelet gives. With systemd the kubelet sends the whole path of slices
 /// while Docker wants the last one's name.
@@ -78,11 +78,15 @@ pub(super) async fn write_unified(
 /// The first process of a running container, by the host's number; `None` when it cannot be told. It is the one that was
 /// there first: what a person runs in the container comes later.
 pub fn first_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
-    let directory = ROOTS.iter().map(|root| directory(Path::new(root), facts.cgroup_driver, parent, id));
+    let roots: &[&str] = if facts.cgroup_version >= 2 { &[CGROUP_ROOT] } else { &VERSION_1_ROOTS };
+    let directory = roots.iter().map(|root| directory(Path::new(root), facts.cgroup_driver, parent, id));
     let processes =
         directory.filter_map(|directory| std::fs::read_to_string(directory.join("cgroup.procs")).ok()).next()?;
-    let pids = processes.lines().filter_map(|pid| pid.parse().ok());
-    pids.filter_map(|pid: i32| Some((tree::began(pid)?, pid))).min().map(|(_, pid)| pid)
+    let pids: Vec<i32> = processes.lines().filter_map(|pid| pid.parse().ok()).collect();
+    match *pids {
+        [only] => Some(only),
+        _ => pids.into_iter().filter_map(|pid| Some((tree::began(pid)?, pid))).min().map(|(_, pid)| pid),
+    }
 }
 
 /// The directory of a container in the cgroup tree at `root`, by the rules of Docker's drivers.

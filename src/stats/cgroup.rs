@@ -3,7 +3,8 @@
 //! Memory is counted as the kubelet's eviction does: the working set is what is used less the file pages that were not
 //! touched lately, as cAdvisor has it.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,7 +29,6 @@ pub(super) struct Sample {
     pub(super) cpu_ns: u64,
     pub(super) memory: Memory,
     pub(super) swap: Option<Swap>,
-    pub(super) processes: Option<u64>,
     /// Version 2 only, where the kernel has it.
     pub(super) cpu_pressure: Option<PsiStats>,
     pub(super) memory_pressure: Option<PsiStats>,
@@ -70,7 +70,6 @@ impl Sample {
             cpu_ns: self.cpu_ns + other.cpu_ns,
             memory,
             swap: swap.map(|(one, two)| Swap { usage: one.usage + two.usage, limit: None }),
-            processes: self.processes.zip(other.processes).map(|(one, two)| one + two),
             ..Sample::default()
         }
     }
@@ -86,6 +85,22 @@ pub(super) fn of_pod(facts: &Facts, parent: &str) -> Option<Sample> {
     read(facts, &|root| place::parent_directory(root, facts.cgroup_driver, parent))
 }
 
+/// How many processes a container has.
+pub(super) fn processes_of_container(facts: &Facts, parent: &str, id: &str) -> Option<u64> {
+    count(facts, &|root| place::directory(root, facts.cgroup_driver, parent, id))
+}
+
+/// How many processes all of a pod has.
+pub(super) fn processes_of_pod(facts: &Facts, parent: &str) -> Option<u64> {
+    count(facts, &|root| place::parent_directory(root, facts.cgroup_driver, parent))
+}
+
+fn count(facts: &Facts, within: &dyn Fn(&Path) -> PathBuf) -> Option<u64> {
+    let root = Path::new(ROOT);
+    let directory = if facts.cgroup_version >= 2 { within(root) } else { within(&root.join("pids")) };
+    value(&directory.join("pids.current"))
+}
+
 /// `within` gives the cgroup's directory in the tree with this root.
 fn read(facts: &Facts, within: &dyn Fn(&Path) -> PathBuf) -> Option<Sample> {
     let root = Path::new(ROOT);
@@ -98,11 +113,14 @@ fn version_1(root: &Path, within: &dyn Fn(&Path) -> PathBuf) -> Option<Sample> {
     let memory = within(&root.join("memory"));
     let stat = Table::read(&memory.join("memory.stat"))?;
     let usage: u64 = value(&memory.join("memory.usage_in_bytes"))?;
-    let swap = value::<u64>(&memory.join("memory.memsw.usage_in_bytes")).map(|both| Swap {
-        usage: both.saturating_sub(usage),
-        limit: limit(&memory.join("memory.memsw.limit_in_bytes"))
-            .zip(limit(&memory.join("memory.limit_in_bytes")))
-            .map(|(both, memory)| both.saturating_sub(memory)),
+    let memory_limit = limit(&memory.join("memory.limit_in_bytes"));
+    // There where swap is counted. A limit is of memory and swap together.
+    let swap = stat.find("total_swap").map(|usage| Swap {
+        usage,
+        limit: memory_limit.and_then(|memory_limit| {
+            let both = limit(&memory.join("memory.memsw.limit_in_bytes"))?;
+            Some(both.saturating_sub(memory_limit))
+        }),
     });
     Some(Sample {
         at: now_ns(),
@@ -111,12 +129,11 @@ fn version_1(root: &Path, within: &dyn Fn(&Path) -> PathBuf) -> Option<Sample> {
             usage,
             working_set: usage.saturating_sub(stat.get("total_inactive_file")),
             anonymous: stat.get("total_rss"),
-            limit: limit(&memory.join("memory.limit_in_bytes")),
+            limit: memory_limit,
             page_faults: stat.get("total_pgfault"),
             major_page_faults: stat.get("total_pgmajfault"),
         },
         swap,
-        processes: value(&within(&root.join("pids")).join("pids.current")),
         ..Sample::default()
     })
 }
@@ -138,16 +155,28 @@ fn version_2(directory: &Path) -> Option<Sample> {
             major_page_faults: stat.get("pgmajfault"),
         },
         swap: swap.map(|usage| Swap { usage, limit: limit(&directory.join("memory.swap.max")) }),
-        processes: value(&directory.join("pids.current")),
         cpu_pressure: pressure(&directory.join("cpu.pressure")),
         memory_pressure: pressure(&directory.join("memory.pressure")),
         io_pressure: pressure(&directory.join("io.pressure")),
     })
 }
 
+/// A file that the kernel writes when it is read: one that is shorter than the buffer comes whole by one read (the
+/// kernel's fs/seq_file.c), and the second that would tell of its end is left out. A list of all pods reads hundreds.
+fn text(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    let mut buffer = [0; 4096];
+    let length = file.read(&mut buffer).ok()?;
+    let mut bytes = buffer[..length].to_vec();
+    if length == buffer.len() {
+        file.read_to_end(&mut bytes).ok()?;
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// A file that has one number.
 pub(super) fn value<T: FromStr>(path: &Path) -> Option<T> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+    text(path)?.trim().parse().ok()
 }
 
 /// A file with a limit, which version 2 calls `max` when there is none.
@@ -160,7 +189,7 @@ pub(super) struct Table(String);
 
 impl Table {
     pub(super) fn read(path: &Path) -> Option<Table> {
-        Some(Table(fs::read_to_string(path).ok()?))
+        Some(Table(text(path)?))
     }
 
     /// The number of that name; 0 where this kernel does not have it.
@@ -177,7 +206,7 @@ impl Table {
 /// Pressure stall information (the kernel's accounting/psi): `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`, and a line
 /// `full` where it has one.
 pub(super) fn pressure(path: &Path) -> Option<PsiStats> {
-    parse_pressure(&fs::read_to_string(path).ok()?)
+    parse_pressure(&text(path)?)
 }
 
 fn parse_pressure(text: &str) -> Option<PsiStats> {
@@ -198,6 +227,8 @@ fn parse_pressure(text: &str) -> Option<PsiStats> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn write(directory: &Path, name: &str, text: &str) {
@@ -214,11 +245,15 @@ mod tests {
         write(&memory, "memory.usage_in_bytes", "1000\n");
         write(&memory, "memory.limit_in_bytes", "9223372036854771712\n");
         write(&memory, "memory.stat", "inactive_file 1\ntotal_rss 500\ntotal_inactive_file 300\ntotal_pgfault 7\n");
-        write(&within(&root.path().join("pids")), "pids.current", "4\n");
         let sample = version_1(root.path(), &within).unwrap();
-        assert_eq!((sample.cpu_ns, sample.processes), (123_456_789, Some(4)));
+        assert_eq!(sample.cpu_ns, 123_456_789);
         let expected = Memory { usage: 1000, working_set: 700, anonymous: 500, page_faults: 7, ..Memory::default() };
         assert_eq!((sample.memory, sample.swap), (expected, None));
+        write(&memory, "memory.limit_in_bytes", "4096\n");
+        write(&memory, "memory.memsw.limit_in_bytes", "5096\n");
+        write(&memory, "memory.stat", "total_rss 500\ntotal_swap 30\n");
+        let sample = version_1(root.path(), &within).unwrap();
+        assert_eq!((sample.memory.limit, sample.swap), (Some(4096), Some(Swap { usage: 30, limit: Some(1000) })));
     }
 
     #[test]
