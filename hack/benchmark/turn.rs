@@ -153,15 +153,15 @@ async fn read(contender: &Contender, call: &str, made: &Made, notes: &Notes<'_>)
 
 /// Asks as a kubelet with a quiet node does, and takes down what that costs.
 async fn poll(contender: &Contender, made: &Made, long: Duration, notes: &Notes<'_>) -> Result<(), String> {
-    /// Each call, and every how many seconds it comes. The two of one pod are for one that changes now and then.
-    const CALLS: [(&str, u64); 9] = [
+    /// Each call, and every how many seconds it comes. The two of one pod are for one that changes now and then. (With its
+    /// gate PodAndContainerStatsFromCRI a kubelet asks for ListPodSandboxStats, and no more for ListContainerStats.)
+    const CALLS: [(&str, u64); 8] = [
         ("ListPodSandbox", 1),
         ("ListContainers", 1),
         ("Status", 5),
         ("PodSandboxStatus", 5),
         ("ContainerStatus", 5),
         ("ListContainerStats", 10),
-        ("ListPodSandboxStats", 10),
         ("ImageFsInfo", 10),
         ("ListImages", 30),
     ];
