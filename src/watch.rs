@@ -8,6 +8,7 @@
 //! when the stream breaks or a ping stays unanswered, and the next one begins by itself.
 
 mod apply;
+mod kernel_log;
 mod reconcile;
 
 use std::collections::HashSet;

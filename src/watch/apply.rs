@@ -11,6 +11,7 @@ use crate::state::Exit;
 use crate::state::Process;
 
 use super::Watch;
+use super::kernel_log;
 
 /// Between the first two attempts to learn what became of a container, and between later ones.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
@@ -76,9 +77,9 @@ impl Watch {
         container.or_else(|| self.store.sandbox(id).map(|s| (s.record.key.clone(), s.process.is_running())))
     }
 
-    /// An end by SIGKILL may be for want of memory, which Docker hears of by another way than of the end, and sometimes
-    /// later. A client reads the reason once, when it sees the end; so that waits. A verb that killed the container
-    /// has told its end by itself.
+    /// An end by SIGKILL may be for want of memory, which Docker hears of by another way than of the end, sometimes later,
+    /// and sometimes never. A client reads the reason once, when it sees the end; so that waits. A verb that killed the
+    /// container has told its end by itself.
     fn learn_end(self: &Arc<Self>, event: &Event) {
         let (watch, id) = (Arc::clone(self), event.actor.id.clone());
         if event.actor.attributes.get("exitCode").is_none_or(|code| *code != KILLED.to_string()) {
@@ -89,9 +90,13 @@ impl Watch {
             while tokio::time::Instant::now() < until && !watch.out_of_memory.lock().contains(&id) {
                 tokio::time::sleep(OUT_OF_MEMORY_POLL).await;
             }
-            if watch.awaits_end(&id) {
-                watch.learn(id);
+            if !watch.awaits_end(&id) {
+                return;
             }
+            if !watch.out_of_memory.lock().contains(&id) && was_killed_for_memory(&id).await {
+                watch.out_of_memory.lock().insert(id.clone());
+            }
+            watch.learn(id);
         });
     }
 
@@ -140,4 +145,13 @@ impl Watch {
             other => other.clone(),
         });
     }
+}
+
+async fn was_killed_for_memory(id: &str) -> bool {
+    let name = id.to_owned();
+    let looked = tokio::task::spawn_blocking(move || kernel_log::killed_for_memory(&name)).await;
+    looked.map_err(std::io::Error::other).and_then(std::convert::identity).unwrap_or_else(|error| {
+        tracing::debug!(container = id, %error, "could not look for a reason in the kernel's log");
+        false
+    })
 }
