@@ -90,7 +90,7 @@ fn look(pod: &Pod, uid: &str) -> (BTreeMap<Key, Series>, Value) {
         let values = |name: &str| {
             series.iter().filter(|((one, _), _)| one == name).map(|(_, found)| found.value).collect::<Vec<_>>()
         };
-        let begun = values("container_file_descriptors").into_iter().all(|files| files <= 10.0)
+        let begun = values("container_file_descriptors").into_iter().all(|files| files <= 7.0)
             && values("container_memory_cache").into_iter().filter(|cache| *cache >= f64::from(6 << 20)).count() == 2;
         let number = summary["cpu"]["usageCoreNanoSeconds"].as_u64().is_some();
         (whole && begun && number && summary["containers"][0]["rootfs"]["usedBytes"].as_u64()? > 4 << 20)
