@@ -35,3 +35,9 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub fn apply(object: &Value) {
     run_with("kubectl", &["apply", "-f", "-"], &object.to_string());
 }
+
+/// Who holds a lease of kube-system, if somebody does.
+pub fn lease_holder(name: &str) -> Option<String> {
+    let lease = ["get", "lease", "-n", "kube-system", name, "--ignore-not-found"];
+    Some(kubectl(&[&lease[..], &["-o", "jsonpath={.spec.holderIdentity}"]].concat())).filter(|name| !name.is_empty())
+}

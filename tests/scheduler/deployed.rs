@@ -16,8 +16,7 @@ fn lead_service_to_api_server() {
 }
 
 fn holder() -> Option<String> {
-    let lease = ["get", "lease", "-n", "kube-system", "dockside-scheduler", "--ignore-not-found"];
-    Some(kubectl(&[&lease[..], &["-o", "jsonpath={.spec.holderIdentity}"]].concat())).filter(|name| !name.is_empty())
+    lease_holder("dockside-scheduler")
 }
 
 #[test]

@@ -20,12 +20,6 @@ fn replica(flood: &Flood, number: usize, slowly: bool, leader_elect: bool) -> Re
     ])
 }
 
-/// Who holds the lease, if somebody does.
-fn holder(flood: &Flood) -> Option<String> {
-    let lease = ["get", "lease", "-n", "kube-system", flood.name, "--ignore-not-found"];
-    Some(kubectl(&[&lease[..], &["-o", "jsonpath={.spec.holderIdentity}"]].concat())).filter(|name| !name.is_empty())
-}
-
 /// How many pods a replica says it has bound.
 fn bound_by(number: usize) -> usize {
     let page = http_get(ADDRESSES[number].parse().unwrap(), "/metrics").unwrap();
@@ -39,16 +33,16 @@ fn a_replica_that_is_killed_is_replaced_and_every_pod_gets_its_node() {
     let flood = Flood::new("killed-replica", 15);
     let pods = flood.pods();
     let first = replica(&flood, 0, true, true);
-    let holding = eventually("somebody who holds the lease", || holder(&flood));
+    let holding = eventually("somebody who holds the lease", || lease_holder(flood.name));
     let second = replica(&flood, 1, false, true);
     let seen = flood.until_bound(1);
     drop(first);
     assert!(seen < pods, "all {pods} pods had a node before the replica could be killed");
     flood.is_in_place();
-    assert_ne!(holder(&flood), Some(holding));
+    assert_ne!(lease_holder(flood.name), Some(holding));
     assert!(bound_by(1) > 0);
     second.stop();
-    assert_eq!(holder(&flood), None, "a replica that is stopped gives the lease back");
+    assert_eq!(lease_holder(flood.name), None, "a replica that is stopped gives the lease back");
 }
 
 #[test]
@@ -61,11 +55,11 @@ fn two_replicas_at_work_bind_every_pod_once() {
     let count = || Some(bound_by(0) + bound_by(1)).filter(|bound| *bound >= pods);
     assert_eq!(eventually("all bindings are counted", count), pods);
     replicas.into_iter().for_each(Replica::stop);
-    assert_eq!(bound_events(&flood, "FailedScheduling"), 0);
+    assert_eq!(events(&flood, "FailedScheduling"), 0);
 }
 
 /// How many events of a kind there are about the pods.
-fn bound_events(flood: &Flood, reason: &str) -> usize {
+fn events(flood: &Flood, reason: &str) -> usize {
     let about = format!("--field-selector=reason={reason}");
     kubectl(&["get", "events.events.k8s.io", "-n", flood.name, &about, "-o", "name"]).lines().count()
 }
