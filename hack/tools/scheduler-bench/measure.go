@@ -34,6 +34,8 @@ type Result struct {
 	CPU        float64 `json:"cpuSeconds"`
 	// Others is the share of the machine's processors that had other work meanwhile: with more of it, pods/s mean less.
 	Others float64 `json:"others"`
+	// Speed is how often a second of processor time a bit of work was done meanwhile, see speedometer.
+	Speed float64 `json:"speed"`
 	// Told is how many events of the reason "Scheduled" there are in the end, TellSeconds how long after the last pod had
 	// its node the last of them came. Processor time and memory are read then, so that who puts them off pays too.
 	Told        int     `json:"told"`
@@ -182,6 +184,8 @@ func (o *options) next(s *scheduler, bound <-chan seen) (seen, bool, error) {
 
 func (o *options) throughput(result *Result, s *scheduler, bound <-chan seen) error {
 	before, known := lookAround()
+	speed := startSpeedometer()
+	defer func() { result.Speed = speed.stop() }()
 	var first, last time.Time
 	count := 0
 	for count < o.pods {

@@ -31,6 +31,9 @@ type Row struct {
 	PeakMB    Figure `json:"peakMB"`
 	CPU       Figure `json:"cpuSeconds"`
 	Others    Figure `json:"others"`
+	Speed     Figure `json:"speed"`
+	// Pods for each bit of the speedometer's work: pods/s, but for how fast the processors were.
+	PodsPerWork Figure `json:"podsPerWork"`
 	// The worst of the rounds.
 	Broken int      `json:"broken"`
 	Told   int      `json:"told"` // the least of the rounds
@@ -123,6 +126,9 @@ func rowOf(results []Result) Row {
 		PeakMB:    figure(func(r *Result) float64 { return r.PeakMB }),
 		CPU:       figure(func(r *Result) float64 { return r.CPU }),
 		Others:    figure(func(r *Result) float64 { return r.Others }),
+		Speed:     figure(func(r *Result) float64 { return r.Speed }),
+
+		PodsPerWork: figure(func(r *Result) float64 { return r.Rate / r.Speed }),
 	}
 	row.Told = first.Told
 	for _, r := range results {
@@ -134,16 +140,16 @@ func rowOf(results []Result) Row {
 }
 
 func printRows(rows []Row) {
-	fmt.Printf("%-22s %20s %20s %9s %9s %8s %7s %7s %6s %6s %7s\n", "", "pods/s", "from the start", "p50 ms", "p99 ms",
-		"peak MB", "CPU s", "broken", "left", "told", "others")
+	fmt.Printf("%-22s %20s %20s %9s %9s %8s %7s %7s %6s %6s %7s %7s\n", "", "pods/s", "from the start", "p50 ms", "p99 ms",
+		"peak MB", "CPU s", "broken", "left", "told", "others", "speed")
 	for _, r := range rows {
 		latency, tail := "-", "-"
 		if r.P50.Median > 0 {
 			latency, tail = fmt.Sprintf("%.1f", r.P50.Median), fmt.Sprintf("%.1f", r.P99.Median)
 		}
-		fmt.Printf("%-6s %-15s %20s %20s %9s %9s %8.1f %7.2f %7d %6d %6d %5.0f %%\n", r.Workload, r.Contender,
+		fmt.Printf("%-6s %-15s %20s %20s %9s %9s %8.1f %7.2f %7d %6d %6d %5.0f %% %7.0f\n", r.Workload, r.Contender,
 			r.Rate.text(), r.RateStart.text(), latency, tail, r.PeakMB.Median, r.CPU.Median, r.Broken, r.Left, r.Told,
-			100*r.Others.Median)
+			100*r.Others.Median, r.Speed.Median)
 		if isFloor(r.Contender) {
 			continue // it breaks everything: no news
 		}
@@ -152,7 +158,8 @@ func printRows(rows []Row) {
 		}
 	}
 	fmt.Println("\nbroken: pods where they must not be; left: pods without a node; told: events of pods that got one;")
-	fmt.Println("others: the share of the processors that had other work")
+	fmt.Println("others: the share of the processors that had other work; speed: how often a second of processor time did the")
+	fmt.Println("same bit of work meanwhile, for machines whose processors are not equally fast all the time")
 	fmt.Println()
 }
 
@@ -180,6 +187,7 @@ func targetsOf(workload string, rows []Row) []Target {
 	}
 	if floor != nil {
 		least("pods/s, as a share of the floor's", ours.Rate.Median/floor.Rate.Median, 0.9)
+		least("the same, as if all rounds were equally fast", ours.PodsPerWork.Median/floor.PodsPerWork.Median, 0.9)
 	}
 	if theirs != nil {
 		times := map[string]float64{"plain": 1.5, "mixed": 2}[workload]
