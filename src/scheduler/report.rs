@@ -36,8 +36,10 @@ use super::wire;
 const MOST_EVENTS: usize = 10_000;
 /// From so many waiting events on, they are sent one after the other, bindings or not.
 const MANY_EVENTS: usize = MOST_EVENTS / 2;
-/// Between two reports while bindings are under way.
-const PACE: Duration = Duration::from_millis(20);
+/// Between two events while bindings are under way: an event takes the API server as long as a binding.
+const EVENT_PACE: Duration = Duration::from_millis(100);
+/// And before a condition, which others act on: an autoscaler makes nodes for pods that do not fit.
+const CONDITION_PACE: Duration = Duration::from_millis(20);
 /// How many reports are sent at once when nothing else is to be done.
 const AT_ONCE: usize = 8;
 /// So long the last reports may take at the end.
@@ -206,9 +208,9 @@ impl Reporter {
                 under_way.join_next().await;
                 continue;
             }
-            let pause = !self.is_calm() && self.0.waiting.lock().events.len() < MANY_EVENTS;
-            if pause && last.elapsed() < PACE {
-                let _ = tokio::time::timeout_at(last + PACE, self.0.calm.notified()).await;
+            let pace = self.pace();
+            if last.elapsed() < pace {
+                let _ = tokio::time::timeout_at(last + pace, self.0.calm.notified()).await;
                 continue;
             }
             last = Instant::now();
@@ -222,6 +224,18 @@ impl Reporter {
                 }
                 (None, None) => self.0.news.notified().await,
             }
+        }
+    }
+
+    /// How long the next report waits after the last.
+    fn pace(&self) -> Duration {
+        let waiting = self.0.waiting.lock();
+        if self.is_calm() || waiting.events.len() >= MANY_EVENTS {
+            Duration::ZERO
+        } else if waiting.conditions.is_empty() {
+            EVENT_PACE
+        } else {
+            CONDITION_PACE
         }
     }
 
