@@ -10,6 +10,8 @@ mod flood;
 mod in_cluster;
 #[path = "harness/replica.rs"]
 mod replica;
+#[path = "schedulers/strange.rs"]
+mod strange;
 #[path = "schedulers/trouble.rs"]
 mod trouble;
 #[path = "schedulers/waiting.rs"]

@@ -10,10 +10,12 @@
 mod access;
 mod connect;
 mod credentials;
+mod encoding;
 mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod kubeconfig;
+mod parts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +37,11 @@ use serde_json::Value;
 pub use self::access::Access;
 pub use self::access::AccessArgs;
 use self::connect::Connector;
+pub use self::encoding::Decode;
+pub use self::encoding::Encoding;
+pub use self::encoding::Page;
 pub use self::error::Error;
+pub use self::parts::Parts;
 
 /// What the API server writes in its logs about who asks.
 const USER_AGENT: &str = concat!("dockside-scheduler/", env!("CARGO_PKG_VERSION"));
@@ -107,9 +113,20 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn get<T: DeserializeOwned>(&self, lane: Lane, path: &str) -> Result<T, Error> {
-        let bytes = self.send(lane, Method::GET, path, None).await?;
+        let answer = self.send(lane, Method::GET, path, Encoding::Json, None).await?;
+        let bytes = read(answer, path).await?;
         let json = &mut serde_json::Deserializer::from_slice(&bytes);
         serde_path_to_error::deserialize(json).map_err(|source| Error::Decode { path: path.to_owned(), source })
+    }
+
+    /// Reads a page of a list, in this encoding if the server can.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn page<T: Decode>(&self, path: &str, wanted: Encoding) -> Result<Page<T>, Error> {
+        let answer = self.send(Lane::Watch, Method::GET, path, wanted, None).await?;
+        let encoding = Encoding::of(&answer);
+        encoding.page(path, read(answer, path).await?)
     }
 
     /// Makes an object.
@@ -117,7 +134,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn post(&self, lane: Lane, path: &str, body: &Value) -> Result<(), Error> {
-        self.send(lane, Method::POST, path, Some((Format::Json, body))).await.map(drop)
+        self.write(lane, Method::POST, path, (Format::Json, body)).await
     }
 
     /// Replaces an object.
@@ -125,7 +142,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn put(&self, lane: Lane, path: &str, body: &Value) -> Result<(), Error> {
-        self.send(lane, Method::PUT, path, Some((Format::Json, body))).await.map(drop)
+        self.write(lane, Method::PUT, path, (Format::Json, body)).await
     }
 
     /// Changes an object.
@@ -133,7 +150,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn patch(&self, lane: Lane, path: &str, format: Format, body: &Value) -> Result<(), Error> {
-        self.send(lane, Method::PATCH, path, Some((format, body))).await.map(drop)
+        self.write(lane, Method::PATCH, path, (format, body)).await
     }
 
     /// Deletes an object.
@@ -141,34 +158,46 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn delete(&self, lane: Lane, path: &str, body: &Value) -> Result<(), Error> {
-        self.send(lane, Method::DELETE, path, Some((Format::Json, body))).await.map(drop)
+        self.write(lane, Method::DELETE, path, (Format::Json, body)).await
     }
 
-    /// Opens an answer that does not end, to be read piece by piece.
+    /// Opens an answer that does not end, in this encoding if the server can. It is dead when nothing was heard for as
+    /// long as `silence`.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn stream(&self, path: &str) -> Result<Incoming, Error> {
-        let request = self.request(&Method::GET, path, None).await?;
+    pub async fn watch(&self, path: &str, wanted: Encoding, silence: Duration) -> Result<Parts, Error> {
+        let request = self.request(&Method::GET, path, wanted, None).await?;
         let answer = self.exchange(Lane::Watch, request, path).await?;
-        if answer.status().is_success() { Ok(answer.into_body()) } else { Err(refusal(answer, path).await) }
+        if !answer.status().is_success() {
+            return Err(refusal(answer, path).await);
+        }
+        let encoding = Encoding::of(&answer);
+        Ok(Parts::new(answer.into_body(), encoding, path, silence))
     }
 
-    /// Sends a request, again if the server is overloaded, and reads the answer.
+    /// Sends a request that changes something.
+    async fn write(&self, lane: Lane, method: Method, path: &str, body: (Format, &Value)) -> Result<(), Error> {
+        let answer = self.send(lane, method, path, Encoding::Json, Some(body)).await?;
+        read(answer, path).await.map(drop)
+    }
+
+    /// Sends a request, again if the server is overloaded, until there is an answer that is no refusal.
     async fn send(
         &self,
         lane: Lane,
         method: Method,
         path: &str,
+        wanted: Encoding,
         body: Option<(Format, &Value)>,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<Response<Incoming>, Error> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let request = self.request(&method, path, body).await?;
+            let request = self.request(&method, path, wanted, body).await?;
             let answer = self.exchange(lane, request, path).await?;
             if answer.status().is_success() {
-                return read(answer, path).await;
+                return Ok(answer);
             }
             let after = retry_after(&answer).filter(|_| attempts < ATTEMPTS);
             let error = refusal(answer, path).await;
@@ -183,13 +212,14 @@ impl Client {
         &self,
         method: &Method,
         path: &str,
+        wanted: Encoding,
         body: Option<(Format, &Value)>,
     ) -> Result<Request<Full<Bytes>>, Error> {
         let mut request = Request::builder()
             .method(method)
             .uri(self.0.access.url(path))
             .header(header::USER_AGENT, USER_AGENT)
-            .header(header::ACCEPT, "application/json");
+            .header(header::ACCEPT, wanted.accept());
         if let Some(authorization) = self.0.access.authorization().await? {
             request = request.header(header::AUTHORIZATION, authorization);
         }
@@ -241,12 +271,12 @@ async fn read(answer: Response<Incoming>, path: &str) -> Result<Bytes, Error> {
 
 /// What the server said instead of doing what it was asked.
 async fn refusal(answer: Response<Incoming>, path: &str) -> Error {
-    let code = answer.status().as_u16();
+    let (code, encoding) = (answer.status().as_u16(), Encoding::of(&answer));
     let body = match read(answer, path).await {
         Ok(body) => body,
         Err(error) => return error,
     };
-    Error::refused(code, path, &body)
+    Error::refused(code, path, encoding, &body)
 }
 
 /// When to come again, if the server is overloaded and the request has not been looked at.

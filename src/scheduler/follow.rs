@@ -10,20 +10,15 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Buf;
 use bytes::Bytes;
-use bytes::BytesMut;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
 use super::api::Client;
+use super::api::Decode;
+use super::api::Encoding;
 use super::api::Error;
-use super::api::Lane;
+use super::api::Page;
 use super::model::GroupKind;
 use super::model::Intern;
 use super::model::OwnerKind;
@@ -38,7 +33,7 @@ const PAGE: usize = 250;
 /// The server ends a watch after this; a new one goes on where it ended.
 const WATCH_SECONDS: u64 = 300;
 /// A watch hears something at least every minute or so; one that is silent for longer than its whole life is dead.
-const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 60);
+pub(super) const SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 60);
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -79,7 +74,7 @@ type Read<W, M> = fn(&W, &Intern) -> Result<M, Invalid>;
 trait ForKind {
     fn kind<W, M>(&mut self, path: &'static str, read: Read<W, M>, wrap: fn(Change<M>) -> Update)
     where
-        W: Object + DeserializeOwned + Send + 'static,
+        W: Object + Decode + 'static,
         M: Send + 'static;
 }
 
@@ -137,7 +132,7 @@ struct Spawn<'a> {
 impl ForKind for Spawn<'_> {
     fn kind<W, M>(&mut self, path: &'static str, read: Read<W, M>, wrap: fn(Change<M>) -> Update)
     where
-        W: Object + DeserializeOwned + Send + 'static,
+        W: Object + Decode + 'static,
         M: Send + 'static,
     {
         let follower = Follower::new(self.client, self.intern, self.updates, path, read, wrap);
@@ -155,10 +150,10 @@ struct ListOnce<'a> {
 impl ForKind for ListOnce<'_> {
     fn kind<W, M>(&mut self, path: &'static str, read: Read<W, M>, wrap: fn(Change<M>) -> Update)
     where
-        W: Object + DeserializeOwned + Send + 'static,
+        W: Object + Decode + 'static,
         M: Send + 'static,
     {
-        let follower = Follower::new(self.client, self.intern, self.updates, path, read, wrap);
+        let mut follower = Follower::new(self.client, self.intern, self.updates, path, read, wrap);
         self.tasks.spawn(async move { follower.list().await.map(drop) });
     }
 }
@@ -172,33 +167,11 @@ struct Follower<W, M> {
     path: &'static str,
     read: Read<W, M>,
     wrap: fn(Change<M>) -> Update,
+    /// What to ask for: Protobuf until something could not be read in it.
+    encoding: Encoding,
 }
 
-/// A page of a list.
-#[derive(Deserialize)]
-struct Page<W> {
-    #[serde(default)]
-    metadata: PageMeta,
-    items: Option<Vec<W>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct PageMeta {
-    resource_version: String,
-    #[serde(rename = "continue")]
-    next: String,
-}
-
-/// A line of a watch.
-#[derive(Deserialize)]
-struct Line<'a, W> {
-    #[serde(rename = "type")]
-    kind: &'a str,
-    object: W,
-}
-
-impl<W: Object + DeserializeOwned, M> Follower<W, M> {
+impl<W: Object + Decode, M> Follower<W, M> {
     fn new(
         client: &Client,
         intern: &Arc<Intern>,
@@ -207,10 +180,18 @@ impl<W: Object + DeserializeOwned, M> Follower<W, M> {
         read: Read<W, M>,
         wrap: fn(Change<M>) -> Update,
     ) -> Self {
-        Follower { client: client.clone(), intern: intern.clone(), updates: updates.clone(), path, read, wrap }
+        Follower {
+            client: client.clone(),
+            intern: intern.clone(),
+            updates: updates.clone(),
+            path,
+            read,
+            wrap,
+            encoding: Encoding::Protobuf,
+        }
     }
 
-    async fn run(self) {
+    async fn run(mut self) {
         let mut patience = Patience::new(self.path);
         loop {
             match self.list().await {
@@ -227,21 +208,25 @@ impl<W: Object + DeserializeOwned, M> Follower<W, M> {
     }
 
     /// Tells of everything there is; returns the version of the list.
-    async fn list(&self) -> Result<String, Error> {
+    async fn list(&mut self) -> Result<String, Error> {
         self.tell(Change::Begin);
         let mut next = String::new();
         loop {
             let path = format!("{}limit={PAGE}{next}", self.path);
-            let page: Page<W> = match self.client.get(Lane::Watch, &path).await {
+            let page: Page<W> = match self.client.page(&path, self.encoding).await {
                 Ok(page) => page,
+                Err(Error::Garbled { reason, .. }) if self.encoding == Encoding::Protobuf => {
+                    self.give_up_protobuf(&reason);
+                    continue;
+                }
                 // The one kind that an old API server may not have.
                 Err(error) if error.code() == Some(404) && self.path == CAPACITIES => {
                     tracing::debug!(%error, "there is nothing of a kind");
-                    Page { metadata: PageMeta::default(), items: None }
+                    Page::default()
                 }
                 Err(error) => return Err(error),
             };
-            for object in page.items.iter().flatten() {
+            for object in &page.items {
                 self.put(object);
             }
             if page.metadata.next.is_empty() {
@@ -253,7 +238,7 @@ impl<W: Object + DeserializeOwned, M> Follower<W, M> {
     }
 
     /// Watches from a version on, until the server does not know it any more.
-    async fn watch(&self, mut version: String, patience: &mut Patience) {
+    async fn watch(&mut self, mut version: String, patience: &mut Patience) {
         while !self.updates.is_closed() {
             match self.watch_once(&mut version).await {
                 Ok(()) => patience.succeeded(),
@@ -269,47 +254,55 @@ impl<W: Object + DeserializeOwned, M> Follower<W, M> {
     }
 
     /// Watches until the server ends it.
-    async fn watch_once(&self, version: &mut String) -> Result<(), Error> {
+    async fn watch_once(&mut self, version: &mut String) -> Result<(), Error> {
         let path = format!(
             "{}watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={version}",
             self.path
         );
-        let mut lines = Lines::new(self.client.stream(&path).await?, self.path);
-        while let Some(line) = lines.next().await? {
-            self.hear(&line, version)?;
+        let mut parts = self.client.watch(&path, self.encoding, SILENCE).await?;
+        let encoding = parts.encoding();
+        while let Some(part) = parts.next().await? {
+            self.hear(encoding, &part, version)?;
         }
         Ok(())
     }
 
-    fn hear(&self, line: &[u8], version: &mut String) -> Result<(), Error> {
-        let Ok(Line { kind, object }) = serde_json::from_slice::<Line<W>>(line) else {
-            return self.hear_unreadable(line);
+    fn hear(&mut self, encoding: Encoding, part: &Bytes, version: &mut String) -> Result<(), Error> {
+        let broken = |reason| Error::Broken { path: self.path.to_owned(), reason };
+        let event = encoding.event(part).map_err(broken)?;
+        if event.kind == "ERROR" {
+            return Err(Error::in_watch(self.path, encoding, &event.object));
+        }
+        let object: W = match encoding.object(&event.object) {
+            Ok(object) => object,
+            Err(reason) if self.encoding == Encoding::Protobuf => {
+                self.give_up_protobuf(&reason);
+                // The next watch begins with this object.
+                return Err(broken(reason));
+            }
+            Err(error) => {
+                // Its version is not known then, but the next object brings one.
+                tracing::error!(path = self.path, error, "could not understand an object");
+                return Ok(());
+            }
         };
-        match kind {
+        match event.kind.as_str() {
             "ADDED" | "MODIFIED" => self.put(&object),
             "DELETED" => {
                 if let Some(gone) = self.understand(&object) {
                     self.tell(Change::Gone(gone));
                 }
             }
-            "ERROR" => return self.hear_unreadable(line),
             _ => {}
         }
         version.clone_from(&object.meta().resource_version);
         Ok(())
     }
 
-    /// An error, or an object that makes no sense: then the version is not known, but the next object brings one.
-    fn hear_unreadable(&self, line: &[u8]) -> Result<(), Error> {
-        match serde_json::from_slice::<Line<&RawValue>>(line) {
-            Ok(line) if line.kind == "ERROR" => Err(Error::in_watch(self.path, line.object.get().as_bytes())),
-            Ok(line) => {
-                let error = serde_json::from_str::<W>(line.object.get()).err().map(|error| error.to_string());
-                tracing::error!(path = self.path, error, "could not understand an object");
-                Ok(())
-            }
-            Err(error) => Err(Error::Broken { path: self.path.to_owned(), reason: error.to_string() }),
-        }
+    /// What cannot be read in Protobuf can in JSON: see [`Encoding`].
+    fn give_up_protobuf(&mut self, reason: &str) {
+        tracing::warn!(path = self.path, reason, "could not understand Protobuf; asking for JSON from now on");
+        self.encoding = Encoding::Json;
     }
 
     fn put(&self, object: &W) {
@@ -357,43 +350,5 @@ impl Patience {
         // Not all kinds at the same time.
         tokio::time::sleep(self.wait.mul_f64(0.5 + fastrand::f64())).await;
         self.wait = (self.wait * 2).min(LAST_RETRY);
-    }
-}
-
-/// The lines of an answer.
-pub(super) struct Lines {
-    body: Incoming,
-    path: String,
-    buffer: BytesMut,
-    /// How much of the buffer is known to have no end of a line.
-    searched: usize,
-}
-
-impl Lines {
-    pub(super) fn new(body: Incoming, path: &str) -> Lines {
-        Lines { body, path: path.to_owned(), buffer: BytesMut::new(), searched: 0 }
-    }
-
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let broken = |reason: String| Error::Broken { path: self.path.clone(), reason };
-        loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
-                let line = self.buffer.split_to(self.searched + at).freeze();
-                self.buffer.advance(1);
-                self.searched = 0;
-                return Ok(Some(line));
-            }
-            self.searched = self.buffer.len();
-            let frame = tokio::time::timeout(SILENCE, self.body.frame()).await;
-            match frame.map_err(|_| broken("nothing was heard for too long".into()))? {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(broken(error.to_string())),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-            }
-        }
     }
 }

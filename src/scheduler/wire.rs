@@ -1,9 +1,10 @@
-//! The JSON of the API server, as far as a scheduler reads it.
+//! What the API server sends, as far as a scheduler reads it: in Protobuf, or in JSON.
 //!
 //! These are our own few structures and not a crate with all of Kubernetes' types: what is not named here (managed
 //! fields, images' digests, a container's command and environment) is skipped by the parser and never takes memory,
-//! and nobody has to compile the other hundreds of kinds. Field names are the API's. Everything may be absent, or
-//! null as Go writes an empty list; whether that makes sense is for `read` to say.
+//! and nobody has to compile the other hundreds of kinds. Field names and tags are the API's (`generated.proto` of
+//! k8s.io/api and k8s.io/apimachinery). Everything may be absent, or null as Go writes an empty list; whether that makes
+//! sense is for `read` to say.
 
 mod meta;
 mod node;

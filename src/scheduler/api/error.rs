@@ -3,7 +3,9 @@
 use std::error::Error as _;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use bytes::Bytes;
+
+use super::Encoding;
 
 /// Why a request came to nothing. Whether it was done all the same is known only where the server answered.
 #[derive(Debug, thiserror::Error)]
@@ -27,14 +29,9 @@ pub enum Error {
     Refused { path: String, code: u16, message: String },
     #[error("{path}: could not understand the answer: {source}")]
     Decode { path: String, source: serde_path_to_error::Error<serde_json::Error> },
-}
-
-/// The API's own words about an error.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    message: String,
-    code: u16,
+    /// The answer is not the Protobuf it should be.
+    #[error("{path}: could not understand the answer: {reason}")]
+    Garbled { path: String, reason: String },
 }
 
 impl Error {
@@ -49,8 +46,8 @@ impl Error {
     }
 
     /// The error that a server's answer of this code tells of.
-    pub(super) fn refused(code: u16, path: &str, body: &[u8]) -> Error {
-        let status: Status = serde_json::from_slice(body).unwrap_or_default();
+    pub(super) fn refused(code: u16, path: &str, encoding: Encoding, body: &Bytes) -> Error {
+        let status = encoding.status(body).unwrap_or_default();
         let message = if status.message.is_empty() {
             String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned()
         } else {
@@ -60,9 +57,9 @@ impl Error {
     }
 
     /// The error in a watch that ended with one.
-    pub fn in_watch(path: &str, status: &[u8]) -> Error {
-        let code = serde_json::from_slice::<Status>(status).map_or(500, |status| status.code);
-        Error::refused(code, path, status)
+    pub fn in_watch(path: &str, encoding: Encoding, status: &Bytes) -> Error {
+        let code = encoding.status(status).and_then(|status| u16::try_from(status.code).ok());
+        Error::refused(code.unwrap_or(500), path, encoding, status)
     }
 
     /// The HTTP code, where the server answered.
@@ -77,7 +74,11 @@ impl Error {
     pub fn is_uncertain(&self) -> bool {
         match self {
             Error::Refused { code, .. } => *code >= 500,
-            Error::Unreachable { .. } | Error::Broken { .. } | Error::Timeout { .. } | Error::Decode { .. } => true,
+            Error::Unreachable { .. }
+            | Error::Broken { .. }
+            | Error::Timeout { .. }
+            | Error::Decode { .. }
+            | Error::Garbled { .. } => true,
             Error::Config(_) | Error::File { .. } | Error::Plugin { .. } | Error::Request { .. } => false,
         }
     }
@@ -89,17 +90,18 @@ mod tests {
 
     #[test]
     fn an_answer_is_told_in_the_servers_words() {
-        let body = br#"{"kind":"Status","message":"pods \"a\" not found","reason":"NotFound","code":404}"#;
-        let error = Error::refused(404, "/api/v1/pods/a", body);
+        let body = r#"{"kind":"Status","message":"pods \"a\" not found","reason":"NotFound","code":404}"#;
+        let error = Error::refused(404, "/api/v1/pods/a", Encoding::Json, &body.into());
         assert_eq!(error.to_string(), "/api/v1/pods/a: pods \"a\" not found (404)");
         assert_eq!((error.code(), error.is_uncertain()), (Some(404), false));
-        assert_eq!(Error::in_watch("/x", br#"{"message":"too old","code":410}"#).code(), Some(410));
+        let expired = r#"{"message":"too old","code":410}"#.into();
+        assert_eq!(Error::in_watch("/x", Encoding::Json, &expired).code(), Some(410));
     }
 
     #[test]
     fn after_a_server_error_nobody_knows_whether_it_was_done() {
-        assert!(Error::refused(504, "/x", b"gateway").is_uncertain());
+        assert!(Error::refused(504, "/x", Encoding::Json, &"gateway".into()).is_uncertain());
         assert!(Error::Timeout { path: "/x".into() }.is_uncertain());
-        assert!(!Error::refused(409, "/x", b"{}").is_uncertain());
+        assert!(!Error::refused(409, "/x", Encoding::Json, &"{}".into()).is_uncertain());
     }
 }

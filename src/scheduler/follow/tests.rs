@@ -118,3 +118,27 @@ async fn a_server_that_is_away_loses_nothing() {
     .await;
     assert_eq!(hear(&mut follow(&api), 4).await, ["begin", "begin", "complete", "put a"]);
 }
+
+/// A part of a watch in Protobuf, of twelve bytes, whose object is none.
+const ADDED_NONSENSE: &str = "\0\0\0\u{c}\n\u{5}ADDED\u{12}\u{3}\n\u{1}x";
+
+#[tokio::test]
+async fn what_cannot_be_read_in_protobuf_is_asked_for_in_json() {
+    for in_list in [true, false] {
+        let api = FakeApi::start(move |asked| {
+            let in_json = asked.accept == "application/json";
+            let text = if asked.path.contains("watch=true") {
+                assert!(asked.path.contains("resourceVersion=1"), "{}", asked.path);
+                if in_json { line("ADDED", &namespace("b", 2)) } else { ADDED_NONSENSE.to_owned() }
+            } else if in_list && !in_json {
+                "k8s\0not a list".to_owned()
+            } else {
+                json!({"metadata": {"resourceVersion": "1"}, "items": [namespace("a", 1)]}).to_string()
+            };
+            (200, text)
+        })
+        .await;
+        let told = hear(&mut follow(&api), 4).await;
+        assert_eq!(told, ["begin", "put a", "complete", "put b"]);
+    }
+}

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::BadField;
 use super::Invalid;
 use super::affinity;
@@ -48,14 +46,10 @@ pub fn pod(wire: &wire::Pod, intern: &Intern) -> Result<Pod, Invalid> {
             && condition("DisruptionTarget").is_some_and(|target| target.reason == "PreemptionByScheduler"),
         finished: matches!(status.phase.as_str(), "Succeeded" | "Failed"),
         gated: !wire.spec.scheduling_gates.is_empty(),
-        created: wire.metadata.creation_timestamp.as_deref().and_then(seconds).unwrap_or(0),
-        started: status.start_time.as_deref().and_then(seconds).unwrap_or(i64::MAX),
+        created: wire.metadata.creation_timestamp.as_ref().map_or(0, |time| time.seconds),
+        started: status.start_time.as_ref().map_or(i64::MAX, |time| time.seconds),
         unscheduled: unscheduled.map(|condition| intern.str(&condition.message)),
     })
-}
-
-fn seconds(time: &str) -> Option<i64> {
-    time.parse::<Timestamp>().ok().map(Timestamp::as_second)
 }
 
 fn shape(wire: &wire::Pod, intern: &Intern) -> Result<Shape, BadField> {
@@ -123,7 +117,7 @@ fn toleration(wire: &wire::Toleration, intern: &Intern) -> Toleration {
 }
 
 fn claim(volume: &wire::Volume, intern: &Intern) -> Option<ClaimRef> {
-    match (&volume.persistent_volume_claim, &volume.ephemeral) {
+    match (&volume.source.persistent_volume_claim, &volume.source.ephemeral) {
         (Some(claim), _) => Some(ClaimRef::Named(intern.str(&claim.claim_name))),
         (None, Some(_)) => Some(ClaimRef::Ephemeral(intern.str(&volume.name))),
         (None, None) => None,
@@ -132,14 +126,15 @@ fn claim(volume: &wire::Volume, intern: &Intern) -> Option<ClaimRef> {
 
 fn disk(volume: &wire::Volume, intern: &Intern) -> Option<Disk> {
     let disk = |id: String, shareable| Disk { id: intern.str(&id), monitors: [].into(), shareable };
-    if let Some(gce) = &volume.gce_persistent_disk {
+    let source = &volume.source;
+    if let Some(gce) = &source.gce_persistent_disk {
         Some(disk(format!("gce/{}", gce.pd_name), gce.read_only))
-    } else if let Some(aws) = &volume.aws_elastic_block_store {
+    } else if let Some(aws) = &source.aws_elastic_block_store {
         Some(disk(format!("aws/{}", aws.volume_id), false))
-    } else if let Some(iscsi) = &volume.iscsi {
+    } else if let Some(iscsi) = &source.iscsi {
         Some(disk(format!("iscsi/{}", iscsi.iqn), iscsi.read_only))
     } else {
-        let rbd = volume.rbd.as_ref()?;
+        let rbd = source.rbd.as_ref()?;
         let pool = if rbd.pool.is_empty() { "rbd" } else { &rbd.pool };
         let monitors = rbd.monitors.iter().map(|monitor| intern.str(monitor)).collect();
         Some(Disk { monitors, ..disk(format!("rbd/{pool}/{}", rbd.image), rbd.read_only) })

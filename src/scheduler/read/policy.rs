@@ -45,9 +45,12 @@ pub fn group(kind: GroupKind, wire: &wire::Controller, intern: &Intern) -> Resul
 
 /// Makes a group of a Service or a ReplicationController.
 pub fn service(kind: GroupKind, wire: &wire::MapSelected, intern: &Intern) -> Group {
-    let pods = match &wire.spec.selector {
-        None => Selector::Nothing,
-        Some(map) => Selector::of_labels(map.iter().map(|(key, value)| (intern.str(key), intern.str(value)))),
+    let selector = &wire.spec.selector;
+    // There is no empty map in Protobuf, in which the API server keeps its objects: it is the same as none.
+    let pods = if selector.is_empty() {
+        Selector::Nothing
+    } else {
+        Selector::of_labels(selector.iter().map(|(key, value)| (intern.str(key), intern.str(value))))
     };
     of(kind, &wire.metadata, pods, intern)
 }

@@ -113,17 +113,18 @@ fn read_volume(wire: &wire::PersistentVolume, intern: &Intern) -> Result<Volume,
 }
 
 fn source(spec: &wire::VolumeSpec, intern: &Intern) -> Source {
-    if let Some(csi) = &spec.csi {
+    let from = &spec.source;
+    if let Some(csi) = &from.csi {
         return Source::Csi { driver: intern.str(&csi.driver), handle: Arc::from(&*csi.volume_handle) };
     }
     let present = |known: &InTree| match known.field {
-        "awsElasticBlockStore" => spec.aws_elastic_block_store.is_some(),
-        "gcePersistentDisk" => spec.gce_persistent_disk.is_some(),
-        "azureDisk" => spec.azure_disk.is_some(),
-        "azureFile" => spec.azure_file.is_some(),
-        "cinder" => spec.cinder.is_some(),
-        "vsphereVolume" => spec.vsphere_volume.is_some(),
-        "portworxVolume" => spec.portworx_volume.is_some(),
+        "awsElasticBlockStore" => from.aws_elastic_block_store.is_some(),
+        "gcePersistentDisk" => from.gce_persistent_disk.is_some(),
+        "azureDisk" => from.azure_disk.is_some(),
+        "azureFile" => from.azure_file.is_some(),
+        "cinder" => from.cinder.is_some(),
+        "vsphereVolume" => from.vsphere_volume.is_some(),
+        "portworxVolume" => from.portworx_volume.is_some(),
         _ => false,
     };
     InTree::ALL.into_iter().find(present).map_or(Source::Other, Source::InTree)

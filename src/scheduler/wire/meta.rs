@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de::Error;
+use serde::de::IgnoredAny;
 use serde::de::Visitor;
 
 /// Labels, annotations, a map selector.
@@ -19,55 +21,100 @@ pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: 
     Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Meta {
+    #[prost(string, tag = "1")]
     pub name: String,
+    #[prost(string, tag = "3")]
     pub namespace: String,
+    #[prost(string, tag = "5")]
     pub uid: String,
+    #[prost(string, tag = "6")]
     pub resource_version: String,
     #[serde(deserialize_with = "nullable")]
+    #[prost(btree_map = "string, string", tag = "11")]
     pub labels: StringMap,
     #[serde(deserialize_with = "nullable")]
+    #[prost(btree_map = "string, string", tag = "12")]
     pub annotations: StringMap,
-    pub deletion_timestamp: Option<String>,
-    pub creation_timestamp: Option<String>,
+    #[prost(message, optional, tag = "9")]
+    pub deletion_timestamp: Option<Time>,
+    #[prost(message, optional, tag = "8")]
+    pub creation_timestamp: Option<Time>,
     #[serde(deserialize_with = "nullable")]
+    #[prost(message, repeated, tag = "13")]
     pub owner_references: Vec<OwnerReference>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OwnerReference {
+    #[prost(string, tag = "5")]
     pub api_version: String,
+    #[prost(string, tag = "1")]
     pub kind: String,
+    #[prost(string, tag = "3")]
     pub name: String,
+    #[prost(string, tag = "4")]
     pub uid: String,
+    #[prost(bool, optional, tag = "6")]
     pub controller: Option<bool>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
     #[serde(deserialize_with = "nullable")]
+    #[prost(btree_map = "string, string", tag = "1")]
     pub match_labels: StringMap,
     #[serde(deserialize_with = "nullable")]
+    #[prost(message, repeated, tag = "2")]
     pub match_expressions: Vec<SelectorRequirement>,
 }
 
 /// A condition on a label or a field, in label and in node selectors.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SelectorRequirement {
+    #[prost(string, tag = "1")]
     pub key: String,
+    #[prost(string, tag = "2")]
     pub operator: String,
     #[serde(deserialize_with = "nullable")]
+    #[prost(string, repeated, tag = "3")]
     pub values: Vec<String>,
 }
 
+/// A point in time, to the second.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Time {
+    /// Since 1970.
+    #[prost(int64, tag = "1")]
+    pub seconds: i64,
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Time, D::Error> {
+        let text = Cow::<str>::deserialize(from)?;
+        let at: Timestamp = text.parse().map_err(D::Error::custom)?;
+        Ok(Time { seconds: at.as_second() })
+    }
+}
+
+/// Something of which only matters that it is there.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Present {}
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Present, D::Error> {
+        IgnoredAny::deserialize(from).map(|_| Present {})
+    }
+}
+
 /// The text of a quantity, which may come as a number.
-#[derive(Debug, Default)]
-pub struct Amount(pub String);
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Amount(#[prost(string, tag = "1")] pub String);
 
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Amount, D::Error> {

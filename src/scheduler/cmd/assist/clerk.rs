@@ -17,12 +17,13 @@ use super::steps::Seen;
 use super::steps::Step;
 use super::steps::Track;
 use crate::scheduler::api::Client;
+use crate::scheduler::api::Encoding;
 use crate::scheduler::api::Error;
 use crate::scheduler::api::Lane;
 use crate::scheduler::bind;
 use crate::scheduler::bind::Outcome;
 use crate::scheduler::cluster::VolumePlan;
-use crate::scheduler::follow::Lines;
+use crate::scheduler::follow::SILENCE;
 use crate::scheduler::model::Intern;
 use crate::scheduler::model::Pod;
 use crate::scheduler::report::Reporter;
@@ -125,7 +126,7 @@ impl Clerk {
             return Ok(true);
         }
         let path = format!("{path}&watch=true&resourceVersion={}", found.metadata.resource_version);
-        let mut lines = Lines::new(self.client.stream(&path).await?, &path);
+        let mut lines = self.client.watch(&path, Encoding::Json, SILENCE).await?;
         while let Some(line) = lines.next().await? {
             // An error instead of a pod cannot be read as one either; looking at the pod anew helps in any case.
             let broken = |error: serde_json::Error| Error::Broken { path: path.clone(), reason: error.to_string() };
