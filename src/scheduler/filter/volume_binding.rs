@@ -159,7 +159,7 @@ fn usable<'a>(claim: &ClaimRef, pod: &Pod, cluster: &'a Cluster) -> Result<&'a A
 }
 
 /// The refusal of a pod when the claim of its ephemeral volume belongs to somebody else.
-pub(super) fn not_owned(claim: &str, pod: &Pod) -> Refusal {
+fn not_owned(claim: &str, pod: &Pod) -> Refusal {
     let namespace = pod.namespace();
     Refusal::told(format!("PVC {namespace}/{claim} was not created for pod {pod} (pod is not owner)"))
 }

@@ -8,11 +8,9 @@ use super::Events;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
-use super::volume_restrictions::missing;
 use crate::scheduler::cluster::Cluster;
 use crate::scheduler::cluster::NodeInfo;
 use crate::scheduler::model::Claim;
-use crate::scheduler::model::ClaimRef;
 use crate::scheduler::model::CsiNode;
 use crate::scheduler::model::InTree;
 use crate::scheduler::model::Pod;
@@ -28,17 +26,9 @@ pub(super) const FILTER: Filter = Filter {
 type Attached = (Arc<str>, String);
 
 fn prepare<'a>(pod: &'a Pod, cluster: &'a Cluster) -> Prepared<'a> {
-    let mut claims = Vec::new();
-    for claim in &pod.shape.claims {
-        let name = pod.claim_name(claim);
-        let known = cluster.storage.claim(pod.namespace(), &name);
-        claims.push(known.ok_or_else(|| missing(&name))?);
-        if matches!(claim, ClaimRef::Ephemeral(_))
-            && claims.last().and_then(|claim| claim.owner.as_ref()) != Some(&pod.uid)
-        {
-            return Err(super::volume_binding::not_owned(&name, pod));
-        }
-    }
+    // A claim that does not exist, or is not the pod's, is refused by VolumeBinding, whatever is said here.
+    let known = |claim| cluster.storage.claim(pod.namespace(), &pod.claim_name(claim));
+    let claims: Vec<_> = pod.shape.claims.iter().filter_map(known).collect();
     if claims.is_empty() {
         return Ok(None);
     }
@@ -111,6 +101,7 @@ mod tests {
 
     use crate::scheduler::cluster::testing::Builder;
     use crate::scheduler::filter::tests::fits;
+    use crate::scheduler::filter::tests::verdict;
 
     fn uses(claim: &str) -> Value {
         json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]}})
@@ -140,5 +131,13 @@ mod tests {
         let builder =
             Builder::default().nodes(&["a", "b"]).csi_node("a", limit).class("fast", class).claim("new", claim);
         assert_eq!(fits(&builder, uses("new")), ["b"]);
+    }
+
+    #[test]
+    fn a_claim_that_is_yet_to_be_made_is_not_for_this_filter_to_tell_of() {
+        let builder = Builder::default().nodes(&["a"]).csi_node("a", json!({}));
+        let pod = json!({"spec": {"volumes": [{"name": "v", "ephemeral": {}}]}});
+        let told = verdict(&builder, pod, "a").unwrap();
+        assert!(told.starts_with("VolumeBinding: waiting for ephemeral volume controller"), "{told}");
     }
 }

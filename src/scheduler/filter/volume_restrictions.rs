@@ -40,11 +40,13 @@ pub(super) fn missing(claim: &str) -> Refusal {
     Refusal::told(format!("persistentvolumeclaim {claim:?} not found"))
 }
 
-/// Whether some pod that takes room uses a claim.
+/// Whether some pod on a node that exists uses a claim.
 fn is_used(claim: &ClaimRef, pod: &Pod, cluster: &Cluster) -> bool {
-    cluster
-        .populations()
-        .any(|population| population.shape.namespace == pod.shape.namespace && population.shape.claims.contains(claim))
+    cluster.populations().any(|population| {
+        population.shape.namespace == pod.shape.namespace
+            && population.shape.claims.contains(claim)
+            && population.on.keys().any(|node| cluster.is_known(*node))
+    })
 }
 
 #[cfg(test)]
@@ -75,7 +77,8 @@ mod tests {
             .volume("pv", json!({}))
             .claim("one", bound("ReadWriteOncePod"))
             .claim("many", bound("ReadWriteOnce"));
-        assert_eq!(fits(&builder, claim("one")), ["a", "b"]);
+        let builder = builder.runs("o", "gone", claim("one"));
+        assert_eq!(fits(&builder, claim("one")), ["a", "b"], "a pod of a node that is gone does not count");
         let builder = builder.runs("p", "a", claim("one")).runs("q", "a", claim("many"));
         assert!(fits(&builder, claim("one")).is_empty());
         assert_eq!(fits(&builder, claim("many")), ["a", "b"]);
