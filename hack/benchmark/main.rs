@@ -14,6 +14,7 @@ mod floor;
 mod logs;
 mod meter;
 mod page;
+mod pairs;
 mod report;
 mod samples;
 mod server;
@@ -208,6 +209,9 @@ async fn one_turn(entrant: &Entrant, parts: &[String], plan: &Plan, notes: &Note
     let wants = |part: &str| parts.iter().any(|name| name == part);
     if wants("pods") {
         turn::run(&contender, plan, notes).await?;
+        if entrant.name != FLOOR {
+            pairs::run(&contender, notes).await?;
+        }
         notes.turn_to("", 0);
     }
     if wants("logs") {
