@@ -1,5 +1,8 @@
 //! RunPodSandbox, and undoing one that did not get to its end.
 
+use std::fs::File;
+use std::io::Read;
+
 use tokio::join;
 
 use crate::container::Outcome;
@@ -59,10 +62,12 @@ impl Pods {
         self.network_or_refuse(&record)?;
         self.store.write_sandbox(&record).await?;
         match self.make(&mut record, &facts).await {
-            Ok(sandbox) => {
+            Ok((sandbox, pause)) => {
                 let id = sandbox.record.id.clone();
                 self.store.put_sandbox(sandbox);
-                self.check_pause_lives(&id).await;
+                if !pause.is_there() {
+                    self.learn_of_its_end(&id).await;
+                }
                 Ok(id)
             }
             Err(error) => {
@@ -135,7 +140,7 @@ impl Pods {
         )))
     }
 
-    async fn make(&self, record: &mut SandboxRecord, facts: &Facts) -> Result<Sandbox, Error> {
+    async fn make(&self, record: &mut SandboxRecord, facts: &Facts) -> Result<(Sandbox, Witness), Error> {
         record.id = self.create_pause(record, facts).await?;
         let started_at = now_ns();
         // The id is on disk before the plugins run: whatever happens then, DEL can be asked for.
@@ -143,6 +148,7 @@ impl Pods {
         started?;
         written?;
         let details = self.engine.inspect_container(&record.id).await?;
+        let pause = Witness::of(details.state.pid);
         if let Some(dns) = record.config.dns_config.as_ref().filter(|dns| resolv::is_asked(dns)) {
             resolv::write(&details.resolv_conf_path, dns).await?;
         }
@@ -151,7 +157,7 @@ impl Pods {
         }
         record.phase = Phase::Live;
         self.store.write_sandbox(record).await?;
-        Ok(Sandbox::new(record.clone(), Process::Running { started_at }))
+        Ok((Sandbox::new(record.clone(), Process::Running { started_at }), pause))
     }
 
     /// Creates the pause container. A missing pause image is fetched, and a container of the same name that no
@@ -172,8 +178,8 @@ impl Pods {
         Ok(self.engine.create_container(&record.name, body).await?)
     }
 
-    /// The pause process may have died before the sandbox was in the index, where Docker's event is looked up.
-    async fn check_pause_lives(&self, id: &str) {
+    /// The pause process died before the sandbox was in the index, where Docker's event is looked up.
+    async fn learn_of_its_end(&self, id: &str) {
         if let Err(error) = observe::refresh(&self.engine, &self.store, self.containers.logs(), id).await {
             tracing::warn!(sandbox = id, %error, "could not check the new sandbox");
         }
@@ -219,5 +225,37 @@ impl Pods {
         self.store.forget_sandbox(&record).await?;
         self.half_made.remove(&record.key);
         Ok(true)
+    }
+}
+
+/// Somebody who knows whether a process was reaped, even when its number belongs to another by then.
+struct Witness(Option<File>);
+
+impl Witness {
+    fn of(pid: i32) -> Witness {
+        Witness(File::open(format!("/proc/{pid}/status")).ok())
+    }
+
+    fn is_there(&self) -> bool {
+        self.0.as_ref().is_some_and(|mut status| status.read(&mut [0]).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_witness_knows_a_process_from_what_is_left_of_it() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let (before, after) = (Witness::of(pid), Witness::of(pid));
+        assert!(before.is_there());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!after.is_there());
+        assert!(!Witness::of(pid).is_there());
     }
 }
