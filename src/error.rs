@@ -24,6 +24,9 @@ pub enum Error {
     /// A field asks for something that this Docker or this host cannot do.
     #[error("{object}: {field}: {reason}")]
     Unsupported { object: String, field: &'static str, reason: String },
+    /// A field asks for a feature that came with a later Docker, which clients know to do without.
+    #[error("{object}: {field}: {reason}")]
+    Unimplemented { object: String, field: &'static str, reason: String },
     #[error("{kind} {id:?} does not exist")]
     NotFound { kind: Kind, id: String },
     #[error("more than one {kind} has an id that begins with {id:?}")]
@@ -107,6 +110,7 @@ impl Error {
         match self {
             Error::Invalid { .. } | Error::Ambiguous { .. } => Code::InvalidArgument,
             Error::Unsupported { .. } | Error::Precondition(_) => Code::FailedPrecondition,
+            Error::Unimplemented { .. } => Code::Unimplemented,
             Error::NotFound { .. } | Error::ImageVolume(_) => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,

@@ -66,7 +66,10 @@ fn check(object: &str, mount: &Mount, facts: &Facts) -> Result<(), Error> {
         return match facts.has_api(API_IMAGE) {
             true if mount.host_path.is_empty() => Ok(()),
             true => invalid("mounts.host_path", "must be empty beside mounts.image"),
-            false => unsupported("mounts.image", &format!("needs Docker 28; this is {}", facts.version)),
+            false => {
+                let reason = format!("{}: needs Docker 28; this is {}", mount.container_path, facts.version);
+                Err(Error::Unimplemented { object: object.to_owned(), field: "mounts.image", reason })
+            }
         };
     }
     if !mount.host_path.starts_with('/') {

@@ -70,16 +70,29 @@ const LIFE: &[Family<Life>] = &[
     Family::gauge("container_last_seen", "When it was last seen, in seconds since 1970.", |life| moment(life.seen)),
 ];
 
-/// All metrics there may be; the same for the life of the server.
+/// What not every kernel counts.
+struct Kernel {
+    reclaim: bool,
+    schedulers: bool,
+}
+
+/// All metrics there may be on this machine; the same for the life of the server.
 pub fn descriptors() -> Vec<MetricDescriptor> {
+    let root = Place::root();
+    descriptors_of(&Kernel { reclaim: root.is_version_2, schedulers: disk::Io::has_schedulers(&root) })
+}
+
+fn descriptors_of(kernel: &Kernel) -> Vec<MetricDescriptor> {
     fn of<Reading>(families: &'static [Family<Reading>]) -> impl Iterator<Item = MetricDescriptor> {
         families.iter().map(Family::descriptor)
     }
     of(LIFE)
         .chain(of(cpu::FAMILIES))
         .chain(of(memory::FAMILIES))
+        .chain(of(memory::RECLAIM).filter(|_| kernel.reclaim))
         .chain(of(process::FAMILIES))
         .chain(of(disk::FAMILIES))
+        .chain(of(disk::SCHEDULERS).filter(|_| kernel.schedulers))
         .chain(of(disk::LAYER))
         .chain(of(network::FAMILIES))
         .collect()
@@ -180,11 +193,13 @@ fn of_cgroup(place: &Place, owner: &Owner, first: Option<i32>, (made, began): (i
     let mut metrics = samples(LIFE, owner, &Life { made, began, seen: now_ns() });
     metrics.extend(samples(cpu::FAMILIES, owner, &cpu));
     metrics.extend(samples(memory::FAMILIES, owner, &memory));
+    metrics.extend(samples(memory::RECLAIM, owner, &memory));
     if let Some(processes) = process::Processes::read(place, first) {
         metrics.extend(samples(process::FAMILIES, owner, &processes));
     }
     if let Some(io) = disk::Io::read(place) {
         metrics.extend(samples(disk::FAMILIES, owner, &io));
+        metrics.extend(samples(disk::SCHEDULERS, owner, &io));
     }
     Some(metrics)
 }

@@ -42,6 +42,11 @@ pub(super) struct Io {
 }
 
 impl Io {
+    /// Whether a scheduler of version 1 counts what is in [`SCHEDULERS`].
+    pub(super) fn has_schedulers(place: &Place) -> bool {
+        !place.is_version_2 && Io::version_1(&place.tree("blkio")).is_some_and(|io| !io.merged.is_empty())
+    }
+
     /// `None` when the cgroup is gone, or the kernel does not count.
     pub(super) fn read(place: &Place) -> Option<Io> {
         if place.is_version_2 { Io::version_2(&place.unified()) } else { Io::version_1(&place.tree("blkio")) }
@@ -132,6 +137,26 @@ pub(super) const FAMILIES: &[Family<Io>] = &[
         .by(&["device"]),
     Family::<Io>::counter("container_fs_writes_total", "Writes to a disk.", |io| each(&io.operations, "Write", 1))
         .by(&["device"]),
+    Family::<Io>::counter(
+        "container_blkio_device_usage_total",
+        "Bytes moved from and to a disk, by operation.",
+        |io| by_operation(&io.bytes),
+    )
+    .by(&["device", "major", "minor", "operation"]),
+    Family::<Io>::counter(
+        "container_pressure_io_waiting_seconds_total",
+        "Time in which some process waited for a disk, in seconds.",
+        |io| seconds(super::waiting(io.pressure.as_ref())),
+    ),
+    Family::<Io>::counter(
+        "container_pressure_io_stalled_seconds_total",
+        "Time in which all processes waited for a disk, in seconds.",
+        |io| seconds(super::stalled(io.pressure.as_ref())),
+    ),
+];
+
+/// What schedulers of version 1 count.
+pub(super) const SCHEDULERS: &[Family<Io>] = &[
     Family::<Io>::counter("container_fs_reads_merged_total", "Reads that were made part of another.", |io| {
         each(&io.merged, "Read", 1)
     })
@@ -154,22 +179,6 @@ pub(super) const FAMILIES: &[Family<Io>] = &[
     .by(&["device"]),
     Family::<Io>::gauge("container_fs_io_current", "Operations that are under way.", |io| each(&io.queued, "Total", 1))
         .by(&["device"]),
-    Family::<Io>::counter(
-        "container_blkio_device_usage_total",
-        "Bytes moved from and to a disk, by operation.",
-        |io| by_operation(&io.bytes),
-    )
-    .by(&["device", "major", "minor", "operation"]),
-    Family::<Io>::counter(
-        "container_pressure_io_waiting_seconds_total",
-        "Time in which some process waited for a disk, in seconds.",
-        |io| seconds(super::waiting(io.pressure.as_ref())),
-    ),
-    Family::<Io>::counter(
-        "container_pressure_io_stalled_seconds_total",
-        "Time in which all processes waited for a disk, in seconds.",
-        |io| seconds(super::stalled(io.pressure.as_ref())),
-    ),
 ];
 
 /// A writable layer, and the file system it is on.

@@ -35,7 +35,7 @@ pub(super) struct Memory {
     pressure: Option<PsiStats>,
 }
 
-/// How memory was won back. Version 2 alone tells.
+/// How memory was won back: [`RECLAIM`].
 #[derive(Debug, Default, PartialEq)]
 struct Reclaim {
     /// In bytes.
@@ -201,6 +201,36 @@ pub(super) const FAMILIES: &[Family<Memory>] = &[
         },
     )
     .by(&["failure_type", "scope"]),
+    Family::counter("container_oom_events_total", "Processes killed because memory ran out.", |memory| {
+        one(memory.oom_kills)
+    }),
+    Family::gauge("container_spec_memory_limit_bytes", "Memory limit, in bytes; 0 for none.", |memory| {
+        one(memory.limit.memory)
+    }),
+    Family::gauge(
+        "container_spec_memory_swap_limit_bytes",
+        "Swap limit as the cgroup has it, in bytes: version 1 counts memory in; 0 for none.",
+        |memory| one(memory.limit.swap),
+    ),
+    Family::gauge(
+        "container_spec_memory_reservation_limit_bytes",
+        "Memory that is not taken away when others want it, in bytes; 0 for none.",
+        |memory| one(memory.limit.reservation),
+    ),
+    Family::counter(
+        "container_pressure_memory_waiting_seconds_total",
+        "Time in which some process waited for memory, in seconds.",
+        |memory| seconds(super::waiting(memory.pressure.as_ref())),
+    ),
+    Family::counter(
+        "container_pressure_memory_stalled_seconds_total",
+        "Time in which all processes waited for memory, in seconds.",
+        |memory| seconds(super::stalled(memory.pressure.as_ref())),
+    ),
+];
+
+/// What version 2 tells alone.
+pub(super) const RECLAIM: &[Family<Memory>] = &[
     Family::gauge(
         "container_memory_file_dirty_bytes",
         "File pages that have to be written to disk, in bytes.",
@@ -231,30 +261,4 @@ pub(super) const FAMILIES: &[Family<Memory>] = &[
     Family::counter("container_memory_events_max_total", "How often memory.max was about to be exceeded.", |memory| {
         one(memory.reclaim.max)
     }),
-    Family::counter("container_oom_events_total", "Processes killed because memory ran out.", |memory| {
-        one(memory.oom_kills)
-    }),
-    Family::gauge("container_spec_memory_limit_bytes", "Memory limit, in bytes; 0 for none.", |memory| {
-        one(memory.limit.memory)
-    }),
-    Family::gauge(
-        "container_spec_memory_swap_limit_bytes",
-        "Swap limit as the cgroup has it, in bytes: version 1 counts memory in; 0 for none.",
-        |memory| one(memory.limit.swap),
-    ),
-    Family::gauge(
-        "container_spec_memory_reservation_limit_bytes",
-        "Memory that is not taken away when others want it, in bytes; 0 for none.",
-        |memory| one(memory.limit.reservation),
-    ),
-    Family::counter(
-        "container_pressure_memory_waiting_seconds_total",
-        "Time in which some process waited for memory, in seconds.",
-        |memory| seconds(super::waiting(memory.pressure.as_ref())),
-    ),
-    Family::counter(
-        "container_pressure_memory_stalled_seconds_total",
-        "Time in which all processes waited for memory, in seconds.",
-        |memory| seconds(super::stalled(memory.pressure.as_ref())),
-    ),
 ];

@@ -22,6 +22,12 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The cgroup that all others are in.
+    pub(super) fn root() -> Place {
+        let is_version_2 = Path::new(ROOT).join("cgroup.controllers").exists();
+        Place::new(ROOT, PathBuf::new(), is_version_2)
+    }
+
     pub(super) fn of_container(facts: &Facts, parent: &str, id: &str) -> Place {
         Place::new(ROOT, place::directory(Path::new(""), facts.cgroup_driver, parent, id), facts.cgroup_version >= 2)
     }

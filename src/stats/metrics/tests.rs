@@ -225,7 +225,7 @@ fn every_sample_has_a_descriptor_with_as_many_keys_and_names_are_unique() {
     metrics.extend(samples(network::FAMILIES, &owner, &network::parse("\n\neth0: 1 2 3 4 5 6 7 8 9 10 11 12\n")));
     metrics.extend(samples(disk::LAYER, &owner, &Layer::default()));
 
-    let all = descriptors();
+    let all = descriptors_of(&Kernel { reclaim: true, schedulers: true });
     let keys: BTreeMap<&str, &[String]> =
         all.iter().map(|one| (one.name.as_str(), one.label_keys.as_slice())).collect();
     assert_eq!(keys.len(), all.len(), "a name is there twice");
@@ -244,6 +244,8 @@ fn every_sample_has_a_descriptor_with_as_many_keys_and_names_are_unique() {
         "container_fs_writes_merged_total",
     ];
     assert_eq!(unsampled, of_schedulers);
+    let least = descriptors_of(&Kernel { reclaim: false, schedulers: false });
+    assert!(least.iter().all(|one| !of_schedulers.contains(&one.name.as_str()) && !one.name.contains("_refault_")));
     for descriptor in &all {
         assert!(descriptor.help.ends_with('.') && descriptor.name.starts_with("container_"), "{descriptor:?}");
         assert_eq!(descriptor.label_keys[..family::COMMON.len()], family::COMMON);
