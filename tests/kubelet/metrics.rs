@@ -17,15 +17,13 @@ const NEVER_MEASURED: [&str; 3] =
 /// What a kubelet of 1.37 always tells as -1: the CRI has no negative numbers.
 const NOT_TOLD: &str = "container_health_state";
 /// What version 1 of cgroups does not know, and a kubelet of 1.37 tells as 0 there.
-const VERSION_2: [&str; 8] = [
+const VERSION_2: [&str; 6] = [
     "container_memory_events_high_total",
     "container_memory_events_max_total",
     "container_memory_file_dirty_bytes",
     "container_memory_file_writeback_bytes",
     "container_memory_pgscan_total",
     "container_memory_pgsteal_total",
-    "container_memory_workingset_refault_anon_total",
-    "container_memory_workingset_refault_file_total",
 ];
 /// Of these a kubelet without a handler for Docker's containers knows only the values of a pod as a whole.
 const WHOSE: [&str; 5] = ["name", "image", "pod", "namespace", "container"];

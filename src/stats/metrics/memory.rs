@@ -30,6 +30,9 @@ pub(super) struct Memory {
     failures: Option<u64>,
     oom_kills: Option<u64>,
     faults: Faults,
+    /// Pages that were needed again soon after they had been won back. Version 1 counts them since Linux 5.9.
+    refaults_anonymous: Option<u64>,
+    refaults_file: Option<u64>,
     limit: Limits,
     reclaim: Reclaim,
     pressure: Option<PsiStats>,
@@ -44,8 +47,6 @@ struct Reclaim {
     /// In pages.
     scanned: Option<u64>,
     stolen: Option<u64>,
-    refaults_anonymous: Option<u64>,
-    refaults_file: Option<u64>,
     /// How often these limits were hit.
     high: Option<u64>,
     max: Option<u64>,
@@ -96,6 +97,8 @@ impl Memory {
                 all: stat.get("total_pgfault"),
                 all_major: stat.get("total_pgmajfault"),
             },
+            refaults_anonymous: stat.find("total_workingset_refault_anon"),
+            refaults_file: stat.find("total_workingset_refault_file"),
             limit: Limits {
                 memory: told(&file("memory.limit_in_bytes")),
                 swap: told(&file("memory.memsw.limit_in_bytes")),
@@ -125,6 +128,8 @@ impl Memory {
             failures: event("max"),
             oom_kills: event("oom_kill"),
             faults: Faults { own: faults, own_major: major, all: faults, all_major: major },
+            refaults_anonymous: stat.find("workingset_refault_anon"),
+            refaults_file: stat.find("workingset_refault_file"),
             limit: Limits {
                 memory: told(&file("memory.max")),
                 swap: told(&file("memory.swap.max")),
@@ -135,8 +140,6 @@ impl Memory {
                 writeback: stat.find("file_writeback"),
                 scanned: stat.find("pgscan"),
                 stolen: stat.find("pgsteal"),
-                refaults_anonymous: stat.find("workingset_refault_anon"),
-                refaults_file: stat.find("workingset_refault_file"),
                 high: event("high"),
                 max: event("max"),
             },
@@ -201,6 +204,16 @@ pub(super) const FAMILIES: &[Family<Memory>] = &[
         },
     )
     .by(&["failure_type", "scope"]),
+    Family::counter(
+        "container_memory_workingset_refault_anon_total",
+        "Anonymous pages that were needed again soon after they had been won back.",
+        |memory| one(memory.refaults_anonymous),
+    ),
+    Family::counter(
+        "container_memory_workingset_refault_file_total",
+        "File pages that were needed again soon after they had been won back.",
+        |memory| one(memory.refaults_file),
+    ),
     Family::counter("container_oom_events_total", "Processes killed because memory ran out.", |memory| {
         one(memory.oom_kills)
     }),
@@ -245,16 +258,6 @@ pub(super) const RECLAIM: &[Family<Memory>] = &[
         one(memory.reclaim.scanned)
     }),
     Family::counter("container_memory_pgsteal_total", "Pages won back.", |memory| one(memory.reclaim.stolen)),
-    Family::counter(
-        "container_memory_workingset_refault_anon_total",
-        "Anonymous pages that were needed again soon after they had been won back.",
-        |memory| one(memory.reclaim.refaults_anonymous),
-    ),
-    Family::counter(
-        "container_memory_workingset_refault_file_total",
-        "File pages that were needed again soon after they had been won back.",
-        |memory| one(memory.reclaim.refaults_file),
-    ),
     Family::counter("container_memory_events_high_total", "How often memory.high was exceeded.", |memory| {
         one(memory.reclaim.high)
     }),

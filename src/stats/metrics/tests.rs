@@ -24,6 +24,7 @@ fn version_1(root: &Path) -> Place {
     write(&tree("cpu,cpuacct"), &limits);
     write(&tree("cpu,cpuacct"), &[("cgroup.procs", "")]);
     let stat = "cache 1\npgfault 3\npgmajfault 1\ntotal_cache 50\ntotal_rss 500\ntotal_mapped_file 20\ntotal_swap 0\n\
+                total_workingset_refault_anon 23\ntotal_workingset_refault_file 24\n\
                 total_pgfault 7\ntotal_pgmajfault 2\ntotal_inactive_file 300\ntotal_active_file 40\n";
     write(
         &tree("memory"),
@@ -137,6 +138,8 @@ const BOTH: &[(&str, u64)] = &[
     ("sockets", 0),
     ("spec_cpu_period", 100_000),
     ("spec_cpu_quota", 50_000),
+    ("memory_workingset_refault_anon_total", 23),
+    ("memory_workingset_refault_file_total", 24),
     ("spec_memory_limit_bytes", 4096),
     ("spec_memory_reservation_limit_bytes", 0),
     ("start_time_seconds", 5),
@@ -177,8 +180,6 @@ fn version_2_tells_what_its_directory_has_and_its_pressure() {
         ("memory_file_writeback_bytes", 10),
         ("memory_pgscan_total", 21),
         ("memory_pgsteal_total", 22),
-        ("memory_workingset_refault_anon_total", 23),
-        ("memory_workingset_refault_file_total", 24),
         ("pressure_cpu_stalled_seconds_total", 2),
         ("pressure_cpu_waiting_seconds_total", 4),
         ("pressure_io_stalled_seconds_total", 2),
@@ -245,7 +246,7 @@ fn every_sample_has_a_descriptor_with_as_many_keys_and_names_are_unique() {
     ];
     assert_eq!(unsampled, of_schedulers);
     let least = descriptors_of(&Kernel { reclaim: false, schedulers: false });
-    assert!(least.iter().all(|one| !of_schedulers.contains(&one.name.as_str()) && !one.name.contains("_refault_")));
+    assert!(least.iter().all(|one| !of_schedulers.contains(&one.name.as_str()) && !one.name.contains("_pgscan_")));
     for descriptor in &all {
         assert!(descriptor.help.ends_with('.') && descriptor.name.starts_with("container_"), "{descriptor:?}");
         assert_eq!(descriptor.label_keys[..family::COMMON.len()], family::COMMON);
