@@ -17,6 +17,8 @@ mod in_cluster;
 mod preemption;
 #[path = "harness/replica.rs"]
 mod replica;
+#[path = "scheduler/story.rs"]
+mod story;
 #[path = "scheduler/support.rs"]
 mod support;
 #[path = "scheduler/terminal.rs"]

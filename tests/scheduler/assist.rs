@@ -18,8 +18,8 @@ const ESCAPE: &str = "\u{1b}";
 
 #[test]
 fn a_person_binds_a_pod_and_sees_it_run() {
-    create("by-hand", "human-scheduler", "50m");
-    let mut terminal = Terminal::assist("xterm-256color", &[]);
+    create("by-hand", "assist-hand", "50m");
+    let mut terminal = Terminal::assist("xterm-256color", &["--scheduler-name", "assist-hand"]);
     terminal.shows(&["> default/by-hand", "1 node", &format!("> {}", node())]);
     assert_eq!(pod("by-hand")["spec"].get("nodeName"), None);
     terminal.press(ENTER);
@@ -29,7 +29,7 @@ fn a_person_binds_a_pod_and_sees_it_run() {
     println!("{}", terminal.shows(&["No pod waits for a node."]));
     terminal.press("q");
     assert!(terminal.left_behind().success());
-    assert_eq!(told_by("by-hand"), "human-scheduler");
+    assert_eq!(told_by("by-hand"), "assist-hand");
     runs_on_the_node("by-hand");
 }
 
