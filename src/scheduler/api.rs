@@ -40,6 +40,7 @@ use self::connect::Connector;
 pub use self::encoding::Decode;
 pub use self::encoding::Encoding;
 pub use self::encoding::Page;
+pub use self::encoding::nullable;
 pub use self::error::Error;
 pub use self::parts::Parts;
 
@@ -114,9 +115,7 @@ impl Client {
     /// See [`Error`].
     pub async fn get<T: DeserializeOwned>(&self, lane: Lane, path: &str) -> Result<T, Error> {
         let answer = self.send(lane, Method::GET, path, Encoding::Json, None).await?;
-        let bytes = read(answer, path).await?;
-        let json = &mut serde_json::Deserializer::from_slice(&bytes);
-        serde_path_to_error::deserialize(json).map_err(|source| Error::Decode { path: path.to_owned(), source })
+        encoding::from_json(path, &read(answer, path).await?)
     }
 
     /// Reads a page of a list, in this encoding if the server can.

@@ -2,7 +2,7 @@
 
 use crate::flood::Flood;
 use crate::in_cluster::*;
-use crate::replica::Replica;
+use crate::waiting::working;
 
 /// A field of a Protobuf message that is a string or a message.
 fn field(tag: u8, content: &[u8]) -> Vec<u8> {
@@ -41,14 +41,14 @@ fn create(flood: &Flood, name: &str) {
 #[test]
 fn pods_that_cannot_be_read_in_protobuf_get_their_nodes() {
     let flood = Flood::new("strange", 1);
-    let replica = Replica::start(&["--scheduler-name", flood.name, "--leader-elect=false", "--listen=127.0.0.1:0"]);
+    let replica = working(&flood);
     apply(&flood.pod("before"));
     flood.until_bound(1);
     create(&flood, "strange-in-a-watch");
     apply(&flood.pod("after"));
     flood.until_bound(3);
     replica.stop();
-    let second = Replica::start(&["--scheduler-name", flood.name, "--leader-elect=false", "--listen=127.0.0.1:0"]);
+    let second = working(&flood);
     create(&flood, "strange-after-a-list");
     flood.until_bound(4);
     second.stop();

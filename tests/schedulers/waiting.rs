@@ -7,7 +7,8 @@ use crate::flood::ROOM;
 use crate::in_cluster::*;
 use crate::replica::Replica;
 
-fn working(flood: &Flood) -> Replica {
+/// A replica for these pods alone.
+pub fn working(flood: &Flood) -> Replica {
     Replica::start(&["--scheduler-name", flood.name, "--leader-elect=false", "--listen=127.0.0.1:0"])
 }
 

@@ -38,7 +38,7 @@ pub struct Page<T: Message + Default + Debug> {
     #[serde(default)]
     #[prost(message, required, tag = "1")]
     pub metadata: PageMeta,
-    #[serde(default = "Vec::new", deserialize_with = "null_for_none", bound(deserialize = "T: Deserialize<'de>"))]
+    #[serde(default = "Vec::new", deserialize_with = "nullable", bound(deserialize = "T: Deserialize<'de>"))]
     #[prost(message, repeated, tag = "2")]
     pub items: Vec<T>,
 }
@@ -127,10 +127,7 @@ impl Encoding {
     /// When it is none; `path` is where it came from.
     pub(super) fn page<T: Decode>(self, path: &str, bytes: Bytes) -> Result<Page<T>, Error> {
         match self {
-            Encoding::Json => {
-                let json = &mut serde_json::Deserializer::from_slice(&bytes);
-                serde_path_to_error::deserialize(json).map_err(|source| Error::Decode { path: path.to_owned(), source })
-            }
+            Encoding::Json => from_json(path, &bytes),
             Encoding::Protobuf => open(bytes).map_err(|reason| Error::Garbled { path: path.to_owned(), reason }),
         }
     }
@@ -169,6 +166,12 @@ impl Encoding {
     }
 }
 
+/// Reads an answer in JSON; `path` is where it came from.
+pub(super) fn from_json<T: DeserializeOwned>(path: &str, bytes: &Bytes) -> Result<T, Error> {
+    let json = &mut serde_json::Deserializer::from_slice(bytes);
+    serde_path_to_error::deserialize(json).map_err(|source| Error::Decode { path: path.to_owned(), source })
+}
+
 /// Reads what is in an envelope.
 fn open<T: Message + Default>(mut bytes: Bytes) -> Result<T, String> {
     if !bytes.starts_with(MAGIC) {
@@ -179,8 +182,8 @@ fn open<T: Message + Default>(mut bytes: Bytes) -> Result<T, String> {
     T::decode(envelope.raw).map_err(|error| error.to_string())
 }
 
-/// Go writes an empty list as null.
-fn null_for_none<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+/// Reads null as the empty value: Go writes an empty list so.
+pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
     Option::deserialize(from).map(Option::unwrap_or_default)
 }
 

@@ -11,15 +11,12 @@ use serde::de::Error;
 use serde::de::IgnoredAny;
 use serde::de::Visitor;
 
+pub use crate::scheduler::api::nullable;
+
 /// Labels, annotations, a map selector.
 pub type StringMap = BTreeMap<String, String>;
 /// Amounts by resource name.
 pub type Amounts = BTreeMap<String, Amount>;
-
-/// Reads null as the empty value.
-pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
-    Option::deserialize(from).map(Option::unwrap_or_default)
-}
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
