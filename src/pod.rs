@@ -4,10 +4,10 @@
 //! anything, and either finishes or undoes what it did. What could not be undone stays listed as NOTREADY, so
 //! that its client removes it.
 
+mod etc;
 mod forward;
 mod network;
 mod remove;
-mod resolv;
 mod run;
 mod spec;
 mod stale;

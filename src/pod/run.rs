@@ -6,6 +6,7 @@ use std::io::Read;
 use tokio::join;
 
 use crate::container::Outcome;
+use crate::container::cgroup;
 use crate::container::runs_already;
 use crate::docker;
 use crate::docker::Facts;
@@ -23,7 +24,8 @@ use crate::state::key_of;
 
 use super::Pods;
 use super::describe;
-use super::resolv;
+use super::etc;
+use super::etc::Etc;
 use super::spec;
 
 impl Pods {
@@ -37,7 +39,7 @@ impl Pods {
     pub async fn run(&self, config: PodSandboxConfig, runtime_handler: String) -> Result<String, Error> {
         let meta = spec::check(&config)?;
         if let Some(dns) = &config.dns_config {
-            resolv::check(&describe(&config), dns)?;
+            etc::check(&describe(&config), dns)?;
         }
         let facts = self.facts()?;
         self.check_handler(&config, &runtime_handler, &facts)?;
@@ -141,31 +143,53 @@ impl Pods {
     }
 
     async fn make(&self, record: &mut SandboxRecord, facts: &Facts) -> Result<(Sandbox, Witness), Error> {
-        record.id = self.create_pause(record, facts).await?;
+        let etc = (!record.config.is_host_network()).then(|| Etc::new(self.store.pod_files(&record.key)));
+        if let Some(etc) = &etc {
+            etc.make(&record.config).await?;
+        }
+        record.id = self.create_pause(record, etc.as_ref(), facts).await?;
         let started_at = now_ns();
         // The id is on disk before the plugins run: whatever happens then, DEL can be asked for.
         let (started, written) = join!(self.engine.start_container(&record.id), self.store.write_sandbox(record));
         started?;
         written?;
-        let details = self.engine.inspect_container(&record.id).await?;
-        let pause = Witness::of(details.state.pid);
-        if let Some(dns) = record.config.dns_config.as_ref().filter(|dns| resolv::is_asked(dns)) {
-            resolv::write(&details.resolv_conf_path, dns).await?;
-        }
-        if !record.config.is_host_network() {
-            self.attach(record, details.state.pid).await?;
-        }
+        let pid = match etc {
+            Some(etc) => self.wire_up(record, &etc, facts).await?,
+            None => self.on_the_node(record).await?,
+        };
+        let pause = Witness::of(pid);
         record.phase = Phase::Live;
         self.store.write_sandbox(record).await?;
         Ok((Sandbox::new(record.clone(), Process::Running { started_at }), pause))
     }
 
+    /// Gives the pod its network and its name there. Returns the number of the pause process.
+    async fn wire_up(&self, record: &mut SandboxRecord, etc: &Etc, facts: &Facts) -> Result<i32, Error> {
+        // The kernel knows the process as well as Docker does, and answers at once.
+        let pid = match cgroup::first_process(facts, record.cgroup_parent(), &record.id) {
+            Some(pid) => pid,
+            None => self.engine.inspect_container(&record.id).await?.state.pid,
+        };
+        self.attach(record, pid).await?;
+        etc.complete(record).await?;
+        Ok(pid)
+    }
+
+    /// As [`Pods::wire_up`], for a pod on the node's network.
+    async fn on_the_node(&self, record: &SandboxRecord) -> Result<i32, Error> {
+        let details = self.engine.inspect_container(&record.id).await?;
+        if let Some(dns) = record.config.dns_config.as_ref().filter(|dns| etc::is_asked(dns)) {
+            etc::write(&details.resolv_conf_path, dns).await?;
+        }
+        Ok(details.state.pid)
+    }
+
     /// Creates the pause container. A missing pause image is fetched, and a container of the same name that no
     /// record knows is what a lost state directory left: it is removed if it does not run.
-    async fn create_pause(&self, record: &SandboxRecord, facts: &Facts) -> Result<String, Error> {
+    async fn create_pause(&self, record: &SandboxRecord, etc: Option<&Etc>, facts: &Facts) -> Result<String, Error> {
         let runtime = (!record.runtime_handler.is_empty()).then(|| record.runtime_handler.clone());
         let image = self.images.pause_image().await?;
-        let body = spec::pause_container(&record.config, image, runtime, facts)?;
+        let body = spec::pause_container(&record.config, image, runtime, etc, facts)?;
         match self.engine.create_container(&record.name, body.clone()).await {
             Err(docker::Error::NotFound { .. }) => self.images.ensure_pause().await?,
             Err(docker::Error::Conflict { .. }) => {

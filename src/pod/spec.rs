@@ -20,6 +20,7 @@ use crate::proto::PodSandboxConfig;
 use crate::proto::PodSandboxMetadata;
 
 use super::describe;
+use super::etc::Etc;
 
 /// The weight of a process that only sleeps: the least there is.
 const PAUSE_CPU_SHARES: i64 = 2;
@@ -115,11 +116,13 @@ fn check_security(pod: &str, security: &LinuxSandboxSecurityContext) -> Result<(
     Ok(())
 }
 
-/// The pause container of a pod whose configuration passed [`check`].
+/// The pause container of a pod whose configuration passed [`check`]. `etc` are its files, unless it is on the node's
+/// network.
 pub(super) fn pause_container(
     config: &PodSandboxConfig,
     image: &str,
     runtime: Option<String>,
+    etc: Option<&Etc>,
     facts: &Facts,
 ) -> Result<ContainerCreateBody, Error> {
     let pod = describe(config);
@@ -127,14 +130,19 @@ pub(super) fn pause_container(
     let host_network = modes.network() == NamespaceMode::Node;
     let linux = config.linux.clone().unwrap_or_default();
     let security = linux.security_context.clone().unwrap_or_default();
+    let mut host_config = host_config(&pod, &linux, &security, &modes, runtime, facts)?;
+    host_config.mounts = etc.map(Etc::mounts);
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
+        // CNI makes the network, in a namespace of the OCI runtime's making. Without this, Docker up to 25 has a second
+        // daemon program come up in each start, only to be shown that namespace: more than half of the time of a start.
+        network_disabled: (!host_network).then_some(true),
         // With the node's network goes the node's name.
         hostname: (!host_network && !config.hostname.is_empty()).then(|| config.hostname.clone()),
         user: user(&pod, &security)?,
         labels: Some(naming::sandbox_labels(&config.labels, &config.annotations)),
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
-        host_config: Some(host_config(&pod, &linux, &security, &modes, runtime, facts)?),
+        host_config: Some(host_config),
         ..Default::default()
     })
 }
@@ -216,17 +224,22 @@ mod tests {
 
     #[test]
     fn a_pod_has_its_own_network_with_no_address_until_cni_gives_one() {
-        let body = pause_container(&pod(), "pause", None, &facts(41)).unwrap();
+        let etc = Etc::new("/state/etc/k".into());
+        let body = pause_container(&pod(), "pause", None, Some(&etc), &facts(41)).unwrap();
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("none"));
         assert_eq!(host.ipc_mode.as_deref(), Some("shareable"));
-        assert_eq!(body.hostname.as_deref(), Some("web"));
+        assert_eq!((body.hostname.as_deref(), body.network_disabled), (Some("web"), Some(true)));
+        let mounted: Vec<_> = host.mounts.unwrap().into_iter().filter_map(|mount| mount.target).collect();
+        assert_eq!(mounted, ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"]);
     }
 
     #[test]
     fn a_pod_on_the_nodes_network_has_the_nodes_name() {
         let body =
-            pause_container(&with_modes(NamespaceMode::Node, NamespaceMode::Node), "pause", None, &facts(41)).unwrap();
+            pause_container(&with_modes(NamespaceMode::Node, NamespaceMode::Node), "pause", None, None, &facts(41))
+                .unwrap();
+        assert_eq!(body.network_disabled, None);
         let host = body.host_config.unwrap();
         assert_eq!((host.network_mode.as_deref(), host.uts_mode.as_deref()), (Some("host"), Some("host")));
         assert_eq!(host.ipc_mode.as_deref(), Some("host"));

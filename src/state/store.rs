@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::io;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
@@ -73,9 +75,13 @@ pub enum Resolved<T> {
 /// The file with the node's pod CIDR.
 const POD_CIDR: &str = "pod-cidr";
 
+/// The directory with the files of each pod.
+const POD_FILES: &str = "etc";
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Store {
+    pod_files: PathBuf,
     settings: Directory,
     sandbox_files: Directory,
     container_files: Directory,
@@ -101,7 +107,13 @@ impl Store {
             sandboxes.into_iter().partition(|record| record.phase != Phase::Creating);
         let (containers, half_containers): (Vec<_>, Vec<_>) =
             containers.into_iter().partition(|record| record.phase != Phase::Creating);
+        let absolute = std::path::absolute(directory).map_err(|source| Error::Io {
+            doing: "find the directory",
+            path: directory.to_owned(),
+            source,
+        })?;
         let store = Store {
+            pod_files: absolute.join(POD_FILES),
             settings: Directory::open(directory.to_owned())?,
             sandbox_files,
             container_files,
@@ -141,11 +153,17 @@ impl Store {
         self.sandbox_files.write(&record.key, record).await
     }
 
-    /// Removes a sandbox's record from disk and index.
+    /// Where the files are that the containers of the sandbox with this key see. They go with its record.
+    pub fn pod_files(&self, key: &str) -> PathBuf {
+        self.pod_files.join(key)
+    }
+
+    /// Removes a sandbox's record from disk and index, and its files.
     ///
     /// # Errors
-    /// When the file cannot be removed; then the index keeps the sandbox.
+    /// When a file cannot be removed; then the index keeps the sandbox.
     pub async fn forget_sandbox(&self, record: &SandboxRecord) -> Result<(), Error> {
+        remove_all(self.pod_files(&record.key)).await?;
         self.sandbox_files.remove(&record.key).await?;
         let mut sandboxes = self.sandboxes.write();
         if sandboxes.remove(&record.id).is_some() {
@@ -335,6 +353,16 @@ impl Store {
     /// Whether a container or a sandbox has exactly this id.
     pub fn knows(&self, id: &str) -> bool {
         self.containers.read().contains_key(id) || self.sandboxes.read().contains_key(id)
+    }
+}
+
+/// Removes a directory with all in it; one that is gone already is fine.
+async fn remove_all(path: PathBuf) -> Result<(), Error> {
+    match tokio::fs::remove_dir_all(&path).await {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Io { doing: "remove the directory", path, source })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -197,11 +197,17 @@ async fn the_pods_name_and_dns_are_seen_in_every_container_exactly_as_given() {
     let second = run_container(&mut runtime, &id, &config, &container("second", UNTIL_TERM)).await;
     for container in [&main, &second] {
         assert_eq!(inside(container, "cat /etc/resolv.conf"), expected);
-        assert_eq!(inside(container, "hostname"), "a-name");
+        assert_eq!(inside(container, "hostname; cat /etc/hostname"), "a-name\na-name");
     }
+    let hosts = inside(&main, "cat /etc/hosts");
+    let ip = pod_status(&mut runtime, &id).await.network.unwrap().ip;
+    assert!(hosts.contains("127.0.0.1\tlocalhost") && hosts.ends_with(&format!("{ip}\ta-name")), "{hosts}");
     // A person who joins by hand sees the same.
-    let by_hand = docker(&["run", "--rm", "--network", &format!("container:{id}"), BUSYBOX, "cat", "/etc/resolv.conf"]);
-    assert_eq!(by_hand, expected);
+    let network = format!("container:{id}");
+    let by_hand = |file| docker(&["run", "--rm", "--network", &network, BUSYBOX, "cat", file]);
+    assert_eq!(by_hand("/etc/resolv.conf"), expected);
+    assert_eq!(by_hand("/etc/hosts"), hosts);
+    assert_eq!(by_hand("/etc/hostname"), "a-name");
     remove_pod(&mut runtime, &id).await;
 
     let injected = DnsConfig { searches: vec!["a\nnameserver 6.6.6.6".to_owned()], ..Default::default() };

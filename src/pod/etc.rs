@@ -1,0 +1,241 @@
+//! The files in `/etc` that all containers of a pod see: `resolv.conf`, `hosts` and `hostname`.
+//!
+//! A pod with a network of its own has files of Dockside's, which are mounted into the pause container. Docker gives what
+//! is mounted there to every container that joins the pause container's network, one started by hand with
+//! `--network container:` included. A pod on the node's network has those that Docker makes from the node's.
+
+use std::fs;
+use std::fs::DirBuilder;
+use std::fs::Permissions;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::docker::model::Mount;
+use crate::docker::model::MountType;
+use crate::error::Error;
+use crate::proto::DnsConfig;
+use crate::proto::PodSandboxConfig;
+use crate::state::SandboxRecord;
+
+const RESOLV_CONF: &str = "resolv.conf";
+const HOSTS: &str = "hosts";
+const HOSTNAME: &str = "hostname";
+const NODES_RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where systemd-resolved runs, the node's file has its address on loopback alone, where no pod can reach it; this one has
+/// the servers behind it (systemd-resolved.service(8)).
+const RESOLVED_STUB: &str = "127.0.0.53";
+const RESOLVED_SERVERS: &str = "/run/systemd/resolve/resolv.conf";
+/// What every `hosts` begins with (hosts(5)).
+const LOOPBACK: &str = "\
+127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::0\tip6-localnet
+ff00::0\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+";
+/// The name that Docker gives a container without one is so much of its id.
+const SHORT_ID: usize = 12;
+
+/// The files of one pod, in a directory of their own.
+#[derive(Debug, Clone)]
+pub(super) struct Etc(PathBuf);
+
+impl Etc {
+    pub(super) fn new(directory: PathBuf) -> Etc {
+        Etc(directory)
+    }
+
+    /// Makes the files, as far as is known before there is a pause container.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(super) async fn make(&self, config: &PodSandboxConfig) -> Result<(), Error> {
+        let (files, hostname) = (self.clone(), config.hostname.clone());
+        let dns = config.dns_config.clone().filter(is_asked);
+        self.on_file_thread(move || {
+            DirBuilder::new().recursive(true).mode(0o755).create(&files.0)?;
+            files.write(RESOLV_CONF, &dns.as_ref().map_or_else(nodes_resolv_conf, render))?;
+            files.write(HOSTS, LOOPBACK)?;
+            files.write(HOSTNAME, &line(&hostname))
+        })
+        .await
+    }
+
+    /// Adds what is known when the pod has its network.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(super) async fn complete(&self, record: &SandboxRecord) -> Result<(), Error> {
+        let given = record.config.hostname.as_str();
+        let name = if given.is_empty() { record.id.get(..SHORT_ID).unwrap_or(&record.id) } else { given }.to_owned();
+        let ips = record.network.as_ref().map(|network| network.ips.clone()).unwrap_or_default();
+        let files = self.clone();
+        self.on_file_thread(move || {
+            files.write(HOSTS, &hosts(&ips, &name))?;
+            files.write(HOSTNAME, &line(&name))
+        })
+        .await
+    }
+
+    /// The mounts of the pause container.
+    pub(super) fn mounts(&self) -> Vec<Mount> {
+        let mount = |name: &&str| Mount {
+            typ: Some(MountType::BIND),
+            source: Some(self.0.join(name).display().to_string()),
+            target: Some(format!("/etc/{name}")),
+            read_only: Some(true),
+            ..Default::default()
+        };
+        [RESOLV_CONF, HOSTS, HOSTNAME].iter().map(mount).collect()
+    }
+
+    /// Writes in place: what is mounted must stay the same file. Everybody in the pod may read it.
+    fn write(&self, name: &str, text: &str) -> io::Result<()> {
+        let path = self.0.join(name);
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o644))
+    }
+
+    async fn on_file_thread(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Error> {
+        let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+        done.map_err(|source| Error::Io { doing: "write the pod's files in", path: self.0.clone(), source })
+    }
+}
+
+/// The node's own, for a pod that asks for nothing.
+fn nodes_resolv_conf() -> String {
+    let own = fs::read_to_string(NODES_RESOLV_CONF).unwrap_or_default();
+    if !only_resolved(&own) {
+        return own;
+    }
+    fs::read_to_string(RESOLVED_SERVERS).unwrap_or(own)
+}
+
+fn only_resolved(text: &str) -> bool {
+    let mut servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")).map(str::trim).peekable();
+    servers.peek().is_some() && servers.all(|server| server == RESOLVED_STUB)
+}
+
+fn hosts(ips: &[IpAddr], name: &str) -> String {
+    let own: String = ips.iter().map(|ip| format!("{ip}\t{name}\n")).collect();
+    format!("{LOOPBACK}{own}")
+}
+
+fn line(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{text}\n") }
+}
+
+/// The text of a resolv.conf (resolv.conf(5)).
+fn render(dns: &DnsConfig) -> String {
+    let mut text = String::new();
+    if !dns.searches.is_empty() {
+        text += &format!("search {}\n", dns.searches.join(" "));
+    }
+    for server in &dns.servers {
+        text += &format!("nameserver {server}\n");
+    }
+    if !dns.options.is_empty() {
+        text += &format!("options {}\n", dns.options.join(" "));
+    }
+    text
+}
+
+/// Refuses values that would become another line of the file.
+pub(super) fn check(pod: &str, dns: &DnsConfig) -> Result<(), Error> {
+    let all = dns.servers.iter().chain(&dns.searches).chain(&dns.options);
+    match all.into_iter().find(|value| value.contains(['\n', '\r', '\0'])) {
+        Some(value) => Err(Error::invalid(pod, "dns_config", format!("{value:?} contains a line break"))),
+        None => Ok(()),
+    }
+}
+
+/// Rewrites Docker's `resolv.conf` of a pod on the node's network, in place: it is mounted, so it must stay the same file.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(super) async fn write(path: &Path, dns: &DnsConfig) -> Result<(), Error> {
+    tokio::fs::write(path, render(dns)).await.map_err(|source| Error::Io {
+        doing: "write the pod's resolv.conf",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Whether the pod asks for anything; without, its file is the node's.
+pub(super) fn is_asked(dns: &DnsConfig) -> bool {
+    !(dns.servers.is_empty() && dns.searches.is_empty() && dns.options.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::NetworkRecord;
+    use crate::state::Phase;
+    use crate::state::VERSION;
+
+    #[test]
+    fn the_file_has_what_the_pod_asked_for_and_nothing_else() {
+        let dns = DnsConfig {
+            servers: vec!["10.10.10.10".into(), "10.10.10.11".into()],
+            searches: vec!["google.com".into(), "a.b".into()],
+            options: vec!["ndots:8".into()],
+        };
+        let expected = "search google.com a.b\nnameserver 10.10.10.10\nnameserver 10.10.10.11\noptions ndots:8\n";
+        assert_eq!(render(&dns), expected);
+    }
+
+    #[test]
+    fn a_line_break_cannot_smuggle_in_another_setting() {
+        let dns = DnsConfig { servers: vec!["1.1.1.1\nnameserver 6.6.6.6".into()], ..Default::default() };
+        assert!(check("pod a/b", &dns).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_files_know_the_pods_name_and_address_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let etc = Etc::new(dir.path().join("etc/key"));
+        let dns = DnsConfig { servers: vec!["192.0.2.53".into()], ..Default::default() };
+        let config = PodSandboxConfig { dns_config: Some(dns), ..Default::default() };
+        etc.make(&config).await.unwrap();
+        let read = |name: &str| fs::read_to_string(dir.path().join("etc/key").join(name)).unwrap();
+        assert_eq!(read(RESOLV_CONF), "nameserver 192.0.2.53\n");
+        assert!(read(HOSTS).contains("localhost"));
+        let network = NetworkRecord {
+            name: "n".into(),
+            ips: vec!["10.88.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
+            released: false,
+        };
+        let mut record = SandboxRecord {
+            version: VERSION,
+            key: "key".into(),
+            name: "k8s_POD".into(),
+            id: "0123456789abcdef".into(),
+            phase: Phase::Creating,
+            created_at: 1,
+            runtime_handler: String::new(),
+            netns: None,
+            network: Some(network),
+            config,
+        };
+        etc.complete(&record).await.unwrap();
+        assert_eq!(read(HOSTNAME), "0123456789ab\n");
+        assert!(read(HOSTS).ends_with("10.88.0.2\t0123456789ab\nfd00::2\t0123456789ab\n"));
+        record.config.hostname = "web".into();
+        etc.complete(&record).await.unwrap();
+        assert_eq!(read(HOSTNAME), "web\n");
+        let mode = fs::metadata(dir.path().join("etc/key/hosts")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+    }
+
+    #[test]
+    fn the_stub_of_systemd_resolved_is_of_no_use_to_a_pod() {
+        assert!(only_resolved("# comment\nnameserver 127.0.0.53\noptions edns0\n"));
+        assert!(!only_resolved("nameserver 127.0.0.53\nnameserver 192.0.2.1\n"));
+        assert!(!only_resolved("search a.example\n"));
+    }
+}
