@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::collections::VecDeque;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::mpsc::Sender;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use std::time::Instant;
@@ -27,12 +29,31 @@ const FRESH: Duration = Duration::from_secs(10);
 const REST: u32 = 50;
 /// How long an answer waits for the first walk through a layer.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// How many walks go on at once. More than one, so that a layer of millions of files does not hold up all others; few, as
+/// each takes a thread, and a list asks for the layers of all containers in one moment.
+const WALKERS: usize = 4;
 /// What `st_blocks` counts in, whatever the file system (stat(2)).
 const BLOCK: u64 = 512;
 
 /// The layers that were measured.
 #[derive(Debug, Default)]
-pub(super) struct Disk(Arc<Mutex<HashMap<String, Layer>>>);
+pub(super) struct Disk(Arc<Mutex<Book>>);
+
+#[derive(Debug, Default)]
+struct Book {
+    /// By container.
+    layers: HashMap<String, Layer>,
+    waiting: VecDeque<Walk>,
+    walkers: usize,
+}
+
+/// A walk that is to be done.
+#[derive(Debug)]
+struct Walk {
+    id: String,
+    directory: PathBuf,
+    done: Sender<()>,
+}
 
 #[derive(Debug, Clone)]
 struct Layer {
@@ -57,13 +78,13 @@ impl Disk {
 
     /// What is known of a container's writable layer. `process` gives a process in it, for the first time.
     pub(super) fn usage(&self, id: &str, process: impl FnOnce() -> Option<i32>) -> FilesystemUsage {
-        let known = self.0.lock().get(id).cloned();
+        let known = self.0.lock().layers.get(id).cloned();
         let mut layer = match known {
             Some(layer) => layer,
             None => match process().and_then(upper_directory) {
                 Some(directory) => {
                     let layer = Layer { directory, measured: None, due: Some(Instant::now()) };
-                    self.0.lock().insert(id.to_owned(), layer.clone());
+                    self.0.lock().layers.insert(id.to_owned(), layer.clone());
                     layer
                 }
                 // One that does not run any more, and was never seen running.
@@ -74,7 +95,7 @@ impl Disk {
             let done = self.walk(id, layer.directory.clone());
             // A new container's layer is small: nobody needs to ask twice.
             if layer.measured.is_none() && done.recv_timeout(FIRST_WAIT).is_ok() {
-                layer.measured = self.0.lock().get(id).and_then(|layer| layer.measured);
+                layer.measured = self.0.lock().layers.get(id).and_then(|layer| layer.measured);
             }
         }
         match layer.measured {
@@ -90,28 +111,45 @@ impl Disk {
 
     /// Begins a walk, unless another call just did; what is returned tells its end.
     fn walk(&self, id: &str, directory: PathBuf) -> Receiver<()> {
-        let (tell, done) = channel();
-        match self.0.lock().get_mut(id) {
+        let (done, told) = channel();
+        let mut book = self.0.lock();
+        match book.layers.get_mut(id) {
             Some(layer) if layer.due.is_some() => layer.due = None,
-            _ => return done,
+            _ => return told,
         }
-        let (layers, id) = (Arc::clone(&self.0), id.to_owned());
-        tokio::task::spawn_blocking(move || {
-            let began = Instant::now();
-            let (bytes, inodes) = measure(&directory);
-            if let Some(layer) = layers.lock().get_mut(&id) {
-                layer.measured = Some(Measured { at: now_ns(), bytes, inodes });
-                layer.due = Some(Instant::now() + FRESH.max(began.elapsed() * REST));
-            }
-            // Nobody may have waited so long.
-            let _ = tell.send(());
-        });
-        done
+        book.waiting.push_back(Walk { id: id.to_owned(), directory, done });
+        if book.walkers < WALKERS {
+            book.walkers += 1;
+            let book = Arc::clone(&self.0);
+            tokio::task::spawn_blocking(move || walk_all(&book));
+        }
+        told
     }
 
     /// Forgets what is not to be kept.
     pub(super) fn keep(&self, wanted: impl Fn(&str) -> bool) {
-        self.0.lock().retain(|id, _| wanted(id));
+        self.0.lock().layers.retain(|id, _| wanted(id));
+    }
+}
+
+/// Walks until nothing waits any more.
+fn walk_all(book: &Mutex<Book>) {
+    loop {
+        let next = {
+            let mut book = book.lock();
+            let next = book.waiting.pop_front();
+            book.walkers -= usize::from(next.is_none());
+            next
+        };
+        let Some(walk) = next else { return };
+        let began = Instant::now();
+        let (bytes, inodes) = measure(&walk.directory);
+        if let Some(layer) = book.lock().layers.get_mut(&walk.id) {
+            layer.measured = Some(Measured { at: now_ns(), bytes, inodes });
+            layer.due = Some(Instant::now() + FRESH.max(began.elapsed() * REST));
+        }
+        // Nobody may have waited so long.
+        let _ = walk.done.send(());
     }
 }
 
@@ -178,7 +216,7 @@ mod tests {
         let disk = Disk::new();
         assert!(disk.usage("a", || None).used_bytes.is_none());
         let layer = Layer { directory: dir.path().to_owned(), measured: None, due: Some(Instant::now()) };
-        disk.0.lock().insert("a".to_owned(), layer);
+        disk.0.lock().layers.insert("a".to_owned(), layer);
         let deadline = Instant::now() + Duration::from_secs(10);
         let found = loop {
             let usage = disk.usage("a", || None);
@@ -193,5 +231,27 @@ mod tests {
         assert_eq!(disk.usage("a", || None).timestamp, found.timestamp);
         disk.keep(|id| id != "a");
         assert!(disk.usage("a", || None).used_bytes.is_none());
+    }
+
+    #[tokio::test]
+    async fn more_layers_than_walkers_are_walked_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new();
+        let ids: Vec<String> = (0..5 * WALKERS).map(|number| number.to_string()).collect();
+        for id in &ids {
+            let layer = Layer { directory: dir.path().to_owned(), measured: None, due: Some(Instant::now()) };
+            disk.0.lock().layers.insert(id.clone(), layer);
+        }
+        let walks: Vec<_> = ids.iter().map(|id| disk.walk(id, dir.path().to_owned())).collect();
+        assert!(disk.0.lock().walkers <= WALKERS);
+        for walk in walks {
+            walk.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while disk.0.lock().walkers > 0 {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(disk.0.lock().layers.values().all(|layer| layer.measured.is_some()));
     }
 }
