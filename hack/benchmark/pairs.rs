@@ -4,9 +4,11 @@
 //! that is far more than the milliseconds that Dockside adds. Within a pair it is the same.
 
 use std::cell::RefCell;
+use std::time::Instant;
 
 use super::contender::Contender;
 use super::contender::FLOOR;
+use super::contender::Made;
 use super::floor::Floor;
 use super::samples::Notes;
 
@@ -17,6 +19,9 @@ const CALLS: [(&str, &str); 3] = [
     ("StartContainer", "StartContainer, beyond raw"),
 ];
 const PAIRS: usize = 40;
+/// Commands in two pods that live side by side.
+const EXEC: &str = "ExecSync, beyond raw";
+const EXEC_PAIRS: usize = 100;
 /// Names that no other part of a turn gives.
 const FIRST: usize = 5000;
 
@@ -40,7 +45,34 @@ pub async fn run(contender: &Contender, notes: &Notes<'_>) -> Result<(), String>
             notes.value(measure, "ms", ours[at] - raw[at]);
         }
     }
-    Ok(())
+    commands(contender, &floor, notes).await
+}
+
+/// Runs commands in pairs, one in a pod of the contender and one in a raw one.
+async fn commands(contender: &Contender, floor: &Contender, notes: &Notes<'_>) -> Result<(), String> {
+    let unread = RefCell::default();
+    let quiet = Notes::new(&unread, FLOOR, 0);
+    let ours = contender.start(FIRST, &quiet).await?;
+    let raw = floor.start(FIRST, &quiet).await?;
+    for number in 0..EXEC_PAIRS {
+        let (long, short) = if number % 2 == 0 {
+            let long = command(contender, &ours).await?;
+            (long, command(floor, &raw).await?)
+        } else {
+            let short = command(floor, &raw).await?;
+            (command(contender, &ours).await?, short)
+        };
+        notes.value(EXEC, "ms", long - short);
+    }
+    contender.stop(&ours, &quiet).await?;
+    floor.stop(&raw, &quiet).await
+}
+
+/// How long a command takes, in milliseconds.
+async fn command(contender: &Contender, made: &Made) -> Result<f64, String> {
+    let began = Instant::now();
+    contender.read("ExecSync", made).await?;
+    Ok(began.elapsed().as_secs_f64() * 1000.0)
 }
 
 /// What each of the calls takes, in milliseconds, for one pod that comes and goes.

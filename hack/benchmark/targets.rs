@@ -75,6 +75,7 @@ pub const ROWS: &[Row] = &[
     row("RunPodSandbox, beyond raw", "", Limit::AtMost(5.0)),
     row("CreateContainer, beyond raw", "", Limit::AtMost(5.0)),
     row("StartContainer, beyond raw", "", Limit::AtMost(5.0)),
+    row("ExecSync, beyond raw", "", Limit::None),
     row("2 million log lines", "", Limit::FloorTimes(1.1)),
     row("server CPU for them", "", Limit::None),
     row("resident memory after them", "", Limit::None),
