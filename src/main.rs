@@ -51,10 +51,22 @@ fn finish<E: std::fmt::Display>(outcome: Result<(), E>) -> ExitCode {
     }
 }
 
+/// How many threads serve calls, at most. More only wake each other: what takes long is done on threads of its own.
+const MOST_WORKERS: usize = 4;
+
+/// Half of the processors. The other half is for Docker, which does most of the work of every call; a call that one thread
+/// serves alone costs less than one that is handed from thread to thread.
+fn workers() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, Into::into);
+    (processors / 2).clamp(1, MOST_WORKERS)
+}
+
 fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(workers()).enable_all();
     // The runtime cannot be built only where threads or epoll are refused, and then nothing else works either.
     #[allow(clippy::expect_used)]
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("start the async runtime");
+    let runtime = builder.build().expect("start the async runtime");
     let done = runtime.block_on(work);
     // A thread that waits for a dead file system must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
