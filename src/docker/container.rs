@@ -42,7 +42,7 @@ pub struct ContainerDetails {
     #[serde(default)]
     pub image: String,
     pub state: ContainerState,
-    /// Docker's resolv.conf for the container and all that join its network; empty before the first start.
+    /// The resolv.conf of the container and of all that join its network; empty before the first start.
     #[serde(default)]
     pub resolv_conf_path: PathBuf,
     /// Docker's json-file log; empty before the first start.
