@@ -4,6 +4,7 @@
 #[path = "commands.rs"]
 mod commands;
 
+use std::fmt::Display;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -21,13 +22,18 @@ pub fn hack(script: &str, args: &[&str]) -> String {
 
 /// Repeats `look` until it gives something, where no watch tells of a change.
 pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    eventually_or(what, || look().ok_or("not yet"))
+}
+
+/// As [`eventually`], where `look` says what is amiss until then.
+pub fn eventually_or<T, E: Display>(what: &str, mut look: impl FnMut() -> Result<T, E>) -> T {
     let began = Instant::now();
     loop {
-        if let Some(found) = look() {
-            return found;
+        match look() {
+            Ok(found) => return found,
+            Err(amiss) if began.elapsed() >= DEADLINE => panic!("waited {DEADLINE:?} in vain: {what}: {amiss}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
-        assert!(began.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
-        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
