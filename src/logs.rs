@@ -70,9 +70,9 @@ impl Place {
     }
 }
 
-/// The file that Docker's `json-file` driver writes for a container.
-pub fn docker_file(docker_root: &Path, id: &str) -> PathBuf {
-    docker_root.join("containers").join(id).join(format!("{id}-json.log"))
+/// The file that Docker's `json-file` driver writes for a container, in the directory that Docker has for that.
+pub fn docker_file(container: &Path, id: &str) -> PathBuf {
+    container.join(format!("{id}-json.log"))
 }
 
 /// A log that could not be opened, read or written.

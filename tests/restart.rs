@@ -15,11 +15,16 @@ use harness::*;
 /// The tests of this file restart Docker and count what is left in the box, so they run one after the other.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
+const BOX_DOCKERD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/box-dockerd");
+
 /// Restarts the box's Docker.
 fn box_dockerd(verb: &str) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/box-dockerd");
-    let status = Command::new(script).arg(verb).status().unwrap();
-    assert!(status.success(), "hack/box-dockerd {verb}");
+    run(BOX_DOCKERD, &[verb]);
+}
+
+/// The same, with more flags for Docker.
+fn box_dockerd_with(flags: &str, verb: &str) {
+    run("env", &[&format!("BOX_DOCKERD_FLAGS={flags}"), BOX_DOCKERD, verb]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,6 +178,36 @@ async fn a_docker_that_goes_away_is_told_and_its_return_noticed() {
     let again = run_pod(&mut runtime, &config).await;
     remove_pod(&mut runtime, &again).await;
     nothing_left(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_that_come_after_a_live_restore_have_the_pods_names_too() {
+    let _alone = ALONE.lock().await;
+    box_dockerd_with("--live-restore", "restart");
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let dns = DnsConfig { servers: vec!["192.0.2.53".into()], ..DnsConfig::default() };
+    let config = PodSandboxConfig { dns_config: Some(dns), hostname: "lasting".into(), ..pod("lasting") };
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let first = run_container(&mut runtime, &sandbox, &config, &container("first", UNTIL_TERM)).await;
+    box_dockerd_with("--live-restore", "restart");
+    node.wait_ready().await;
+    let second = run_container(&mut runtime, &sandbox, &config, &container("second", UNTIL_TERM)).await;
+    let network = format!("container:{sandbox}");
+    let by_hand = |file: &str| docker(&["run", "--rm", "--network", &network, BUSYBOX, "cat", file]);
+    let ip = pod_status(&mut runtime, &sandbox).await.network.unwrap().ip;
+    for (file, expected) in
+        [("/etc/resolv.conf", "nameserver 192.0.2.53".to_owned()), ("/etc/hosts", format!("{ip}\tlasting"))]
+    {
+        let text = inside(&first, &format!("cat {file}"));
+        assert!(text.lines().any(|line| line == expected), "{file}: {text}");
+        assert_eq!(inside(&second, &format!("cat {file}")), text, "{file}");
+        assert_eq!(by_hand(file), text, "{file}");
+    }
+    remove_pod(&mut runtime, &sandbox).await;
+    nothing_left(&node).await;
+    drop(node);
+    box_dockerd("restart");
 }
 
 #[tokio::test(flavor = "multi_thread")]

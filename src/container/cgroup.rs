@@ -78,15 +78,26 @@ pub(super) async fn write_unified(
 /// The first process of a running container, by the host's number; `None` when it cannot be told. It is the one that was
 /// there first: what a person runs in the container comes later.
 pub fn first_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
-    let roots: &[&str] = if facts.cgroup_version >= 2 { &[CGROUP_ROOT] } else { &VERSION_1_ROOTS };
-    let directory = roots.iter().map(|root| directory(Path::new(root), facts.cgroup_driver, parent, id));
-    let processes =
-        directory.filter_map(|directory| std::fs::read_to_string(directory.join("cgroup.procs")).ok()).next()?;
-    let pids: Vec<i32> = processes.lines().filter_map(|pid| pid.parse().ok()).collect();
+    let pids = processes(facts, parent, id)?;
     match *pids {
         [only] => Some(only),
         _ => pids.into_iter().filter_map(|pid| Some((tree::began(pid)?, pid))).min().map(|(_, pid)| pid),
     }
+}
+
+/// The process of a running container, by the host's number; `None` when there are more, or it cannot be told.
+pub fn only_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
+    match *processes(facts, parent, id)? {
+        [only] => Some(only),
+        _ => None,
+    }
+}
+
+fn processes(facts: &Facts, parent: &str, id: &str) -> Option<Vec<i32>> {
+    let roots: &[&str] = if facts.cgroup_version >= 2 { &[CGROUP_ROOT] } else { &VERSION_1_ROOTS };
+    let directory = roots.iter().map(|root| directory(Path::new(root), facts.cgroup_driver, parent, id));
+    let pids = directory.filter_map(|directory| std::fs::read_to_string(directory.join("cgroup.procs")).ok()).next()?;
+    Some(pids.lines().filter_map(|pid| pid.parse().ok()).collect())
 }
 
 /// The directory of a container in the cgroup tree at `root`, by the rules of Docker's drivers.

@@ -93,12 +93,12 @@ impl Containers {
         if record.log_path(sandbox).is_empty() {
             return Ok(None);
         }
-        let root = match self.engine.link().facts() {
-            Some(facts) => facts.root_dir.clone(),
-            None => self.engine.facts()?.root_dir.clone(),
+        let facts = match self.engine.link().facts() {
+            Some(facts) => facts,
+            None => self.engine.facts()?,
         };
         Ok(Some(Place {
-            docker_file: logs::docker_file(&root, &record.id),
+            docker_file: logs::docker_file(&facts.container_directory(&record.id), &record.id),
             directory: PathBuf::from(&sandbox.config.log_directory),
             path: PathBuf::from(&record.config.log_path),
         }))

@@ -87,6 +87,11 @@ impl Facts {
         self.api >= ApiVersion::v1(minor)
     }
 
+    /// Where Docker keeps the files of one container.
+    pub fn container_directory(&self, id: &str) -> PathBuf {
+        self.root_dir.join("containers").join(id)
+    }
+
     /// `score` raised to the lowest that Docker can set here. Without this, a host that withholds
     /// CAP_SYS_RESOURCE could run no guaranteed pod at all.
     pub fn clamp_oom_score(&self, score: i64) -> i64 {

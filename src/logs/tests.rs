@@ -63,7 +63,7 @@ const ID: &str = "c1";
 impl Room {
     fn new() -> Room {
         let dir = tempfile::tempdir().unwrap();
-        let path = docker_file(&dir.path().join("docker"), ID);
+        let path = docker_file(&dir.path().join("docker").join(ID), ID);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let docker = Docker { path: path.clone(), max_files: 4, file: None, written: 0 };
         let place = Place { docker_file: path, directory: dir.path().join("pod"), path: "main/0.log".into() };

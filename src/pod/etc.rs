@@ -2,7 +2,9 @@
 //!
 //! A pod with a network of its own has files of Dockside's, which are mounted into the pause container. Docker gives what
 //! is mounted there to every container that joins the pause container's network, one started by hand with
-//! `--network container:` included. A pod on the node's network has those that Docker makes from the node's.
+//! `--network container:` included. A Docker that restarts while its containers run on (`live-restore`) forgets that and
+//! looks where it would have put files of its own, so there are copies. A pod on the node's network has those that Docker
+//! makes from the node's.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -66,18 +68,21 @@ impl Etc {
         .await
     }
 
-    /// Adds what is known when the pod has its network.
+    /// Adds what is known when the pod has its network. `docker` is Docker's directory for the pause container.
     ///
     /// # Errors
     /// When a file cannot be written.
-    pub(super) async fn complete(&self, record: &SandboxRecord) -> Result<(), Error> {
+    pub(super) async fn complete(&self, record: &SandboxRecord, docker: &Path) -> Result<(), Error> {
         let given = record.config.hostname.as_str();
         let name = if given.is_empty() { record.id.get(..SHORT_ID).unwrap_or(&record.id) } else { given }.to_owned();
         let ips = record.network.as_ref().map(|network| network.ips.clone()).unwrap_or_default();
-        let files = self.clone();
+        let (files, copies) = (self.clone(), Etc(docker.to_owned()));
         self.on_file_thread(move || {
-            files.write(HOSTS, &hosts(&ips, &name))?;
-            files.write(HOSTNAME, &line(&name))
+            let hosts = hosts(&ips, &name);
+            files.write(HOSTS, &hosts)?;
+            files.write(HOSTNAME, &line(&name))?;
+            copies.write(HOSTS, &hosts)?;
+            copies.write(RESOLV_CONF, &fs::read_to_string(files.0.join(RESOLV_CONF))?)
         })
         .await
     }
@@ -107,18 +112,35 @@ impl Etc {
     }
 }
 
-/// The node's own, for a pod that asks for nothing.
+/// The node's own, for a pod that asks for nothing. Servers on the node's loopback are left out where there are others: a
+/// pod has a loopback of its own.
 fn nodes_resolv_conf() -> String {
     let own = fs::read_to_string(NODES_RESOLV_CONF).unwrap_or_default();
-    if !only_resolved(&own) {
-        return own;
-    }
-    fs::read_to_string(RESOLVED_SERVERS).unwrap_or(own)
+    let with_resolved = servers(&own).any(|server| server == RESOLVED_STUB);
+    let behind = || with_resolved.then(|| fs::read_to_string(RESOLVED_SERVERS).ok()).flatten();
+    reachable(&own).or_else(behind).unwrap_or(own)
 }
 
-fn only_resolved(text: &str) -> bool {
-    let mut servers = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")).map(str::trim).peekable();
-    servers.peek().is_some() && servers.all(|server| server == RESOLVED_STUB)
+/// The text without the servers that a pod cannot reach; `None` when there are no others.
+fn reachable(text: &str) -> Option<String> {
+    servers(text).any(|server| !is_loopback(server)).then(|| {
+        let kept = text.lines().filter(|line| !server(line).is_some_and(is_loopback));
+        kept.map(|line| format!("{line}\n")).collect()
+    })
+}
+
+fn servers(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(server)
+}
+
+/// The server that a line of a resolv.conf names.
+fn server(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())
+}
+
+fn is_loopback(server: &str) -> bool {
+    server.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn hosts(ips: &[IpAddr], name: &str) -> String {
@@ -222,20 +244,26 @@ mod tests {
             network: Some(network),
             config,
         };
-        etc.complete(&record).await.unwrap();
+        let docker = dir.path().join("docker");
+        fs::create_dir(&docker).unwrap();
+        etc.complete(&record, &docker).await.unwrap();
         assert_eq!(read(HOSTNAME), "0123456789ab\n");
         assert!(read(HOSTS).ends_with("10.88.0.2\t0123456789ab\nfd00::2\t0123456789ab\n"));
         record.config.hostname = "web".into();
-        etc.complete(&record).await.unwrap();
+        etc.complete(&record, &docker).await.unwrap();
+        for copy in [RESOLV_CONF, HOSTS] {
+            assert_eq!(fs::read_to_string(docker.join(copy)).unwrap(), read(copy));
+        }
         assert_eq!(read(HOSTNAME), "web\n");
         let mode = fs::metadata(dir.path().join("etc/key/hosts")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
     }
 
     #[test]
-    fn the_stub_of_systemd_resolved_is_of_no_use_to_a_pod() {
-        assert!(only_resolved("# comment\nnameserver 127.0.0.53\noptions edns0\n"));
-        assert!(!only_resolved("nameserver 127.0.0.53\nnameserver 192.0.2.1\n"));
-        assert!(!only_resolved("search a.example\n"));
+    fn servers_on_the_nodes_loopback_are_of_no_use_to_a_pod() {
+        assert_eq!(reachable("# comment\nnameserver 127.0.0.53\noptions edns0\n"), None);
+        assert_eq!(reachable("search a.example\n"), None);
+        let both = "search a.example\nnameserver 127.0.0.1\nnameserver\t192.0.2.1\nnameserver ::1\n";
+        assert_eq!(reachable(both).unwrap(), "search a.example\nnameserver\t192.0.2.1\n");
     }
 }

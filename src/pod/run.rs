@@ -153,35 +153,38 @@ impl Pods {
         let (started, written) = join!(self.engine.start_container(&record.id), self.store.write_sandbox(record));
         started?;
         written?;
-        let pid = match etc {
+        let pause = match etc {
             Some(etc) => self.wire_up(record, &etc, facts).await?,
             None => self.on_the_node(record).await?,
         };
-        let pause = Witness::of(pid);
         record.phase = Phase::Live;
         self.store.write_sandbox(record).await?;
         Ok((Sandbox::new(record.clone(), Process::Running { started_at }), pause))
     }
 
-    /// Gives the pod its network and its name there. Returns the number of the pause process.
-    async fn wire_up(&self, record: &mut SandboxRecord, etc: &Etc, facts: &Facts) -> Result<i32, Error> {
-        // The kernel knows the process as well as Docker does, and answers at once.
-        let pid = match cgroup::first_process(facts, record.cgroup_parent(), &record.id) {
+    /// Gives the pod its network and its name there.
+    async fn wire_up(&self, record: &mut SandboxRecord, etc: &Etc, facts: &Facts) -> Result<Witness, Error> {
+        // The kernel knows the process as well as Docker does, and answers at once. An OCI runtime that has helpers in the
+        // cgroup, in network namespaces of their own, leaves it to Docker to say which is the pod's.
+        let pid = match cgroup::only_process(facts, record.cgroup_parent(), &record.id) {
             Some(pid) => pid,
             None => self.engine.inspect_container(&record.id).await?.state.pid,
         };
+        // Before the plugins run, which may take so long that the number has gone to another process.
+        let pause = Witness::of(pid);
         self.attach(record, pid).await?;
-        etc.complete(record).await?;
-        Ok(pid)
+        etc.complete(record, &facts.container_directory(&record.id)).await?;
+        Ok(pause)
     }
 
     /// As [`Pods::wire_up`], for a pod on the node's network.
-    async fn on_the_node(&self, record: &SandboxRecord) -> Result<i32, Error> {
+    async fn on_the_node(&self, record: &SandboxRecord) -> Result<Witness, Error> {
         let details = self.engine.inspect_container(&record.id).await?;
+        let pause = Witness::of(details.state.pid);
         if let Some(dns) = record.config.dns_config.as_ref().filter(|dns| etc::is_asked(dns)) {
             etc::write(&details.resolv_conf_path, dns).await?;
         }
-        Ok(details.state.pid)
+        Ok(pause)
     }
 
     /// Creates the pause container. A missing pause image is fetched, and a container of the same name that no
