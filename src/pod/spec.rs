@@ -48,6 +48,10 @@ pub(super) fn check(config: &PodSandboxConfig) -> Result<&PodSandboxMetadata, Er
             format!("{:?} has {} bytes; Linux allows {HOSTNAME_LIMIT}", config.hostname, config.hostname.len());
         return Err(Error::invalid(&pod, "hostname", reason));
     }
+    if config.hostname.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
+        let reason = format!("{:?} must not contain spaces, control characters and '#'", config.hostname);
+        return Err(Error::invalid(&pod, "hostname", reason));
+    }
     if !config.log_directory.is_empty() && !config.log_directory.starts_with('/') {
         return Err(Error::invalid(&pod, "log_directory", "must be an absolute path"));
     }
@@ -220,6 +224,15 @@ mod tests {
         assert!(check(&config).unwrap_err().to_string().contains("metadata.uid"));
         config.metadata = None;
         assert!(check(&config).unwrap_err().to_string().contains("config.metadata"));
+    }
+
+    #[test]
+    fn a_name_cannot_smuggle_in_a_line_of_hosts() {
+        let with = |hostname: &str| check(&PodSandboxConfig { hostname: hostname.to_owned(), ..pod() }).map(|_| ());
+        assert!(with("web-0.example").is_ok());
+        for name in ["a\n192.0.2.6 registry", "a b", "a#", "a\0"] {
+            assert!(with(name).unwrap_err().to_string().contains("hostname"), "{name:?}");
+        }
     }
 
     #[test]
