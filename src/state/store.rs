@@ -112,8 +112,10 @@ impl Store {
             path: directory.to_owned(),
             source,
         })?;
+        let pod_files = absolute.join(POD_FILES);
+        remove_strays(&pod_files, |key| sandbox_files.has(key));
         let store = Store {
-            pod_files: absolute.join(POD_FILES),
+            pod_files,
             settings: Directory::open(directory.to_owned())?,
             sandbox_files,
             container_files,
@@ -366,6 +368,19 @@ async fn remove_all(path: PathBuf) -> Result<(), Error> {
     }
 }
 
+/// Removes the files of pods that have no record, such as one that is damaged: nobody else would. What cannot be removed
+/// harms nobody.
+fn remove_strays(pod_files: &Path, has_record: impl Fn(&str) -> bool) {
+    let Ok(entries) = std::fs::read_dir(pod_files) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        if !has_record(&entry.file_name().to_string_lossy())
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(path = %entry.path().display(), %error, "could not remove the files of an unknown pod");
+        }
+    }
+}
+
 fn resolve<T>(all: &HashMap<String, Arc<T>>, id: &str) -> Resolved<T> {
     if let Some(exact) = all.get(id) {
         return Resolved::One(Arc::clone(exact));
@@ -411,6 +426,21 @@ mod tests {
         let (store, half) = Store::open(dir.path()).unwrap();
         assert_eq!(store.sandboxes().len(), 1);
         assert_eq!(half.sandboxes[0].name, "half");
+    }
+
+    #[tokio::test]
+    async fn files_of_a_pod_without_a_record_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path()).unwrap();
+        let half = sandbox("half", "", Phase::Creating);
+        store.write_sandbox(&half).await.unwrap();
+        let (kept, stray) = (store.pod_files(&half.key), store.pod_files("stray"));
+        for files in [&kept, &stray] {
+            std::fs::create_dir_all(files).unwrap();
+            std::fs::write(files.join("hosts"), "").unwrap();
+        }
+        Store::open(dir.path()).unwrap();
+        assert_eq!((kept.exists(), stray.exists()), (true, false));
     }
 
     #[tokio::test]
