@@ -3,6 +3,7 @@
 
 use std::process::Child;
 use std::process::Command;
+use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
 use nix::sys::signal::kill;
@@ -21,8 +22,9 @@ impl Replica {
         assert!(self.0.wait().unwrap().success());
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
+    /// How it ended, if it has.
+    pub fn end(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().unwrap()
     }
 }
 

@@ -75,7 +75,8 @@ fn an_api_server_that_is_killed_costs_no_pod_its_node() {
     hack("cluster", &["start", "kube-apiserver"]);
     // An outage that outlasts the lease ends the replica, as it must. Who looks after it starts it again.
     eventually("every pod has a node", || {
-        if !working.is_running() {
+        if let Some(end) = working.end() {
+            assert_eq!(end.code(), Some(1), "it tells why, and does not crash");
             working = replica(&flood, 0, false, true);
         }
         (flood.bound().len() >= pods).then_some(())
