@@ -1,4 +1,9 @@
-//! Records as files: replaced atomically, read one by one, a damaged one costing only itself.
+//! Records as files, read one by one, a damaged one costing only itself.
+//!
+//! A file begins with the record as it was first, and each change adds the whole record anew, as a line of its own: the
+//! last whole one counts. So a change is one flush of one file. A pod is started by two dozen of small steps, and a new
+//! file for each of its four notes, flushed with its directory, was a quarter of Dockside's work. A file that has grown is
+//! replaced.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -6,15 +11,21 @@ use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::de::IgnoredAny;
 
 use super::record::VERSION;
+
+/// How long a file may be before the next change replaces it, in bytes.
+const ROOM: u64 = 64 << 10;
 
 /// A record that could not be kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +65,13 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Replaces the record `key`; on return it has reached the disk.
+    /// Keeps the record `key` as it is now; on return it has reached the disk. Nobody else may write it meanwhile.
     pub(super) async fn write<T: Serialize>(&self, key: &str, record: &T) -> Result<(), Error> {
         let path = self.file(key);
-        let bytes = serde_json::to_vec_pretty(record).map_err(|source| Error::Encode { path: path.clone(), source })?;
+        let mut line = serde_json::to_vec(record).map_err(|source| Error::Encode { path: path.clone(), source })?;
+        line.push(b'\n');
         let task_path = path.clone();
-        tokio::task::spawn_blocking(move || replace(&task_path, &bytes))
+        tokio::task::spawn_blocking(move || keep(&task_path, &line))
             .await
             .map_err(|source| Error::Task { path, source })?
     }
@@ -82,7 +94,8 @@ impl Directory {
 
     /// The record `key`, if it is there and can be read.
     pub(super) fn read<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        serde_json::from_slice(&fs::read(self.file(key)).ok()?).ok()
+        let bytes = fs::read(self.file(key)).ok()?;
+        serde_json::from_slice(&bytes[newest(&bytes)]).ok()
     }
 
     /// All records that can be read, and the keys of those that are damaged: such a file is named in the log and set
@@ -126,11 +139,57 @@ fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
         version: u32,
     }
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
-    let head: Head = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let newest = newest(&bytes);
+    if !bytes[newest.end..].trim_ascii().is_empty() {
+        tracing::warn!(path = %path.display(), "the last change of this record was not written to its end; it is as before");
+    }
+    let newest = if newest.is_empty() { &bytes } else { &bytes[newest] };
+    let head: Head = serde_json::from_slice(newest).map_err(|error| error.to_string())?;
     if head.version > VERSION {
         return Ok(None);
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string())
+    serde_json::from_slice(newest).map(Some).map_err(|error| error.to_string())
+}
+
+/// Where the last whole record of a file is; empty when there is none.
+fn newest(bytes: &[u8]) -> Range<usize> {
+    let mut records = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
+    let mut newest = 0..0;
+    loop {
+        let begin = records.byte_offset();
+        match records.next() {
+            Some(Ok(_)) => newest = begin..records.byte_offset(),
+            _ => return newest,
+        }
+    }
+}
+
+fn keep(path: &Path, line: &[u8]) -> Result<(), Error> {
+    match append(path, line) {
+        Ok(true) => Ok(()),
+        Ok(false) => replace(path, line),
+        Err(source) => Err(Error::Io { doing: "write the record", path: path.to_owned(), source }),
+    }
+}
+
+/// Adds the line to a file and flushes it. False, and nothing is done, when there is no file, or it has to be replaced.
+fn append(path: &Path, line: &[u8]) -> io::Result<bool> {
+    let mut file = match OpenOptions::new().read(true).append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    let length = file.metadata()?.len();
+    let mut last = [0];
+    // What does not end a line was not written to its end, and nothing behind it could be read.
+    if length == 0 || length > ROOM || file.read_at(&mut last, length - 1)? != 1 || last != *b"\n" {
+        return Ok(false);
+    }
+    if let Err(error) = file.write_all(line).and_then(|()| file.sync_data()) {
+        // As far as that works; where it does not, the next change finds an unfinished line.
+        let _ = file.set_len(length);
+        return Err(error);
+    }
+    Ok(true)
 }
 
 /// Writes a temporary file beside `path`, flushes it, renames it over `path` and flushes the directory.
@@ -187,6 +246,43 @@ mod tests {
         assert_eq!(again.read_all::<Record>().unwrap(), (vec![record(1)], vec!["bad".to_owned()]));
         assert!(dir.path().join("bad.damaged").exists());
         assert!(!dir.path().join("good.tmp").exists());
+    }
+
+    #[tokio::test]
+    async fn a_change_that_was_cut_short_leaves_the_record_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Directory::open(dir.path().to_owned()).unwrap();
+        let path = dir.path().join("a.json");
+        for value in [1, 2] {
+            records.write("a", &record(value)).await.unwrap();
+        }
+        let whole = fs::read_to_string(&path).unwrap();
+        assert_eq!(whole.lines().count(), 2);
+        for torn in ["{", "{\"version\":1,\"va", "{\"version\":1,\"value\":3"] {
+            fs::write(&path, format!("{whole}{torn}")).unwrap();
+            assert_eq!(records.read_all::<Record>().unwrap(), (vec![record(2)], Vec::new()), "{torn}");
+            records.write("a", &record(4)).await.unwrap();
+            assert_eq!(records.read::<Record>("a"), Some(record(4)), "{torn}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_does_not_grow_for_ever_and_one_of_an_earlier_dockside_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Directory::open(dir.path().to_owned()).unwrap();
+        let path = dir.path().join("a.json");
+        for ending in ["", "\n"] {
+            fs::write(&path, serde_json::to_string_pretty(&record(1)).unwrap() + ending).unwrap();
+            assert_eq!(records.read_all::<Record>().unwrap().0, [record(1)]);
+            records.write("a", &record(2)).await.unwrap();
+            assert_eq!(records.read_all::<Record>().unwrap().0, [record(2)]);
+        }
+        let one = fs::read(&path).unwrap().len() as u64;
+        let line = [b"1".repeat(4095), b"\n".to_vec()].concat();
+        for _ in 0..100 {
+            keep(&path, &line).unwrap();
+            assert!(fs::metadata(&path).unwrap().len() <= ROOM + one + line.len() as u64);
+        }
     }
 
     #[tokio::test]
