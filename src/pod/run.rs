@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::io::Read;
 
-use tokio::join;
-
 use crate::container::Outcome;
 use crate::container::cgroup;
 use crate::container::runs_already;
@@ -149,10 +147,8 @@ impl Pods {
         }
         record.id = self.create_pause(record, etc.as_ref(), facts).await?;
         let started_at = now_ns();
-        // The id is on disk before the plugins run: whatever happens then, DEL can be asked for.
-        let (started, written) = join!(self.engine.start_container(&record.id), self.store.write_sandbox(record));
-        started?;
-        written?;
+        // The id is not noted yet: its name leads to the pause container, and the cache of attachments to its network.
+        self.engine.start_container(&record.id).await?;
         let pause = match etc {
             Some(etc) => self.wire_up(record, &etc, facts).await?,
             None => self.on_the_node(record).await?,
