@@ -3,7 +3,7 @@
 //! A pod with a network of its own has files of Dockside's, which are mounted into the pause container. Docker gives what
 //! is mounted there to every container that joins the pause container's network, one started by hand with
 //! `--network container:` included. A Docker that restarts while its containers run on (`live-restore`) forgets that and
-//! looks where it would have put files of its own, so there are copies. A pod on the node's network has those that Docker
+//! looks where it would have put files of its own, so they are there, too. A pod on the node's network has those that Docker
 //! makes from the node's.
 
 use std::fs;
@@ -76,13 +76,13 @@ impl Etc {
         let given = record.config.hostname.as_str();
         let name = if given.is_empty() { record.id.get(..SHORT_ID).unwrap_or(&record.id) } else { given }.to_owned();
         let ips = record.network.as_ref().map(|network| network.ips.clone()).unwrap_or_default();
-        let (files, copies) = (self.clone(), Etc(docker.to_owned()));
+        let (files, docker, named) = (self.clone(), docker.to_owned(), !given.is_empty());
         self.on_file_thread(move || {
-            let hosts = hosts(&ips, &name);
-            files.write(HOSTS, &hosts)?;
-            files.write(HOSTNAME, &line(&name))?;
-            copies.write(HOSTS, &hosts)?;
-            copies.write(RESOLV_CONF, &fs::read_to_string(files.0.join(RESOLV_CONF))?)
+            fs::write(files.0.join(HOSTS), hosts(&ips, &name))?;
+            if !named {
+                fs::write(files.0.join(HOSTNAME), line(&name))?;
+            }
+            [HOSTS, RESOLV_CONF].iter().try_for_each(|file| link(&files.0.join(file), &docker.join(file)))
         })
         .await
     }
@@ -99,7 +99,7 @@ impl Etc {
         [RESOLV_CONF, HOSTS, HOSTNAME].iter().map(mount).collect()
     }
 
-    /// Writes in place: what is mounted must stay the same file. Everybody in the pod may read it.
+    /// Everybody in the pod may read it. From now on it is written in place: what is mounted must stay the same file.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
         let path = self.0.join(name);
         fs::write(&path, text)?;
@@ -110,6 +110,13 @@ impl Etc {
         let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         done.map_err(|source| Error::Io { doing: "write the pod's files in", path: self.0.clone(), source })
     }
+}
+
+/// Gives a file a second name, or copies it to where that is not possible, such as another file system.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    // A copy to another name of the same file would empty it.
+    let _ = fs::remove_file(to);
+    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
 }
 
 /// The node's own, for a pod that asks for nothing. Servers on the node's loopback are left out where there are others: a
@@ -250,10 +257,12 @@ mod tests {
         assert_eq!(read(HOSTNAME), "0123456789ab\n");
         assert!(read(HOSTS).ends_with("10.88.0.2\t0123456789ab\nfd00::2\t0123456789ab\n"));
         record.config.hostname = "web".into();
-        etc.complete(&record, &docker).await.unwrap();
-        for copy in [RESOLV_CONF, HOSTS] {
-            assert_eq!(fs::read_to_string(docker.join(copy)).unwrap(), read(copy));
+        for file in [RESOLV_CONF, HOSTS] {
+            assert_eq!(fs::read_to_string(docker.join(file)).unwrap(), read(file));
         }
+        etc.make(&record.config).await.unwrap();
+        etc.complete(&record, &docker).await.unwrap();
+        assert!(read(HOSTS).ends_with("10.88.0.2\tweb\nfd00::2\tweb\n"));
         assert_eq!(read(HOSTNAME), "web\n");
         let mode = fs::metadata(dir.path().join("etc/key/hosts")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
