@@ -113,7 +113,9 @@ fn version_1(root: &Path, within: &dyn Fn(&Path) -> PathBuf) -> Option<Sample> {
     let memory = within(&root.join("memory"));
     let stat = Table::read(&memory.join("memory.stat"))?;
     let usage: u64 = value(&memory.join("memory.usage_in_bytes"))?;
-    let memory_limit = limit(&memory.join("memory.limit_in_bytes"));
+    // A look into the table spares a file where there is no limit, neither here nor above.
+    let limited = stat.find("hierarchical_memory_limit").is_none_or(|limit| limit < NO_LIMIT);
+    let memory_limit = limited.then(|| limit(&memory.join("memory.limit_in_bytes"))).flatten();
     // There where swap is counted. A limit is of memory and swap together.
     let swap = stat.find("total_swap").map(|usage| Swap {
         usage,
