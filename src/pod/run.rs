@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 
+use tokio::join;
+
 use crate::container::Outcome;
 use crate::container::cgroup;
 use crate::container::runs_already;
@@ -147,8 +149,10 @@ impl Pods {
         }
         record.id = self.create_pause(record, etc.as_ref(), facts).await?;
         let started_at = now_ns();
-        // The id is not noted yet: its name leads to the pause container, and the cache of attachments to its network.
-        self.engine.start_container(&record.id).await?;
+        // The id is noted before the plugins run: whatever happens then, DEL can be asked for.
+        let (started, noted) = join!(self.engine.start_container(&record.id), self.store.note_sandbox(record));
+        started?;
+        noted?;
         let pause = match etc {
             Some(etc) => self.wire_up(record, &etc, facts).await?,
             None => self.on_the_node(record).await?,

@@ -67,11 +67,20 @@ impl Directory {
 
     /// Keeps the record `key` as it is now; on return it has reached the disk. Nobody else may write it meanwhile.
     pub(super) async fn write<T: Serialize>(&self, key: &str, record: &T) -> Result<(), Error> {
+        self.keep(key, record, true).await
+    }
+
+    /// As [`Directory::write`], for what outlives this process, but need not outlive the machine.
+    pub(super) async fn note<T: Serialize>(&self, key: &str, record: &T) -> Result<(), Error> {
+        self.keep(key, record, false).await
+    }
+
+    async fn keep<T: Serialize>(&self, key: &str, record: &T, flush: bool) -> Result<(), Error> {
         let path = self.file(key);
         let mut line = serde_json::to_vec(record).map_err(|source| Error::Encode { path: path.clone(), source })?;
         line.push(b'\n');
         let task_path = path.clone();
-        tokio::task::spawn_blocking(move || keep(&task_path, &line))
+        tokio::task::spawn_blocking(move || keep(&task_path, &line, flush))
             .await
             .map_err(|source| Error::Task { path, source })?
     }
@@ -140,8 +149,10 @@ fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
     }
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     let newest = newest(&bytes);
-    if !bytes[newest.end..].trim_ascii().is_empty() {
+    if !newest.is_empty() && !bytes[newest.end..].trim_ascii().is_empty() {
         tracing::warn!(path = %path.display(), "the last change of this record was not written to its end; it is as before");
+        // What were added behind it could not be read.
+        let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(newest.end as u64));
     }
     let newest = if newest.is_empty() { &bytes } else { &bytes[newest] };
     let head: Head = serde_json::from_slice(newest).map_err(|error| error.to_string())?;
@@ -164,16 +175,16 @@ fn newest(bytes: &[u8]) -> Range<usize> {
     }
 }
 
-fn keep(path: &Path, line: &[u8]) -> Result<(), Error> {
-    match append(path, line) {
+fn keep(path: &Path, line: &[u8], flush: bool) -> Result<(), Error> {
+    match append(path, line, flush) {
         Ok(true) => Ok(()),
         Ok(false) => replace(path, line),
         Err(source) => Err(Error::Io { doing: "write the record", path: path.to_owned(), source }),
     }
 }
 
-/// Adds the line to a file and flushes it. False, and nothing is done, when there is no file, or it has to be replaced.
-fn append(path: &Path, line: &[u8]) -> io::Result<bool> {
+/// Adds the line to a file and flushes it if that is wanted. False, and nothing is done, when there is no file, or it has to be replaced.
+fn append(path: &Path, line: &[u8], flush: bool) -> io::Result<bool> {
     let mut file = match OpenOptions::new().read(true).append(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         other => other?,
@@ -184,7 +195,8 @@ fn append(path: &Path, line: &[u8]) -> io::Result<bool> {
     if length == 0 || length > ROOM || file.read_at(&mut last, length - 1)? != 1 || last != *b"\n" {
         return Ok(false);
     }
-    if let Err(error) = file.write_all(line).and_then(|()| file.sync_data()) {
+    let written = file.write_all(line).and_then(|()| if flush { file.sync_data() } else { Ok(()) });
+    if let Err(error) = written {
         // As far as that works; where it does not, the next change finds an unfinished line.
         let _ = file.set_len(length);
         return Err(error);
@@ -258,11 +270,13 @@ mod tests {
         }
         let whole = fs::read_to_string(&path).unwrap();
         assert_eq!(whole.lines().count(), 2);
-        for torn in ["{", "{\"version\":1,\"va", "{\"version\":1,\"value\":3"] {
+        for torn in ["{", "{\"version\":1,\"va", "{\"version\":1,\"value\":3", "\0\0\0,\"value\":3}\n"] {
             fs::write(&path, format!("{whole}{torn}")).unwrap();
             assert_eq!(records.read_all::<Record>().unwrap(), (vec![record(2)], Vec::new()), "{torn}");
             records.write("a", &record(4)).await.unwrap();
-            assert_eq!(records.read::<Record>("a"), Some(record(4)), "{torn}");
+            assert_eq!(records.read_all::<Record>().unwrap().0, [record(4)], "{torn}");
+            records.note("a", &record(5)).await.unwrap();
+            assert_eq!(records.read::<Record>("a"), Some(record(5)), "{torn}");
         }
     }
 
@@ -280,7 +294,7 @@ mod tests {
         let one = fs::read(&path).unwrap().len() as u64;
         let line = [b"1".repeat(4095), b"\n".to_vec()].concat();
         for _ in 0..100 {
-            keep(&path, &line).unwrap();
+            keep(&path, &line, true).unwrap();
             assert!(fs::metadata(&path).unwrap().len() <= ROOM + one + line.len() as u64);
         }
     }

@@ -149,6 +149,11 @@ pub fn key_of(docker_name: &str) -> String {
     digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Whether a name may be one that [`key_of`] gives.
+pub(super) fn is_key(name: &str) -> bool {
+    name.len() == 24 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +162,7 @@ mod tests {
     fn keys_are_short_and_differ_by_name() {
         let long = "k8s_POD_".to_owned() + &"x".repeat(400);
         assert_eq!(key_of(&long).len(), 24);
+        assert!(is_key(&key_of(&long)) && !is_key("ssl"));
         assert_ne!(key_of("a"), key_of("b"));
     }
 }

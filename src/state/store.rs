@@ -23,6 +23,7 @@ use super::process::Process;
 use super::record::ContainerRecord;
 use super::record::Phase;
 use super::record::SandboxRecord;
+use super::record::is_key;
 
 /// A sandbox as clients see it. A value never changes; the store swaps in a new one.
 #[derive(Debug, Clone)]
@@ -113,7 +114,7 @@ impl Store {
             source,
         })?;
         let pod_files = absolute.join(POD_FILES);
-        remove_strays(&pod_files, |key| sandbox_files.has(key));
+        remove_strays(&pod_files, |key| !is_key(key) || sandbox_files.has(key));
         let store = Store {
             pod_files,
             settings: Directory::open(directory.to_owned())?,
@@ -153,6 +154,14 @@ impl Store {
     /// When the file cannot be written.
     pub async fn write_sandbox(&self, record: &SandboxRecord) -> Result<(), Error> {
         self.sandbox_files.write(&record.key, record).await
+    }
+
+    /// As [`Store::write_sandbox`], for what outlives this process, but need not outlive the machine.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub async fn note_sandbox(&self, record: &SandboxRecord) -> Result<(), Error> {
+        self.sandbox_files.note(&record.key, record).await
     }
 
     /// Where the files are that the containers of the sandbox with this key see. They go with its record.
@@ -370,10 +379,10 @@ async fn remove_all(path: PathBuf) -> Result<(), Error> {
 
 /// Removes the files of pods that have no record, such as one that is damaged: nobody else would. What cannot be removed
 /// harms nobody.
-fn remove_strays(pod_files: &Path, has_record: impl Fn(&str) -> bool) {
+fn remove_strays(pod_files: &Path, wanted: impl Fn(&str) -> bool) {
     let Ok(entries) = std::fs::read_dir(pod_files) else { return };
     for entry in entries.filter_map(Result::ok) {
-        if !has_record(&entry.file_name().to_string_lossy())
+        if !wanted(&entry.file_name().to_string_lossy())
             && let Err(error) = std::fs::remove_dir_all(entry.path())
         {
             tracing::warn!(path = %entry.path().display(), %error, "could not remove the files of an unknown pod");
@@ -434,13 +443,14 @@ mod tests {
         let (store, _) = Store::open(dir.path()).unwrap();
         let half = sandbox("half", "", Phase::Creating);
         store.write_sandbox(&half).await.unwrap();
-        let (kept, stray) = (store.pod_files(&half.key), store.pod_files("stray"));
-        for files in [&kept, &stray] {
+        let (kept, stray) = (store.pod_files(&half.key), store.pod_files(&key_of("stray")));
+        let others = store.pod_files("ssl");
+        for files in [&kept, &stray, &others] {
             std::fs::create_dir_all(files).unwrap();
             std::fs::write(files.join("hosts"), "").unwrap();
         }
         Store::open(dir.path()).unwrap();
-        assert_eq!((kept.exists(), stray.exists()), (true, false));
+        assert_eq!([&kept, &stray, &others].map(|files| files.exists()), [true, false, true]);
     }
 
     #[tokio::test]

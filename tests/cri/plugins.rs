@@ -26,6 +26,8 @@ garbage)
 	echo 'a mouse is no JSON' ;;
 silence)
 	exit 3 ;;
+hang)
+	exec sleep 30 ;;
 *)
 	if [ "$CNI_COMMAND" = VERSION ]; then
 		echo '{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0"]}'
@@ -174,6 +176,23 @@ async fn a_pod_that_can_neither_be_made_nor_undone_is_listed_until_it_can_be_rem
     let again = run_pod(&mut runtime, &config).await;
     remove_pod(&mut runtime, &again).await;
     assert_eq!(wired.leftovers("stuck"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_somebody_removes_while_its_half_made_network_has_nobody_leaves_nothing() {
+    let mut wired = Wired::start(7).await;
+    wired.make("ADD", "hang");
+    let (mut runtime, config) = (wired.node.runtime().await, pod("abandoned"));
+    let begun = tokio::spawn(async move { try_run(&mut runtime, &config).await });
+    eventually("the plugin hangs", async || (wired.calls("ADD") > 0).then_some(())).await;
+    wired.node.kill();
+    begun.await.unwrap().unwrap_err();
+    wired.repair();
+    docker(&["rm", "-f", "k8s_POD_abandoned_default_uid-abandoned_0"]);
+    assert!(wired.leftovers("abandoned").len() > 3);
+    wired.node.spawn();
+    wired.node.wait_ready().await;
+    eventually("nothing is left", async || wired.leftovers("abandoned").is_empty().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
