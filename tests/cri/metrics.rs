@@ -42,10 +42,11 @@ async fn a_containers_metrics_are_what_the_kernel_counts_and_bear_its_names() {
     let mut runtime = runtime().await;
     let config = pod("metrics-usage");
     let sandbox = run_pod(&mut runtime, &config).await;
-    // Thirty megabytes in a file that is read again, some processor time until it is told to stop, and five files that are open.
-    let script = "dd if=/dev/zero of=/tmp/file bs=1M count=30 2>/dev/null; cat /tmp/file /tmp/file >/dev/null; \
+    // Thirty megabytes of files that no kernel takes back, some processor time until it is told to stop, and five files
+    // that are open.
+    let script = "f=/dev/shm/file; dd if=/dev/zero of=$f bs=1M count=30 2>/dev/null; \
                   while [ ! -e /tmp/stop ]; do :; done; trap 'exit 0' TERM; sleep infinity & \
-                  exec 3</tmp/file 4</tmp/file 5</tmp/file 6</tmp/file 7</tmp/file; touch /tmp/idle; wait";
+                  exec 3<$f 4<$f 5<$f 6<$f 7<$f; touch /tmp/idle; wait";
     let mut busy = container("busy", script);
     let resources = LinuxContainerResources {
         memory_limit_in_bytes: 256 << 20,
