@@ -1,9 +1,8 @@
 //! Records as files, read one by one, a damaged one costing only itself.
 //!
 //! A file begins with the record as it was first, and each change adds the whole record anew, as a line of its own: the
-//! last whole one counts. So a change is one flush of one file. A pod is started by two dozen of small steps, and a new
-//! file for each of its four notes, flushed with its directory, was a quarter of Dockside's work. A file that has grown is
-//! replaced.
+//! last whole one counts. So a change is one flush of one file; a new file for each, flushed with its directory, would be a
+//! quarter of what a pod's start costs Dockside. A file that has grown is replaced.
 
 use std::fs;
 use std::fs::DirBuilder;

@@ -118,10 +118,13 @@ async fn what_was_written_and_what_was_sent_is_told() {
     let id = run_container(&mut runtime, &sandbox, &config, &container("main", &script)).await;
     // The gateway of the built-in network.
     inside(&id, "ping -c 3 -s 5000 10.88.0.1");
-    let interface = inside(&id, "cat /sys/class/net/eth0/statistics/rx_bytes").trim().parse::<u64>().unwrap();
+    let by_hand = || inside(&id, "cat /sys/class/net/eth0/statistics/rx_bytes").trim().parse::<u64>().unwrap();
+    let before = by_hand();
     let of_sandbox = of_pod(&mut runtime, &sandbox).await.metrics;
+    // The neighbours on the bridge are not silent.
+    let possible = before..=by_hand();
     let received = value(&of_sandbox, "container_network_receive_bytes_total", &["eth0"]);
-    assert!(received > 15_000 && near(received, interface), "{received} {interface}");
+    assert!(received > 15_000 && possible.contains(&received), "{received} {possible:?}");
     assert!(value(&of_sandbox, "container_network_transmit_bytes_total", &["eth0"]) > 15_000);
     assert!(value(&of_sandbox, "container_network_transmit_packets_total", &["eth0"]) >= 3);
     assert!(!of_sandbox.iter().any(|metric| metric.label_values.contains(&"lo".to_owned())));
