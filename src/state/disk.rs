@@ -148,17 +148,17 @@ fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
     }
     let bytes = fs::read(path).map_err(|error| error.to_string())?;
     let newest = newest(&bytes);
-    if !newest.is_empty() && !bytes[newest.end..].trim_ascii().is_empty() {
-        tracing::warn!(path = %path.display(), "the last change of this record was not written to its end; it is as before");
-        // What were added behind it could not be read.
-        let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(newest.end as u64));
-    }
-    let newest = if newest.is_empty() { &bytes } else { &bytes[newest] };
-    let head: Head = serde_json::from_slice(newest).map_err(|error| error.to_string())?;
+    let whole = if newest.is_empty() { &bytes } else { &bytes[newest.clone()] };
+    let head: Head = serde_json::from_slice(whole).map_err(|error| error.to_string())?;
     if head.version > VERSION {
         return Ok(None);
     }
-    serde_json::from_slice(newest).map(Some).map_err(|error| error.to_string())
+    if !bytes[newest.end..].trim_ascii().is_empty() {
+        tracing::warn!(path = %path.display(), "the last change of this record was not written to its end; it is as before");
+        // What was added behind it could not be read.
+        let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(newest.end as u64));
+    }
+    serde_json::from_slice(whole).map(Some).map_err(|error| error.to_string())
 }
 
 /// Where the last whole record of a file is; empty when there is none.
@@ -182,7 +182,8 @@ fn keep(path: &Path, line: &[u8], flush: bool) -> Result<(), Error> {
     }
 }
 
-/// Adds the line to a file and flushes it if that is wanted. False, and nothing is done, when there is no file, or it has to be replaced.
+/// Adds the line to a file and flushes it if that is wanted. False, and nothing is done, when there is no file, or it has
+/// to be replaced.
 fn append(path: &Path, line: &[u8], flush: bool) -> io::Result<bool> {
     let mut file = match OpenOptions::new().read(true).append(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -303,7 +304,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let records = Directory::open(dir.path().to_owned()).unwrap();
         records.write("new", &Record { version: VERSION + 1, value: 1 }).await.unwrap();
+        let path = dir.path().join("new.json");
+        let text = fs::read_to_string(&path).unwrap() + "in a way of its own";
+        fs::write(&path, &text).unwrap();
         assert_eq!(records.read_all::<Record>().unwrap(), (Vec::new(), Vec::new()));
-        assert!(dir.path().join("new.json").exists());
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 }
