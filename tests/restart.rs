@@ -15,18 +15,6 @@ use harness::*;
 /// The tests of this file restart Docker and count what is left in the box, so they run one after the other.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-const BOX_DOCKERD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/box-dockerd");
-
-/// Restarts the box's Docker.
-fn box_dockerd(verb: &str) {
-    run(BOX_DOCKERD, &[verb]);
-}
-
-/// The same, with more flags for Docker.
-fn box_dockerd_with(flags: &str, verb: &str) {
-    run("env", &[&format!("BOX_DOCKERD_FLAGS={flags}"), BOX_DOCKERD, verb]);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_changes_nothing_for_pods_and_forgets_none() {
     let _alone = ALONE.lock().await;

@@ -193,6 +193,18 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
     }
 }
 
+const BOX_DOCKERD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/box-dockerd");
+
+/// Starts, stops or restarts the box's Docker, see hack/box-dockerd.
+pub fn box_dockerd(verb: &str) {
+    run(BOX_DOCKERD, &[verb]);
+}
+
+/// The same, with more flags for Docker.
+pub fn box_dockerd_with(flags: &str, verb: &str) {
+    run("env", &[&format!("BOX_DOCKERD_FLAGS={flags}"), BOX_DOCKERD, verb]);
+}
+
 /// A command inside a running container, by Docker's own exec.
 pub fn inside(container: &str, script: &str) -> String {
     docker(&["exec", container, "sh", "-c", script])

@@ -130,17 +130,10 @@ async fn lines_that_docker_dropped_while_dockside_was_down_are_named_as_a_gap() 
     remove_pod(&mut runtime, &sandbox).await;
 }
 
-/// Restarts the box's Docker with other flags.
-fn restart_docker(flags: &str) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/box-dockerd");
-    let status = Command::new(script).arg("restart").env("BOX_DOCKERD_FLAGS", flags).status().unwrap();
-    assert!(status.success(), "hack/box-dockerd restart");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_docker_that_restarts_under_its_containers_costs_no_line_that_it_kept() {
     let _alone = ALONE.lock().await;
-    restart_docker("--live-restore");
+    box_dockerd_with("--live-restore", "restart");
     let node = Node::start(&["--container-log-max-size", "2m", "--container-log-max-files", "20"]).await;
     let mut runtime = node.runtime().await;
     let script = format!("{}; sleep 1000", paced(150, Duration::from_millis(10)));
@@ -149,7 +142,7 @@ async fn a_docker_that_restarts_under_its_containers_costs_no_line_that_it_kept(
     let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
     let file = log_file(&pod, &config);
     grows_to(&file, 1_000_000).await;
-    restart_docker("--live-restore");
+    box_dockerd_with("--live-restore", "restart");
     node.wait_ready().await;
     assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerRunning);
     eventually("the last line is there", async || {
@@ -168,13 +161,13 @@ async fn a_docker_that_restarts_under_its_containers_costs_no_line_that_it_kept(
     );
     remove_pod(&mut runtime, &sandbox).await;
     drop(node);
-    restart_docker("");
+    box_dockerd_with("", "restart");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daemons_own_settings_neither_cost_a_line_nor_put_a_process_before_the_containers() {
     let _alone = ALONE.lock().await;
-    restart_docker("--init --log-opt mode=non-blocking");
+    box_dockerd_with("--init --log-opt mode=non-blocking", "restart");
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
     let pod = pod("settings");
@@ -188,7 +181,7 @@ async fn the_daemons_own_settings_neither_cost_a_line_nor_put_a_process_before_t
     }
     remove_pod(&mut runtime, &sandbox).await;
     // Docker refuses blocking mode where its settings have a buffer; containers are made all the same.
-    restart_docker("--log-opt mode=non-blocking --log-opt max-buffer-size=4m");
+    box_dockerd_with("--log-opt mode=non-blocking --log-opt max-buffer-size=4m", "restart");
     node.wait_ready().await;
     let sandbox = run_pod(&mut runtime, &pod).await;
     let config = container("main", "echo said");
@@ -199,5 +192,5 @@ async fn the_daemons_own_settings_neither_cost_a_line_nor_put_a_process_before_t
     assert!(node.log().contains("max-buffer-size"));
     remove_pod(&mut runtime, &sandbox).await;
     drop(node);
-    restart_docker("");
+    box_dockerd_with("", "restart");
 }
