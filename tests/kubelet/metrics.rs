@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 use serde_json::json;
@@ -41,6 +43,8 @@ struct Series {
     /// Those in [`WHOSE`].
     whose: BTreeMap<String, String>,
     value: f64,
+    /// When it was measured, in ms since 1970.
+    at: Option<u128>,
 }
 
 /// A kubelet that counts in one of the two ways, in place of the one that ran.
@@ -73,8 +77,10 @@ fn parse(line: &str) -> (Key, Series) {
         (key.to_owned(), value.trim_matches('"').to_owned())
     });
     let (whose, own) = labels.partition(|(key, _)| WHOSE.contains(&key.as_str()));
-    let value = rest.split_whitespace().next().unwrap().parse().unwrap();
-    ((name.to_owned(), own), Series { whose, value })
+    let mut rest = rest.split_whitespace();
+    let value = rest.next().unwrap().parse().unwrap();
+    let at = rest.next().map(|at| at.parse().unwrap());
+    ((name.to_owned(), own), Series { whose, value, at })
 }
 
 fn summary(pod: &str) -> Option<Value> {
@@ -82,26 +88,27 @@ fn summary(pod: &str) -> Option<Value> {
     summary["pods"].as_array()?.iter().find(|one| one["podRef"]["name"] == pod).cloned()
 }
 
-/// Everything there is to know about the pod, once the kubelet has looked at all its cgroups.
-fn look(pod: &Pod, uid: &str) -> (BTreeMap<Key, Series>, Value) {
+/// Everything there is to know about the pod, once the kubelet has looked at all its cgroups since a time, in ms since
+/// 1970. It samples the pod and its containers at different times, the first ones while the OCI runtime is at work there.
+fn look(pod: &Pod, uid: &str, since: u128) -> (BTreeMap<Key, Series>, Value) {
     eventually_or("the kubelet tells of the pod, its pause container and its container", || {
         let (series, summary) = (series(uid), summary(&pod.name).ok_or("the summary has no such pod")?);
         let values = |name: &str| {
             series.iter().filter(|((one, _), _)| one == name).map(|(_, found)| found.value).collect::<Vec<_>>()
         };
-        let (files, caches) = (values("container_file_descriptors"), values("container_memory_cache"));
+        let (caches, oldest) = (values("container_memory_cache"), series.values().filter_map(|series| series.at).min());
         let (memory, processor) = (values("container_memory_usage_bytes"), values("container_cpu_usage_seconds_total"));
-        // Its first samples may be of the OCI runtime that made the containers, and of files not written yet: it samples
-        // the pod and the container at different times. The kernel counts some pages late.
-        let begun = files.iter().all(|files| *files <= 7.0)
-            && caches.iter().filter(|cache| **cache >= f64::from(MEMORY - SLACK)).count() == 2;
-        let whole = memory.len() == 3 && processor.len() == 3;
+        let whole = memory.len() == 3 && processor.len() == 3 && oldest >= Some(since);
+        // The kernel counts some pages late.
+        let filled = caches.iter().filter(|cache| **cache >= f64::from(MEMORY - SLACK)).count() == 2;
         let used = &summary["containers"][0]["rootfs"]["usedBytes"];
         let summed = summary["cpu"]["usageCoreNanoSeconds"].is_u64() && used.as_u64() >= Some(DISK);
-        if whole && begun && summed {
+        if whole && filled && summed {
             return Ok((series, summary));
         }
-        Err(format!("files {files:?}, caches {caches:?}, memory {memory:?}, processor {processor:?}, disk {used}"))
+        Err(format!(
+            "caches {caches:?}, memory {memory:?}, processor {processor:?}, disk {used}, oldest {oldest:?} of {since}"
+        ))
     })
 }
 
@@ -187,14 +194,18 @@ fn a_kubelet_tells_the_same_of_a_pod_whether_it_counts_itself_or_dockside_does()
     // Some processor time, some memory, some disk; then it is quiet. The memory is that of a tmpfs: a kernel that is short
     // of memory takes back what it caches of files on disk.
     let fill = |file: &str, bytes: u64| format!("head -c {bytes} /dev/urandom >{file}; md5sum {file} >/dev/null;");
-    let script = format!("{} {} {UNTIL_TERM}", fill("/dev/shm/file", MEMORY.into()), fill("/file", DISK));
+    let fills = format!("{} {}", fill("/dev/shm/file", MEMORY.into()), fill("/file", DISK));
+    let script = format!("{fills} echo filled; {UNTIL_TERM}");
     let limits = json!({"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "100m", "memory": "32Mi"}});
     let pod = Pod::of("metrics", json!([with(shell("main", &script), json!({"resources": limits}))]));
     let uid = text(&pod.ready()["metadata"]["uid"]).to_owned();
 
-    let (their_series, their_summary) = look(&pod, &uid);
+    pod.logged("main", "filled");
+    // A second later the shell has begun its wait.
+    let quiet = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() + 1000;
+    let (their_series, their_summary) = look(&pod, &uid, quiet);
     restart_kubelet(GATE);
-    let (our_series, our_summary) = look(&pod, &uid);
+    let (our_series, our_summary) = look(&pod, &uid, quiet);
     restart_kubelet("");
 
     compare_series(&their_series, &our_series);
