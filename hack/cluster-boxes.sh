@@ -2,6 +2,7 @@
 # shellcheck shell=bash disable=SC2154 # what hack/cluster sets
 
 prepare() { # there is no network in a box: everything is built before
+	"$REPO/hack/deps" --for test
 	use_tools
 	[[ ${lane:-old} == old ]] || "$REPO/hack/tools/build" moby containerd runc >/dev/null
 	[[ ${DOCKSIDE_BIN-} ]] || (cd "$REPO" && cargo build --locked --bin dockside --example oci-wrapper)

@@ -3,8 +3,9 @@
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${DOCKSIDE_CACHE:-$HOME/.cache/dockside}
-# su and cron leave the sbin folders out; rustup and Go install outside of the usual PATH.
-PATH=$HOME/.cargo/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
+# su and cron leave the sbin folders out; rustup, Go and hack/deps (Go, if it was missing or old) install outside of the
+# usual PATH.
+PATH=$HOME/.cargo/bin:$CACHE/go/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
 
 say() { printf '%s\n' "${0##*/}: $*" >&2; }
 die() {
