@@ -8,6 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::channel;
+use tokio::time::Instant;
+use tokio::time::sleep_until;
 
 use super::desk::Desk;
 use super::desk::Heard;
@@ -55,7 +57,9 @@ pub(super) async fn talk<O: Write, E: Write>(
     let mut plain = Plain::new(title);
     // One answer is taken ahead, so that the end of the answers is seen even while none is asked for.
     let mut next: Option<Option<String>> = None;
+    let mut patient_until = Instant::now() + PATIENCE;
     loop {
+        let mut of_the_pod = true;
         let acts = match next.take() {
             Some(Some(line)) if plain.asks() => plain.answer(&line, &mut desk.world, now()),
             Some(None) if plain.may_end() => return Ok(()),
@@ -69,12 +73,19 @@ pub(super) async fn talk<O: Write, E: Write>(
                     heard = desk.next() => match heard {
                         Heard::Changed => plain.changed(&desk.world, now()),
                         Heard::Step(uid, step) => plain.step(&uid, &step, &desk.world, now()),
-                        Heard::Note(note) => vec![Act::Complain(note)],
+                        Heard::Note(note) => {
+                            of_the_pod = false;
+                            vec![Act::Complain(note)]
+                        }
                     },
-                    () = tokio::time::sleep(PATIENCE), if plain.is_underway() => plain.give_up(&desk.world, now()),
+                    () = sleep_until(patient_until), if plain.is_underway() => plain.give_up(&desk.world, now()),
                 }
             }
         };
+        // What changes elsewhere in the cluster is no news of the pod.
+        if of_the_pod && !acts.is_empty() {
+            patient_until = Instant::now() + PATIENCE;
+        }
         if do_all(acts, desk, streams)? {
             return Ok(());
         }

@@ -1,9 +1,12 @@
 //! Whole conversations, with answers and sentences in memory.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use serde_json::json;
 use tokio::sync::mpsc::channel;
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::Instant;
 
 use super::*;
 use crate::scheduler::cmd::assist::desk::Desk;
@@ -21,7 +24,7 @@ struct Heard {
 }
 
 /// Has a conversation with these answers. Every binding comes to these steps; `later` comes when the person has been
-/// told that there is nothing.
+/// told that there is nothing, a minute between two.
 async fn conversation(fixture: Fixture, answers: &str, steps: &[Step], later: Vec<Update>) -> Heard {
     let (updates, updated) = unbounded_channel();
     let (tell, told) = unbounded_channel();
@@ -38,8 +41,11 @@ async fn conversation(fixture: Fixture, answers: &str, steps: &[Step], later: Ve
     // Something has to be heard for the conversation to begin.
     updates.send(Update::Namespace(Change::Begin)).unwrap();
     tokio::spawn(async move {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        later.into_iter().for_each(|update| updates.send(update).unwrap());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        for update in later {
+            updates.send(update).unwrap();
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
         std::future::pending::<()>().await;
     });
     let mut streams = Streams { out: Vec::new(), errors: Vec::new() };
@@ -112,6 +118,16 @@ async fn the_end_of_the_answers_is_the_end_wherever_it_comes() {
     }
     let heard = conversation(Fixture::with_nodes(&["n"]), "", &[], vec![]).await;
     assert!(heard.out.ends_with("I tell you when one comes.\n"), "{}", heard.out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_pod_is_given_up_whatever_else_changes() {
+    let begun = Instant::now();
+    let fixture = Fixture::with_nodes(&["n"]).waits("p", json!({}));
+    let changes = (0..20).map(|_| Update::Namespace(Change::Begin)).collect();
+    let heard = conversation(fixture, "1\n1\n", &[Step::Bound], changes).await;
+    assert!(heard.out.contains("Nothing has been heard of default/p for long."), "{}", heard.out);
+    assert!(begun.elapsed() < Duration::from_secs(310), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
