@@ -95,7 +95,9 @@ fn assert_refused<T: Debug>(answer: Result<T, Status>, code: Code, words: &[&str
     }
 }
 
-/// Whether this lane's Docker is the newest; the other one is 20.10.
-fn is_new_lane() -> bool {
-    std::env::var("DOCKSIDE_LANE").is_ok_and(|lane| lane == "new")
+/// Whether this box's Docker has version 1.`minor` of its API: 1.44 came with Docker 25, 1.48 with 28.
+fn docker_knows(minor: u32) -> bool {
+    let version = docker(&["version", "--format", "{{.Server.APIVersion}}"]);
+    let (_, own) = version.trim().split_once('.').unwrap();
+    own.parse::<u32>().unwrap() >= minor
 }

@@ -10,7 +10,6 @@ use crate::assert_refused;
 use crate::containers::of_image;
 use crate::harness::*;
 use crate::images;
-use crate::is_new_lane;
 use crate::look::*;
 use crate::runtime;
 
@@ -283,10 +282,16 @@ async fn the_file_system_of_images_is_one_that_can_be_looked_at() {
     let info = images.image_fs_info(ImageFsInfoRequest {}).await.unwrap().into_inner();
     assert_eq!((info.image_filesystems.len(), info.container_filesystems.len()), (1, 1));
     let images_on = &info.image_filesystems[0];
-    // Docker 29 leaves images to containerd, which keeps them in a directory of its own.
+    // Docker may leave images to containerd, which keeps them in a directory of its own, as 29 does by default.
     let directory = Path::new(&images_on.fs_id.as_ref().unwrap().mountpoint);
-    let store = if is_new_lane() { "io.containerd.content.v1.content/blobs" } else { "image/overlay2/imagedb" };
-    assert!(directory.join(store).is_dir(), "no images in {}", directory.display());
+    let driver = docker(&["info", "--format", "{{.DriverStatus}} {{.Driver}}"]);
+    let store = match driver.trim().rsplit_once(' ').unwrap() {
+        (status, _) if status.contains("io.containerd.snapshotter") => {
+            "io.containerd.content.v1.content/blobs".to_owned()
+        }
+        (_, driver) => format!("image/{driver}/imagedb"),
+    };
+    assert!(directory.join(&store).is_dir(), "no {store} in {}", directory.display());
     assert!(images_on.timestamp > 0);
     assert!(images_on.used_bytes.unwrap().value > 1_000_000);
     assert!(images_on.inodes_used.unwrap().value > 0);

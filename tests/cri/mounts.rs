@@ -7,8 +7,8 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
+use crate::docker_knows;
 use crate::harness::*;
-use crate::is_new_lane;
 use crate::look::*;
 use crate::runtime;
 
@@ -207,7 +207,7 @@ async fn read_only_does_not_reach_mounts_below_unless_asked() {
     let recursive = Mount { recursive_read_only: true, ..read_only };
     let handlers = runtime.status(StatusRequest::default()).await.unwrap().into_inner().runtime_handlers;
     let promised = handlers.iter().find(|handler| handler.name.is_empty()).unwrap().features.unwrap();
-    assert_eq!(promised.recursive_read_only_mounts, is_new_lane());
+    assert_eq!(promised.recursive_read_only_mounts, docker_knows(44));
     if promised.recursive_read_only_mounts {
         let id = run_container(&mut runtime, &sandbox, &config, &mounted("recursive", vec![recursive.clone()])).await;
         assert_eq!(inside(&id, "touch /mnt/tmpfs/y 2>&1; true"), "touch: /mnt/tmpfs/y: Read-only file system");
@@ -240,7 +240,7 @@ async fn an_image_is_mounted_where_docker_can_do_that() {
     let image = |name: &str| Some(ImageSpec { image: name.to_owned(), ..Default::default() });
     let whole = Mount { image: image(NGINX), container_path: "/nginx".to_owned(), ..Default::default() };
     let part = Mount { container_path: "/part".to_owned(), image_sub_path: "etc/nginx".to_owned(), ..whole.clone() };
-    if !is_new_lane() {
+    if !docker_knows(48) {
         let refused = try_create(&mut runtime, &sandbox, &config, &mounted("main", vec![whole])).await;
         assert_refused(refused, Code::Unimplemented, &["container main", "mounts.image", "/nginx", "Docker 28"]);
         return remove_pod(&mut runtime, &sandbox).await;

@@ -16,9 +16,9 @@ use sha2::Digest;
 use sha2::Sha256;
 use tonic::Code;
 
+use crate::docker_knows;
 use crate::harness::*;
 use crate::images::spec;
-use crate::is_new_lane;
 
 /// How long a pull may go without progress in these tests.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -159,7 +159,7 @@ async fn a_pull_that_stands_still_is_given_up() {
         assert!(refused.message().contains("no progress for 2s"), "{refused}");
         assert!(took >= PATIENCE && took < PATIENCE * 4, "{took:?}");
         // Docker 20.10 never closes a connection that it reads a layer from.
-        if manner == Manner::Silent || is_new_lane() {
+        if manner == Manner::Silent || docker_knows(44) {
             eventually("Docker gives the pull up, too", async || {
                 (registry.connections.load(Ordering::Relaxed) == 0).then_some(())
             })
