@@ -9,7 +9,7 @@
 
 mod compat;
 #[cfg(test)]
-mod docs;
+pub(crate) mod docs;
 mod file;
 mod settings;
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use super::settings::SETTINGS;
 use super::settings::Setting;
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
 const UPDATE: &str = "UPDATE_DOCS=1 cargo test config::docs";
 
 const INTRODUCTION: &str = "\
@@ -90,18 +90,23 @@ pub(super) fn sample() -> String {
     text
 }
 
-#[test]
-fn the_documentation_agrees_with_the_table() {
-    let expected = markdown();
+/// Checks that a file of the project, by its path in it, is what is expected, or writes it where `UPDATE_DOCS` is set, as in
+/// the command `update`.
+pub(crate) fn check(path: &str, expected: &str, update: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(PATH, expected).unwrap();
-        return;
+        return fs::write(file, expected).unwrap();
     }
-    let written = fs::read_to_string(PATH).unwrap_or_default();
+    let written = fs::read_to_string(file).unwrap_or_default();
     let first = written.lines().zip(expected.lines()).position(|(old, new)| old != new);
     assert!(
         written == expected,
-        "{PATH} is out of date (first difference: line {:?}); run: {UPDATE}",
+        "{path} is out of date (first difference: line {:?}); run: {update}",
         first.map(|n| n + 1)
     );
+}
+
+#[test]
+fn the_documentation_agrees_with_the_table() {
+    check("docs/configuration.md", &markdown(), UPDATE);
 }
