@@ -334,6 +334,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_was_tried_without_nodes_waits_for_the_first() {
+        let mut queue = with(&[pod("p", json!({}))]);
+        next(&mut queue, START);
+        queue.unfit("p", FilterSet::default(), START);
+        assert_eq!(queue.wake(Events::POD_GONE, at(20)), 0);
+        assert_eq!(queue.wake(Events::NODE_ADDED, at(20)), 1);
+        assert!(next(&mut queue, at(20)).is_some());
+    }
+
+    #[test]
     fn help_that_comes_too_soon_waits_for_the_backoff() {
         let mut queue = with(&[pod("p", json!({}))]);
         next(&mut queue, START);
