@@ -281,6 +281,11 @@ impl Cluster {
         assumed
     }
 
+    /// Whether a pod takes room somewhere.
+    pub fn has_pod(&self, uid: &str) -> bool {
+        self.pods.contains_key(uid)
+    }
+
     /// Whether a pod is assumed and not confirmed.
     pub fn is_assumed(&self, uid: &str) -> bool {
         self.pods.get(uid).is_some_and(|placed| placed.assumed)

@@ -121,9 +121,9 @@ impl Reporter {
         self.0.bindings.load(Ordering::Relaxed) == 0
     }
 
-    /// The pod was bound.
+    /// The pod was bound: that it was not is no news any more.
     pub fn scheduled(&self, pod: &Arc<Pod>, node: &str) {
-        self.0.series.lock().forget(&pod.uid);
+        self.forget(&pod.uid);
         self.event(Event::scheduled(pod, node));
     }
 
@@ -285,5 +285,30 @@ fn tell(pod: &Pod, what: &str, sent: Result<(), Error>) {
             tracing::debug!(pod = %pod, what, %error, "a report came too late");
         }
         Err(error) => tracing::warn!(pod = %pod, what, %error, "could not send a report"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::scheduler::api::fake::FakeApi;
+    use crate::scheduler::cluster::testing::Builder;
+
+    #[tokio::test]
+    async fn a_condition_that_waits_is_dropped_when_the_pod_is_bound() {
+        let api = FakeApi::start(|_| (200, "{}".to_owned())).await;
+        let reporter = Reporter::start(&api.client, "here");
+        reporter.set_bindings(1);
+        let pod = Builder::default().pod(json!({}));
+        reporter.failed(&pod, Reason::Unschedulable, "no node", None);
+        reporter.scheduled(&pod, "a");
+        reporter.finish().await;
+        while api.asked().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Events are made, and a condition would have been sent before them.
+        assert!(api.asked().iter().all(|asked| asked.method == Method::POST));
     }
 }

@@ -144,6 +144,10 @@ impl World {
             self.cluster.nominations.remove(&pod.uid);
             return Events::NONE;
         }
+        if self.cluster.has_pod(&pod.uid) && self.queue.get(&pod.uid).is_none() {
+            // It has its node, and this is from before: perhaps what came of telling that it had none.
+            return Events::NONE;
+        }
         self.queue.put(pod.clone(), now);
         if !self.cluster.is_assumed(&pod.uid) {
             self.cluster.nominations.put(pod);

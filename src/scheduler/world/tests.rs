@@ -142,3 +142,23 @@ fn a_pod_that_goes_wakes_those_that_need_its_room() {
     fixture.world.apply(Update::Pod(Change::Gone(gone)), NOW);
     assert_eq!(fixture.counts().active, 1);
 }
+
+#[test]
+fn a_version_of_a_pod_from_before_it_was_bound_changes_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.node("a", json!({}));
+    fixture.put("p", json!({}));
+    let pod = fixture.world.queue.next(NOW).unwrap().pod;
+    let node = fixture.world.cluster.node_named("a").unwrap();
+    fixture.world.cluster.assume(pod, node);
+    // While it is being bound it may still have to be tried again.
+    fixture.put("p", json!({}));
+    assert_eq!((fixture.counts().tried, fixture.world.cluster.pod_counts()), (1, (1, 1)));
+    fixture.world.queue.remove("p");
+    let late = json!({"metadata": {"annotations": {"seen": "late"}}});
+    fixture.put("p", late.clone());
+    assert_eq!((fixture.counts(), fixture.world.cluster.pod_counts()), (Counts::default(), (1, 1)));
+    fixture.put("p", json!({"spec": {"nodeName": "a"}}));
+    fixture.put("p", late);
+    assert_eq!((fixture.counts(), fixture.world.cluster.pod_counts()), (Counts::default(), (1, 0)));
+}
