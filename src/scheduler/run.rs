@@ -5,6 +5,8 @@
 //! Correctness rests on that and on the API server's rule that a pod is bound once, not on how quick the watch is.
 
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::UnboundedSender;
@@ -89,12 +93,11 @@ enum News {
     Bound {
         uid: Arc<str>,
         outcome: Outcome,
+        /// `None`: it came to nothing before the API server was asked to bind the pod.
+        permit: Option<OwnedSemaphorePermit>,
     },
     /// A pod that should have been confirmed was looked at.
-    Looked {
-        uid: Arc<str>,
-        found: Option<Arc<Pod>>,
-    },
+    Looked { uid: Arc<str>, found: Option<Arc<Pod>> },
     /// Victims could not be sent away.
     NotEvicted,
 }
@@ -108,6 +111,9 @@ struct Scheduler {
     news: UnboundedSender<News>,
     bindings: HashMap<Arc<str>, Binding>,
     most_bindings: usize,
+    /// One for each binding that the API server may be asked for. A pod that waits for its volumes, for minutes perhaps,
+    /// has none, so that it holds up nobody.
+    permits: Arc<Semaphore>,
     /// Bound pods that the watch has not shown yet.
     unconfirmed: HashMap<Arc<str>, (Arc<Pod>, Instant)>,
     start: Instant,
@@ -131,18 +137,8 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
     };
     let identity = options.lease.as_ref().map_or_else(|| options.names[0].clone(), |lease| lease.identity.clone());
     let (news, heard) = mpsc::unbounded_channel();
-    let mut scheduler = Scheduler {
-        reporter: Reporter::start(&client, &identity),
-        world: World::new(options.names.iter().map(|name| intern.str(name))),
-        client: client.clone(),
-        intern,
-        health,
-        news,
-        bindings: HashMap::new(),
-        most_bindings: options.bindings,
-        unconfirmed: HashMap::new(),
-        start: Instant::now(),
-    };
+    let reporter = Reporter::start(&client, &identity);
+    let mut scheduler = Scheduler::new(&client, intern, &options, reporter, health, news);
     let outcome = scheduler.work(received, heard, roles, stop).await;
     drop(followers);
     scheduler.reporter.finish().await;
@@ -153,6 +149,29 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
 }
 
 impl Scheduler {
+    fn new(
+        client: &Client,
+        intern: Arc<Intern>,
+        options: &Options,
+        reporter: Reporter,
+        health: Arc<Health>,
+        news: UnboundedSender<News>,
+    ) -> Scheduler {
+        Scheduler {
+            world: World::new(options.names.iter().map(|name| intern.str(name))),
+            client: client.clone(),
+            intern,
+            reporter,
+            health,
+            news,
+            bindings: HashMap::new(),
+            most_bindings: options.bindings,
+            permits: Arc::new(Semaphore::new(options.bindings)),
+            unconfirmed: HashMap::new(),
+            start: Instant::now(),
+        }
+    }
+
     async fn work(
         &mut self,
         mut updates: UnboundedReceiver<Update>,
@@ -188,7 +207,8 @@ impl Scheduler {
         }
         tracing::info!(bindings = self.bindings.len(), "stopping");
         let end = Instant::now() + STOP_PATIENCE;
-        while !self.bindings.is_empty() {
+        // Who waits for volumes is decided about by the next that works.
+        while self.under_way() > 0 {
             match tokio::time::timeout_at(end, news.recv()).await {
                 Ok(Some(one)) => self.settle(one),
                 Ok(None) | Err(_) => break,
@@ -199,6 +219,11 @@ impl Scheduler {
 
     fn now(&self) -> Moment {
         self.start.elapsed()
+    }
+
+    /// How many bindings the API server is being asked for.
+    fn under_way(&self) -> usize {
+        self.most_bindings - self.permits.available_permits()
     }
 
     /// Takes all the news there is.
@@ -215,28 +240,26 @@ impl Scheduler {
     /// Decides about some pods; returns whether there may be more to decide now.
     fn decide_some(&mut self) -> bool {
         for _ in 0..DECISIONS_AT_ONCE {
-            if self.bindings.len() >= self.most_bindings {
-                return false;
-            }
+            let Ok(permit) = self.permits.clone().try_acquire_owned() else { return false };
             let now = self.now();
             let Some(attempt) = self.world.queue.next(now) else { return false };
-            self.decide(attempt);
+            self.decide(attempt, permit);
         }
         true
     }
 
-    fn decide(&mut self, attempt: Attempt) {
+    fn decide(&mut self, attempt: Attempt, permit: OwnedSemaphorePermit) {
         let begun = Instant::now();
         let decision = decide(&attempt.pod, &mut self.world.cluster, |several| fastrand::usize(..several));
         self.health.metrics.algorithm_seconds.observe(begun.elapsed().as_secs_f64());
         match decision {
-            Ok(placement) => self.bind(attempt, placement, begun),
+            Ok(placement) => self.bind(attempt, placement, begun, permit),
             Err(unfit) => self.reject(&attempt, &unfit, begun),
         }
     }
 
     /// Assumes that the pod is on its node, and has it bound.
-    fn bind(&mut self, attempt: Attempt, placement: Placement, begun: Instant) {
+    fn bind(&mut self, attempt: Attempt, placement: Placement, begun: Instant, permit: OwnedSemaphorePermit) {
         let Attempt { pod, number, since } = attempt;
         let cluster = &mut self.world.cluster;
         let node = cluster.node(placement.node).node.name.clone();
@@ -246,12 +269,22 @@ impl Scheduler {
         let volumes = cluster.storage.assume(&placement.volumes, &node);
         let binding = Binding { pod: pod.clone(), node: node.clone(), volumes, begun, attempt: number, since };
         self.bindings.insert(pod.uid.clone(), binding);
-        self.reporter.set_bindings(self.bindings.len());
+        let permit = Some(permit).filter(|_| placement.volumes.is_empty());
+        self.reporter.set_bindings(self.under_way());
         let (client, intern, news) = (self.client.clone(), self.intern.clone(), self.news.clone());
+        let permits = self.permits.clone();
         tokio::spawn(async move {
-            let outcome = bind::bind(&client, &intern, &pod, &node, &placement.volumes).await;
+            let uid = pod.uid.clone();
+            let bound = match bind::bind_volumes(&client, &intern, &pod, &node, &placement.volumes).await {
+                Ok(()) => {
+                    let permit = if permit.is_some() { permit } else { permits.acquire_owned().await.ok() };
+                    let outcome = bind::bind_pod(&client, &intern, &pod, &node).await;
+                    News::Bound { uid, outcome, permit }
+                }
+                Err(outcome) => News::Bound { uid, outcome, permit },
+            };
             // Nobody listens any more only when everything ends.
-            let _ = news.send(News::Bound { uid: pod.uid.clone(), outcome });
+            let _ = news.send(bound);
         });
     }
 
