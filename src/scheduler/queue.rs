@@ -132,14 +132,15 @@ impl Queue {
             return;
         };
         let changed = !Arc::ptr_eq(&entry.pod.shape, &pod.shape);
+        let not_kept = entry.pod.nominated.is_some() && pod.nominated.is_none();
         let before = entry.state;
         entry.pod = pod;
         match (before, state) {
             (State::Tried, _) => {}
             (_, State::Gated) => self.enter(&uid, State::Gated),
             (State::Gated, State::Active) => self.enter(&uid, State::Active),
-            // What was changed may fit now.
-            (State::Unschedulable, State::Active) if changed => self.help(&uid, now),
+            // What was changed may fit now, and what does not wait for its node any more may find another.
+            (State::Unschedulable, State::Active) if changed || not_kept => self.help(&uid, now),
             (State::Active, State::Active) if changed => self.enter(&uid, State::Active),
             _ => {}
         }
@@ -380,6 +381,18 @@ mod tests {
         next(&mut queue, START);
         queue.unfit("p", refused_by("NodeAffinity"), START);
         queue.put(pod("p", json!({"metadata": {"labels": {"new": "label"}}})), at(5));
+        assert!(next(&mut queue, at(5)).is_some());
+    }
+
+    #[test]
+    fn a_pod_that_has_lost_the_node_kept_for_it_is_tried_again() {
+        let nominated = Pod { nominated: Some(Arc::from("a")), ..Pod::clone(&pod("p", json!({}))) };
+        let mut queue = with(&[Arc::new(nominated.clone())]);
+        next(&mut queue, START);
+        queue.unfit("p", refused_by("NodeResourcesFit"), START);
+        queue.put(Arc::new(nominated.clone()), at(5));
+        assert!(next(&mut queue, at(5)).is_none());
+        queue.put(Arc::new(Pod { nominated: None, ..nominated }), at(5));
         assert!(next(&mut queue, at(5)).is_some());
     }
 

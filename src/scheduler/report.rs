@@ -127,7 +127,7 @@ impl Reporter {
         self.event(Event::scheduled(pod, node));
     }
 
-    /// The pod was not placed. `nominated`: the node that is kept for it from now on, if that changes.
+    /// The pod was not placed. `nominated`: the node that is kept for it from now on, if that changes; empty: none.
     pub fn failed(&self, pod: &Arc<Pod>, reason: Reason, message: &str, nominated: Option<&str>) {
         self.event(Event::failed(pod, message));
         if pod.unscheduled.as_deref() == Some(message) && nominated.is_none() {
@@ -146,8 +146,17 @@ impl Reporter {
         if let Some(node) = nominated {
             status["nominatedNodeName"] = json!(node);
         }
-        let condition = Condition { pod: pod.clone(), patch: json!({"status": status}) };
-        self.0.waiting.lock().conditions.insert(pod.uid.clone(), condition);
+        let mut condition = Condition { pod: pod.clone(), patch: json!({"status": status}) };
+        let mut waiting = self.0.waiting.lock();
+        if let Some(earlier) = waiting.conditions.get(&pod.uid) {
+            // Not told yet, and still so.
+            let kept = &earlier.patch["status"]["nominatedNodeName"];
+            if nominated.is_none() && !kept.is_null() {
+                condition.patch["status"]["nominatedNodeName"] = kept.clone();
+            }
+        }
+        waiting.conditions.insert(pod.uid.clone(), condition);
+        drop(waiting);
         self.0.news.notify_one();
     }
 

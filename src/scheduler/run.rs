@@ -30,6 +30,7 @@ use super::decide::Placement;
 use super::decide::Unfit;
 use super::decide::decide;
 use super::evict::evict;
+use super::filter::Events;
 use super::follow;
 use super::lease;
 use super::lease::Election;
@@ -38,6 +39,7 @@ use super::metrics;
 use super::model::Intern;
 use super::model::Pod;
 use super::preempt;
+use super::preempt::Spared;
 use super::queue::Attempt;
 use super::queue::Moment;
 use super::report::Reason;
@@ -264,9 +266,12 @@ impl Scheduler {
         let cluster = &mut self.world.cluster;
         let node = cluster.node(placement.node).node.name.clone();
         tracing::debug!(pod = %pod, %node, feasible = placement.feasible, "chose a node");
-        cluster.nominations.remove(&pod.uid);
+        let kept = cluster.nominations.remove(&pod.uid);
         cluster.assume(pod.clone(), placement.node);
         let volumes = cluster.storage.assume(&placement.volumes, &node);
+        if kept.is_some_and(|kept| kept != node) {
+            self.world.queue.wake(Events::POD_GONE, self.start.elapsed());
+        }
         let binding = Binding { pod: pod.clone(), node: node.clone(), volumes, begun, attempt: number, since };
         self.bindings.insert(pod.uid.clone(), binding);
         let permit = Some(permit).filter(|_| placement.volumes.is_empty());
@@ -292,14 +297,22 @@ impl Scheduler {
     fn reject(&mut self, attempt: &Attempt, unfit: &Unfit, begun: Instant) {
         let pod = &attempt.pod;
         let mut message = unfit.message();
-        let mut nominated = None;
-        if unfit.nodes > 0 {
+        let found = (unfit.nodes > 0).then(|| {
             self.health.metrics.preemption_attempts.inc();
-            match preempt::find(pod, &mut self.world.cluster, unfit, fastrand::usize(..)) {
-                Ok(preemption) => nominated = Some(self.preempt(pod, preemption)),
-                Err(told) => message = format!("{message} {told}"),
-            }
+            preempt::find(pod, &mut self.world.cluster, unfit, fastrand::usize(..))
+        });
+        if let Some(Err(spared)) = &found {
+            message = format!("{message} {spared}");
         }
+        let nominated = match found {
+            Some(Ok(preemption)) => Some(self.preempt(pod, preemption)),
+            Some(Err(Spared::Ineligible(_))) => None,
+            // There is no use in keeping a node for it.
+            Some(Err(Spared::Useless(_))) | None => pod.nominated.as_ref().map(|_| {
+                self.world.denominate(pod, self.start.elapsed());
+                Arc::from("")
+            }),
+        };
         tracing::info!(pod = %pod, reason = message, "no node fits");
         self.reporter.failed(pod, Reason::Unschedulable, &message, nominated.as_deref());
         self.world.queue.unfit(&pod.uid, unfit.filters(), self.start.elapsed());
@@ -309,16 +322,15 @@ impl Scheduler {
 
     /// Sends the victims away and keeps their node for the pod; returns its name.
     fn preempt(&mut self, pod: &Arc<Pod>, preemption: preempt::Preemption) -> Arc<str> {
-        let cluster = &mut self.world.cluster;
+        let now = self.now();
+        let cluster = &self.world.cluster;
         let node = cluster.node(preemption.node).node.name.clone();
         self.health.metrics.preemption_victims.observe(preemption.victims.len() as f64);
         for other in cluster.nominations.below(&node, pod.shape.priority) {
-            cluster.nominations.remove(&other.uid);
+            self.world.denominate(&other, now);
             self.reporter.denominate(&other);
         }
-        let pod = Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(pod) });
-        cluster.nominations.put(pod.clone());
-        self.world.queue.put(pod.clone(), self.start.elapsed());
+        let pod = self.world.nominate(pod, &node, now);
         let (client, reporter, news, kept) =
             (self.client.clone(), self.reporter.clone(), self.news.clone(), node.clone());
         tokio::spawn(async move {

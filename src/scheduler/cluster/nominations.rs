@@ -9,25 +9,57 @@ use crate::scheduler::model::Pod;
 #[derive(Debug, Default)]
 pub struct Nominations {
     by_node: HashMap<Arc<str>, Vec<Arc<Pod>>>,
+    /// The nodes that were chosen here and that the API server has not told of yet, by the pod's uid.
+    untold: HashMap<Arc<str>, Arc<str>>,
 }
 
 impl Nominations {
-    /// Takes note of where a waiting pod is to go, or that it is to go nowhere any more.
-    pub fn put(&mut self, pod: Arc<Pod>) {
-        self.remove(&pod.uid);
+    /// Takes note of where a waiting pod is to go, or that it is to go nowhere any more. Returns the node that is not
+    /// kept for it any more.
+    pub fn put(&mut self, pod: Arc<Pod>) -> Option<Arc<str>> {
+        let before = self.take(&pod.uid).filter(|node| pod.nominated.as_ref() != Some(node));
         if let Some(node) = &pod.nominated {
             self.by_node.entry(node.clone()).or_default().push(pod);
         }
+        before
     }
 
-    pub fn remove(&mut self, uid: &str) {
-        if self.by_node.is_empty() {
-            return;
+    /// The same for a node that was chosen here, of which the API server does not know yet.
+    pub fn choose(&mut self, pod: Arc<Pod>) -> Option<Arc<str>> {
+        if let Some(node) = &pod.nominated {
+            self.untold.insert(pod.uid.clone(), node.clone());
         }
-        self.by_node.retain(|_, pods| {
-            pods.retain(|pod| *pod.uid != *uid);
+        self.put(pod)
+    }
+
+    /// A waiting pod as the API server has it, with the node that was chosen here if the server does not name any yet.
+    pub fn complete(&mut self, pod: Arc<Pod>) -> Arc<Pod> {
+        if pod.nominated.is_some() {
+            self.untold.remove(&pod.uid);
+            return pod;
+        }
+        match self.untold.get(&pod.uid) {
+            Some(node) => Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(&pod) }),
+            None => pod,
+        }
+    }
+
+    /// Nothing is kept for the pod any more. Returns the node that was.
+    pub fn remove(&mut self, uid: &str) -> Option<Arc<str>> {
+        self.untold.remove(uid);
+        self.take(uid)
+    }
+
+    fn take(&mut self, uid: &str) -> Option<Arc<str>> {
+        let mut before = None;
+        self.by_node.retain(|node, pods| {
+            if let Some(at) = pods.iter().position(|pod| *pod.uid == *uid) {
+                pods.swap_remove(at);
+                before = Some(node.clone());
+            }
             !pods.is_empty()
         });
+        before
     }
 
     /// The nodes that are kept for pods of at least this priority, with those pods, without the pod that asks.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use http::Method;
 use serde_json::Value;
 use serde_json::json;
 
@@ -63,4 +64,27 @@ async fn a_pod_that_waits_for_its_volumes_holds_up_nobody() {
     assert!(!scheduler.decide_some());
     assert_eq!((scheduler.bindings.len(), scheduler.under_way()), (2, 1));
     assert_eq!(scheduler.world.queue.counts().active, 1);
+}
+
+#[tokio::test]
+async fn a_node_is_kept_no_more_for_a_pod_that_cannot_go_there() {
+    let api = FakeApi::start(|_| (200, "{}".to_owned())).await;
+    let builder = Builder::default().nodes(&["a"]);
+    let mut huge = json!({"status": {"nominatedNodeName": "a"}});
+    huge["spec"]["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": "5"}}}]);
+    let pods = [pod(&builder, "huge", huge)];
+    let mut scheduler = scheduler(&api, builder, pods);
+    assert_eq!(scheduler.world.cluster.nominations.below("a", i32::MAX).len(), 1);
+    assert!(!scheduler.decide_some());
+    assert!(scheduler.world.cluster.nominations.below("a", i32::MAX).is_empty());
+    assert_eq!(scheduler.world.queue.get("huge").unwrap().nominated, None);
+    scheduler.reporter.finish().await;
+    let is_condition = |asked: &crate::scheduler::api::fake::Asked| asked.method == Method::PATCH;
+    let condition = loop {
+        match api.asked().into_iter().find(is_condition) {
+            Some(condition) => break condition,
+            None => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    assert_eq!(condition.body["status"]["nominatedNodeName"], "");
 }
