@@ -73,6 +73,8 @@ pub enum Error {
 
 /// So many decisions are made before news is heard again.
 const DECISIONS_AT_ONCE: usize = 16;
+/// And no more once it has taken so long: in a large cluster one decision takes some of it.
+const DECIDE_FOR: Duration = Duration::from_millis(50);
 /// Bindings that are under way may take so long after a stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// A bound pod that the watch has not shown by then is looked at.
@@ -241,7 +243,11 @@ impl Scheduler {
 
     /// Decides about some pods; returns whether there may be more to decide now.
     fn decide_some(&mut self) -> bool {
+        let begun = Instant::now();
         for _ in 0..DECISIONS_AT_ONCE {
+            if begun.elapsed() > DECIDE_FOR {
+                return true;
+            }
             let Ok(permit) = self.permits.clone().try_acquire_owned() else { return false };
             let now = self.now();
             let Some(attempt) = self.world.queue.next(now) else { return false };

@@ -64,17 +64,51 @@ impl Nominations {
 
     /// The nodes that are kept for pods of at least this priority, with those pods, without the pod that asks.
     pub fn before(&self, pod: &Pod) -> Vec<(Arc<str>, Vec<Arc<Pod>>)> {
+        let all = self.by_node.keys().map(|node| (node.clone(), self.before_on(node, pod)));
+        all.filter(|(_, pods)| !pods.is_empty()).collect()
+    }
+
+    /// The pods of at least this priority that one node is kept for, without the pod that asks.
+    pub fn before_on(&self, node: &str, pod: &Pod) -> Vec<Arc<Pod>> {
         let first = |other: &&Arc<Pod>| other.shape.priority >= pod.shape.priority && other.uid != pod.uid;
-        self.by_node
-            .iter()
-            .map(|(node, pods)| (node.clone(), pods.iter().filter(first).cloned().collect::<Vec<_>>()))
-            .filter(|(_, pods)| !pods.is_empty())
-            .collect()
+        self.by_node.get(node).into_iter().flatten().filter(first).cloned().collect()
     }
 
     /// Pods of less than this priority for which a node is kept.
     pub fn below(&self, node: &str, priority: i32) -> Vec<Arc<Pod>> {
         let pods = self.by_node.get(node).map_or(&[][..], Vec::as_slice);
         pods.iter().filter(|pod| pod.shape.priority < priority).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scheduler::cluster::testing::Builder;
+
+    fn waiting(name: &str, priority: i32, node: &str) -> Arc<Pod> {
+        let builder = Builder::default();
+        let pod = builder.pod(json!({"spec": {"priority": priority}, "status": {"nominatedNodeName": node}}));
+        Arc::new(Pod { uid: Arc::from(name), ..Pod::clone(&pod) })
+    }
+
+    #[test]
+    fn a_node_is_kept_from_pods_that_are_no_more_important() {
+        let mut nominations = Nominations::default();
+        for (name, priority, node) in [("low", 1, "a"), ("high", 5, "a"), ("other", 9, "b")] {
+            nominations.put(waiting(name, priority, node));
+        }
+        let before = |pod: &Pod| {
+            let mut uids: Vec<_> = nominations.before_on("a", pod).iter().map(|pod| pod.uid.to_string()).collect();
+            uids.sort();
+            uids
+        };
+        assert_eq!(before(&waiting("new", 0, "")), ["high", "low"]);
+        assert_eq!(before(&waiting("new", 5, "")), ["high"]);
+        assert!(before(&waiting("high", 5, "a")).is_empty());
+        let nodes: Vec<_> = nominations.before(&waiting("new", 6, "")).into_iter().map(|(node, _)| node).collect();
+        assert_eq!(nodes, [Arc::<str>::from("b")]);
     }
 }
