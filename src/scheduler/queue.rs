@@ -21,6 +21,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
 /// An unschedulable pod is tried again after this at the latest.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// So many turns that are none any more are not worth looking for.
+const SPARE_TURNS: usize = 64;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -94,6 +96,11 @@ impl PartialOrd for Turn {
 }
 
 impl Entry {
+    /// Whether this is still its turn.
+    fn is_valid(&self, turn: &Turn) -> bool {
+        self.state == State::Active && self.ticket == turn.ticket
+    }
+
     /// When it may be tried again.
     fn ready(&self) -> Moment {
         let doublings = self.attempts.saturating_sub(1).min(10);
@@ -171,7 +178,7 @@ impl Queue {
     pub fn next(&mut self, now: Moment) -> Option<Attempt> {
         while let Some(turn) = self.active.pop() {
             let Some(entry) = self.entries.get_mut(&turn.uid) else { continue };
-            if entry.state != State::Active || entry.ticket != turn.ticket {
+            if !entry.is_valid(&turn) {
                 continue;
             }
             entry.attempts += 1;
@@ -247,6 +254,16 @@ impl Queue {
             self.tickets += 1;
             entry.ticket = self.tickets;
             self.active.push(Turn { priority: entry.pod.shape.priority, ticket: entry.ticket, uid: uid.clone() });
+            self.drop_stale_turns();
+        }
+    }
+
+    /// Turns of pods that do not wait for one any more are passed over by who decides; where nobody does, because another
+    /// replica works or a person, they have to go when they are the most.
+    fn drop_stale_turns(&mut self) {
+        if self.active.len() > 2 * self.counts.active + SPARE_TURNS {
+            let entries = &self.entries;
+            self.active.retain(|turn| entries.get(&turn.uid).is_some_and(|entry| entry.is_valid(turn)));
         }
     }
 }
@@ -403,6 +420,18 @@ mod tests {
         assert!(!queue.remove("p"));
         assert_eq!(next(&mut queue, START).as_deref(), Some("q"));
         assert!(next(&mut queue, START).is_none());
+    }
+
+    #[test]
+    fn pods_that_come_and_go_leave_nothing_where_nobody_decides() {
+        let mut queue = with(&[pod("stays", json!({}))]);
+        let other = pod("p", json!({}));
+        for _ in 0..1000 {
+            queue.put(other.clone(), START);
+            queue.remove("p");
+        }
+        assert!(queue.active.len() <= SPARE_TURNS + 4, "{}", queue.active.len());
+        assert_eq!(next(&mut queue, START).as_deref(), Some("stays"));
     }
 
     #[test]

@@ -181,6 +181,11 @@ impl Reporter {
         self.0.series.lock().forget(uid);
     }
 
+    /// Nothing more will be said about any pods but these.
+    pub fn keep(&self, waits: impl Fn(&str) -> bool) {
+        self.0.series.lock().keep(waits);
+    }
+
     fn event(&self, event: Event) {
         let mut waiting = self.0.waiting.lock();
         if waiting.events.len() >= MOST_EVENTS {

@@ -359,6 +359,7 @@ impl Scheduler {
             let (nodes, waiting) = (world.cluster.node_count(), world.queue.pods().count());
             tracing::info!(nodes, pods, waiting, "everything was listed");
         }
+        self.reporter.keep(|uid| world.queue.get(uid).is_some());
         self.look_for_unconfirmed();
     }
 
