@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+pub use self::volumes::bind as bind_volumes;
 use super::api::Client;
 use super::api::Error;
 use super::api::Lane;
@@ -39,9 +40,14 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Binds a pod to a node, after its volumes.
 pub async fn bind(client: &Client, intern: &Intern, pod: &Pod, node: &str, plan: &VolumePlan) -> Outcome {
-    if let Err(error) = volumes::bind(client, intern, node, plan).await {
-        return Outcome::Failed(error);
+    match bind_volumes(client, intern, pod, node, plan).await {
+        Ok(()) => bind_pod(client, intern, pod, node).await,
+        Err(outcome) => outcome,
     }
+}
+
+/// Binds a pod whose volumes are there.
+pub async fn bind_pod(client: &Client, intern: &Intern, pod: &Pod, node: &str) -> Outcome {
     match post(client, pod, node).await {
         Ok(()) => Outcome::Bound,
         Err(error) if error.is_uncertain() || matches!(error.code(), Some(404 | 409)) => {

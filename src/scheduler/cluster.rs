@@ -35,8 +35,8 @@ use super::model::HostPort;
 use super::model::Labels;
 use super::model::Node;
 use super::model::Pod;
-use super::model::Resources;
-use super::model::Rough;
+use super::model::Total;
+use super::model::Totals;
 
 /// A node's place in the cluster's lists, for as long as the node exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,9 +56,9 @@ pub struct NodeInfo {
     /// Whether the node exists. Pods can be bound to one that is not known yet, or no more.
     known: bool,
     /// What its pods ask for.
-    pub requested: Resources,
-    /// The same as scores count it.
-    pub taken: Rough,
+    pub requested: Totals,
+    /// Processor and memory as scores count them.
+    pub taken: (Total, Total),
     pub pods: Vec<Arc<Pod>>,
     pub ports: Vec<HostPort>,
 }
@@ -66,8 +66,8 @@ pub struct NodeInfo {
 impl NodeInfo {
     fn add(&mut self, pod: Arc<Pod>) {
         self.requested.add(&pod.shape.requests);
-        self.taken.cpu += pod.shape.taken.cpu;
-        self.taken.memory += pod.shape.taken.memory;
+        self.taken.0.add(pod.shape.taken.cpu);
+        self.taken.1.add(pod.shape.taken.memory);
         self.ports.extend(pod.shape.ports.iter().cloned());
         self.pods.push(pod);
     }
@@ -76,8 +76,8 @@ impl NodeInfo {
         let at = self.pods.iter().position(|pod| *pod.uid == *uid)?;
         let pod = self.pods.swap_remove(at);
         self.requested.remove(&pod.shape.requests);
-        self.taken.cpu -= pod.shape.taken.cpu;
-        self.taken.memory -= pod.shape.taken.memory;
+        self.taken.0.remove(pod.shape.taken.cpu);
+        self.taken.1.remove(pod.shape.taken.memory);
         for port in &pod.shape.ports {
             if let Some(at) = self.ports.iter().position(|known| known == port) {
                 self.ports.swap_remove(at);
@@ -279,6 +279,11 @@ impl Cluster {
             self.remove_pod(uid);
         }
         assumed
+    }
+
+    /// Whether a pod takes room somewhere.
+    pub fn has_pod(&self, uid: &str) -> bool {
+        self.pods.contains_key(uid)
     }
 
     /// Whether a pod is assumed and not confirmed.

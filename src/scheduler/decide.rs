@@ -84,8 +84,9 @@ fn feasible_nominated(pod: &Arc<Pod>, cluster: &mut Cluster) -> Option<NodeId> {
 /// # Errors
 /// The first refusal.
 pub fn fits(pod: &Pod, cluster: &mut Cluster, node: NodeId) -> Result<(), Refused> {
-    if let Some(refused) = refused_for_nominated(pod, cluster).remove(&node) {
-        return Err(refused);
+    let kept_for = cluster.nominations.before_on(&cluster.node(node).node.name, pod);
+    if !kept_for.is_empty() {
+        check_beside(&kept_for, pod, cluster, node)?;
     }
     Checks::prepare(pod, cluster)?.check(node, cluster.node(node))
 }
@@ -128,12 +129,16 @@ fn refused_for_nominated(pod: &Pod, cluster: &mut Cluster) -> HashMap<NodeId, Re
     let mut refused = HashMap::new();
     for (name, pods) in cluster.nominations.before(pod) {
         let Some(id) = cluster.node_named(&name) else { continue };
-        let verdict = cluster.with(&pods, id, |cluster| Checks::prepare(pod, cluster)?.check(id, cluster.node(id)));
-        if let Err(refusal) = verdict {
+        if let Err(refusal) = check_beside(&pods, pod, cluster, id) {
             refused.insert(id, refusal);
         }
     }
     refused
+}
+
+/// Whether a pod can go to a node once others are there.
+fn check_beside(others: &[Arc<Pod>], pod: &Pod, cluster: &mut Cluster, node: NodeId) -> Result<(), Refused> {
+    cluster.with(others, node, |cluster| Checks::prepare(pod, cluster)?.check(node, cluster.node(node)))
 }
 
 impl Unfit {

@@ -77,8 +77,12 @@ impl FilterSet {
         FILTERS.iter().enumerate().filter(move |(at, _)| self.0 & (1 << at) != 0).map(|(_, filter)| filter)
     }
 
-    /// Whether one of these events can make a node fit that one of these filters refused.
+    /// Whether one of these events can make a node fit that one of these filters refused. Where none of them did, there
+    /// were no nodes.
     pub fn is_woken_by(self, events: Events) -> bool {
+        if self == FilterSet::default() {
+            return events.intersects(Events::NODE_ADDED);
+        }
         self.iter().any(|filter| filter.woken_by.intersects(events))
     }
 }

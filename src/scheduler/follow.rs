@@ -289,7 +289,8 @@ impl<W: Object + Decode, M> Follower<W, M> {
         match event.kind.as_str() {
             "ADDED" | "MODIFIED" => self.put(&object),
             "DELETED" => {
-                if let Some(gone) = self.understand(&object) {
+                // What it is called is enough, and can be read also where the rest cannot.
+                if let Some(gone) = self.understand(&object.bare()) {
                     self.tell(Change::Gone(gone));
                 }
             }

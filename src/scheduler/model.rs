@@ -47,6 +47,8 @@ pub use self::quantity::NotAQuantity;
 pub use self::quantity::Quantity;
 pub use self::resources::Named;
 pub use self::resources::Resources;
+pub use self::resources::Total;
+pub use self::resources::Totals;
 pub use self::storage::AccessModes;
 pub use self::storage::Attachment;
 pub use self::storage::BoundClaim;

@@ -5,6 +5,7 @@
 //! where the fewest budgets are broken, and then the least important, the fewest, and the youngest pods have to go.
 
 use std::cmp::Reverse;
+use std::fmt;
 use std::sync::Arc;
 
 use super::cluster::Cluster;
@@ -26,6 +27,24 @@ pub struct Preemption {
     violations: usize,
 }
 
+/// Why nobody is pushed aside: what people read.
+#[derive(Debug, PartialEq)]
+pub enum Spared {
+    /// The pod may not push anybody aside, or has just done so: what is kept for it stays.
+    Ineligible(&'static str),
+    /// It would help nowhere.
+    Useless(String),
+}
+
+impl fmt::Display for Spared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Spared::Ineligible(reason) => write!(f, "preemption: {reason}"),
+            Spared::Useless(told) => write!(f, "preemption: {told}"),
+        }
+    }
+}
+
 /// At least so many nodes are looked at, if there are as many that could be cured; and at least a tenth of these.
 const MIN_CANDIDATES: usize = 100;
 
@@ -33,10 +52,10 @@ const MIN_CANDIDATES: usize = 100;
 /// every search ends at the same ones.
 ///
 /// # Errors
-/// When there is none, with what people read about that.
-pub fn find(pod: &Arc<Pod>, cluster: &mut Cluster, unfit: &Unfit, offset: usize) -> Result<Preemption, String> {
+/// When there is none.
+pub fn find(pod: &Arc<Pod>, cluster: &mut Cluster, unfit: &Unfit, offset: usize) -> Result<Preemption, Spared> {
     if let Some(reason) = ineligible(pod, cluster, unfit) {
-        return Err(format!("preemption: {reason}"));
+        return Err(Spared::Ineligible(reason));
     }
     let curable: Vec<_> = unfit.curable().collect();
     let enough = (curable.len() / 10).max(MIN_CANDIDATES);
@@ -56,13 +75,13 @@ pub fn find(pod: &Arc<Pod>, cluster: &mut Cluster, unfit: &Unfit, offset: usize)
         }
     }
     let best = without_violation.into_iter().chain(violating).min_by_key(Preemption::cost);
-    best.ok_or_else(|| useless(unfit, curable.len(), &reasons))
+    best.ok_or_else(|| Spared::Useless(useless(unfit, curable.len(), &reasons)))
 }
 
 fn useless(unfit: &Unfit, curable: usize, reasons: &[String]) -> String {
     let hopeless = std::iter::repeat_n("Preemption is not helpful for scheduling", unfit.nodes - curable);
     let told = counted(reasons.iter().map(String::as_str).chain(hopeless));
-    format!("preemption: 0/{} nodes are available: {told}.", unfit.nodes)
+    format!("0/{} nodes are available: {told}.", unfit.nodes)
 }
 
 /// Why a pod may not push anybody aside.
@@ -171,7 +190,7 @@ mod tests {
         let before = cluster.pod_counts();
         let found = find(&pod, &mut cluster, &unfit, 0);
         assert_eq!(cluster.pod_counts(), before);
-        let found = found?;
+        let found = found.map_err(|spared| spared.to_string())?;
         let names = found.victims.iter().map(|victim| victim.name.to_string()).collect();
         Ok((cluster.node(found.node).node.name.to_string(), names))
     }

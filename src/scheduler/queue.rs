@@ -21,6 +21,8 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LAST_BACKOFF: Duration = Duration::from_secs(10);
 /// An unschedulable pod is tried again after this at the latest.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// So many turns that are none any more are not worth looking for.
+const SPARE_TURNS: usize = 64;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -94,6 +96,11 @@ impl PartialOrd for Turn {
 }
 
 impl Entry {
+    /// Whether this is still its turn.
+    fn is_valid(&self, turn: &Turn) -> bool {
+        self.state == State::Active && self.ticket == turn.ticket
+    }
+
     /// When it may be tried again.
     fn ready(&self) -> Moment {
         let doublings = self.attempts.saturating_sub(1).min(10);
@@ -132,14 +139,15 @@ impl Queue {
             return;
         };
         let changed = !Arc::ptr_eq(&entry.pod.shape, &pod.shape);
+        let not_kept = entry.pod.nominated.is_some() && pod.nominated.is_none();
         let before = entry.state;
         entry.pod = pod;
         match (before, state) {
             (State::Tried, _) => {}
             (_, State::Gated) => self.enter(&uid, State::Gated),
             (State::Gated, State::Active) => self.enter(&uid, State::Active),
-            // What was changed may fit now.
-            (State::Unschedulable, State::Active) if changed => self.help(&uid, now),
+            // What was changed may fit now, and what does not wait for its node any more may find another.
+            (State::Unschedulable, State::Active) if changed || not_kept => self.help(&uid, now),
             (State::Active, State::Active) if changed => self.enter(&uid, State::Active),
             _ => {}
         }
@@ -170,7 +178,7 @@ impl Queue {
     pub fn next(&mut self, now: Moment) -> Option<Attempt> {
         while let Some(turn) = self.active.pop() {
             let Some(entry) = self.entries.get_mut(&turn.uid) else { continue };
-            if entry.state != State::Active || entry.ticket != turn.ticket {
+            if !entry.is_valid(&turn) {
                 continue;
             }
             entry.attempts += 1;
@@ -246,6 +254,16 @@ impl Queue {
             self.tickets += 1;
             entry.ticket = self.tickets;
             self.active.push(Turn { priority: entry.pod.shape.priority, ticket: entry.ticket, uid: uid.clone() });
+            self.drop_stale_turns();
+        }
+    }
+
+    /// Turns of pods that do not wait for one any more are passed over by who decides; where nobody does, because another
+    /// replica works or a person, they have to go when they are the most.
+    fn drop_stale_turns(&mut self) {
+        if self.active.len() > 2 * self.counts.active + SPARE_TURNS {
+            let entries = &self.entries;
+            self.active.retain(|turn| entries.get(&turn.uid).is_some_and(|entry| entry.is_valid(turn)));
         }
     }
 }
@@ -334,6 +352,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_was_tried_without_nodes_waits_for_the_first() {
+        let mut queue = with(&[pod("p", json!({}))]);
+        next(&mut queue, START);
+        queue.unfit("p", FilterSet::default(), START);
+        assert_eq!(queue.wake(Events::POD_GONE, at(20)), 0);
+        assert_eq!(queue.wake(Events::NODE_ADDED, at(20)), 1);
+        assert!(next(&mut queue, at(20)).is_some());
+    }
+
+    #[test]
     fn help_that_comes_too_soon_waits_for_the_backoff() {
         let mut queue = with(&[pod("p", json!({}))]);
         next(&mut queue, START);
@@ -374,12 +402,36 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_that_has_lost_the_node_kept_for_it_is_tried_again() {
+        let nominated = Pod { nominated: Some(Arc::from("a")), ..Pod::clone(&pod("p", json!({}))) };
+        let mut queue = with(&[Arc::new(nominated.clone())]);
+        next(&mut queue, START);
+        queue.unfit("p", refused_by("NodeResourcesFit"), START);
+        queue.put(Arc::new(nominated.clone()), at(5));
+        assert!(next(&mut queue, at(5)).is_none());
+        queue.put(Arc::new(Pod { nominated: None, ..nominated }), at(5));
+        assert!(next(&mut queue, at(5)).is_some());
+    }
+
+    #[test]
     fn a_removed_pod_is_not_tried() {
         let mut queue = with(&[pod("p", json!({})), pod("q", json!({}))]);
         assert!(queue.remove("p"));
         assert!(!queue.remove("p"));
         assert_eq!(next(&mut queue, START).as_deref(), Some("q"));
         assert!(next(&mut queue, START).is_none());
+    }
+
+    #[test]
+    fn pods_that_come_and_go_leave_nothing_where_nobody_decides() {
+        let mut queue = with(&[pod("stays", json!({}))]);
+        let other = pod("p", json!({}));
+        for _ in 0..1000 {
+            queue.put(other.clone(), START);
+            queue.remove("p");
+        }
+        assert!(queue.active.len() <= SPARE_TURNS + 4, "{}", queue.active.len());
+        assert_eq!(next(&mut queue, START).as_deref(), Some("stays"));
     }
 
     #[test]

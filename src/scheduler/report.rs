@@ -121,13 +121,13 @@ impl Reporter {
         self.0.bindings.load(Ordering::Relaxed) == 0
     }
 
-    /// The pod was bound.
+    /// The pod was bound: that it was not is no news any more.
     pub fn scheduled(&self, pod: &Arc<Pod>, node: &str) {
-        self.0.series.lock().forget(&pod.uid);
+        self.forget(&pod.uid);
         self.event(Event::scheduled(pod, node));
     }
 
-    /// The pod was not placed. `nominated`: the node that is kept for it from now on, if that changes.
+    /// The pod was not placed. `nominated`: the node that is kept for it from now on, if that changes; empty: none.
     pub fn failed(&self, pod: &Arc<Pod>, reason: Reason, message: &str, nominated: Option<&str>) {
         self.event(Event::failed(pod, message));
         if pod.unscheduled.as_deref() == Some(message) && nominated.is_none() {
@@ -146,8 +146,17 @@ impl Reporter {
         if let Some(node) = nominated {
             status["nominatedNodeName"] = json!(node);
         }
-        let condition = Condition { pod: pod.clone(), patch: json!({"status": status}) };
-        self.0.waiting.lock().conditions.insert(pod.uid.clone(), condition);
+        let mut condition = Condition { pod: pod.clone(), patch: json!({"status": status}) };
+        let mut waiting = self.0.waiting.lock();
+        if let Some(earlier) = waiting.conditions.get(&pod.uid) {
+            // Not told yet, and still so.
+            let kept = &earlier.patch["status"]["nominatedNodeName"];
+            if nominated.is_none() && !kept.is_null() {
+                condition.patch["status"]["nominatedNodeName"] = kept.clone();
+            }
+        }
+        waiting.conditions.insert(pod.uid.clone(), condition);
+        drop(waiting);
         self.0.news.notify_one();
     }
 
@@ -170,6 +179,11 @@ impl Reporter {
     pub fn forget(&self, uid: &str) {
         self.0.waiting.lock().conditions.remove(uid);
         self.0.series.lock().forget(uid);
+    }
+
+    /// Nothing more will be said about any pods but these.
+    pub fn keep(&self, waits: impl Fn(&str) -> bool) {
+        self.0.series.lock().keep(waits);
     }
 
     fn event(&self, event: Event) {
@@ -285,5 +299,30 @@ fn tell(pod: &Pod, what: &str, sent: Result<(), Error>) {
             tracing::debug!(pod = %pod, what, %error, "a report came too late");
         }
         Err(error) => tracing::warn!(pod = %pod, what, %error, "could not send a report"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::scheduler::api::fake::FakeApi;
+    use crate::scheduler::cluster::testing::Builder;
+
+    #[tokio::test]
+    async fn a_condition_that_waits_is_dropped_when_the_pod_is_bound() {
+        let api = FakeApi::start(|_| (200, "{}".to_owned())).await;
+        let reporter = Reporter::start(&api.client, "here");
+        reporter.set_bindings(1);
+        let pod = Builder::default().pod(json!({}));
+        reporter.failed(&pod, Reason::Unschedulable, "no node", None);
+        reporter.scheduled(&pod, "a");
+        reporter.finish().await;
+        while api.asked().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Events are made, and a condition would have been sent before them.
+        assert!(api.asked().iter().all(|asked| asked.method == Method::POST));
     }
 }

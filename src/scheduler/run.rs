@@ -5,6 +5,8 @@
 //! Correctness rests on that and on the API server's rule that a pod is bound once, not on how quick the watch is.
 
 mod settle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::mpsc::UnboundedSender;
@@ -26,6 +30,7 @@ use super::decide::Placement;
 use super::decide::Unfit;
 use super::decide::decide;
 use super::evict::evict;
+use super::filter::Events;
 use super::follow;
 use super::lease;
 use super::lease::Election;
@@ -34,6 +39,7 @@ use super::metrics;
 use super::model::Intern;
 use super::model::Pod;
 use super::preempt;
+use super::preempt::Spared;
 use super::queue::Attempt;
 use super::queue::Moment;
 use super::report::Reason;
@@ -67,6 +73,8 @@ pub enum Error {
 
 /// So many decisions are made before news is heard again.
 const DECISIONS_AT_ONCE: usize = 16;
+/// And no more once it has taken so long: in a large cluster one decision takes some of it.
+const DECIDE_FOR: Duration = Duration::from_millis(50);
 /// Bindings that are under way may take so long after a stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// A bound pod that the watch has not shown by then is looked at.
@@ -89,12 +97,11 @@ enum News {
     Bound {
         uid: Arc<str>,
         outcome: Outcome,
+        /// `None`: it came to nothing before the API server was asked to bind the pod.
+        permit: Option<OwnedSemaphorePermit>,
     },
     /// A pod that should have been confirmed was looked at.
-    Looked {
-        uid: Arc<str>,
-        found: Option<Arc<Pod>>,
-    },
+    Looked { uid: Arc<str>, found: Option<Arc<Pod>> },
     /// Victims could not be sent away.
     NotEvicted,
 }
@@ -108,6 +115,9 @@ struct Scheduler {
     news: UnboundedSender<News>,
     bindings: HashMap<Arc<str>, Binding>,
     most_bindings: usize,
+    /// One for each binding that the API server may be asked for. A pod that waits for its volumes, for minutes perhaps,
+    /// has none, so that it holds up nobody.
+    permits: Arc<Semaphore>,
     /// Bound pods that the watch has not shown yet.
     unconfirmed: HashMap<Arc<str>, (Arc<Pod>, Instant)>,
     start: Instant,
@@ -131,18 +141,8 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
     };
     let identity = options.lease.as_ref().map_or_else(|| options.names[0].clone(), |lease| lease.identity.clone());
     let (news, heard) = mpsc::unbounded_channel();
-    let mut scheduler = Scheduler {
-        reporter: Reporter::start(&client, &identity),
-        world: World::new(options.names.iter().map(|name| intern.str(name))),
-        client: client.clone(),
-        intern,
-        health,
-        news,
-        bindings: HashMap::new(),
-        most_bindings: options.bindings,
-        unconfirmed: HashMap::new(),
-        start: Instant::now(),
-    };
+    let reporter = Reporter::start(&client, &identity);
+    let mut scheduler = Scheduler::new(&client, intern, &options, reporter, health, news);
     let outcome = scheduler.work(received, heard, roles, stop).await;
     drop(followers);
     scheduler.reporter.finish().await;
@@ -153,6 +153,29 @@ pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()
 }
 
 impl Scheduler {
+    fn new(
+        client: &Client,
+        intern: Arc<Intern>,
+        options: &Options,
+        reporter: Reporter,
+        health: Arc<Health>,
+        news: UnboundedSender<News>,
+    ) -> Scheduler {
+        Scheduler {
+            world: World::new(options.names.iter().map(|name| intern.str(name))),
+            client: client.clone(),
+            intern,
+            reporter,
+            health,
+            news,
+            bindings: HashMap::new(),
+            most_bindings: options.bindings,
+            permits: Arc::new(Semaphore::new(options.bindings)),
+            unconfirmed: HashMap::new(),
+            start: Instant::now(),
+        }
+    }
+
     async fn work(
         &mut self,
         mut updates: UnboundedReceiver<Update>,
@@ -188,7 +211,8 @@ impl Scheduler {
         }
         tracing::info!(bindings = self.bindings.len(), "stopping");
         let end = Instant::now() + STOP_PATIENCE;
-        while !self.bindings.is_empty() {
+        // Who waits for volumes is decided about by the next that works.
+        while self.under_way() > 0 {
             match tokio::time::timeout_at(end, news.recv()).await {
                 Ok(Some(one)) => self.settle(one),
                 Ok(None) | Err(_) => break,
@@ -199,6 +223,11 @@ impl Scheduler {
 
     fn now(&self) -> Moment {
         self.start.elapsed()
+    }
+
+    /// How many bindings the API server is being asked for.
+    fn under_way(&self) -> usize {
+        self.most_bindings - self.permits.available_permits()
     }
 
     /// Takes all the news there is.
@@ -214,44 +243,59 @@ impl Scheduler {
 
     /// Decides about some pods; returns whether there may be more to decide now.
     fn decide_some(&mut self) -> bool {
+        let begun = Instant::now();
         for _ in 0..DECISIONS_AT_ONCE {
-            if self.bindings.len() >= self.most_bindings {
-                return false;
+            if begun.elapsed() > DECIDE_FOR {
+                return true;
             }
+            let Ok(permit) = self.permits.clone().try_acquire_owned() else { return false };
             let now = self.now();
             let Some(attempt) = self.world.queue.next(now) else { return false };
-            self.decide(attempt);
+            self.decide(attempt, permit);
         }
         true
     }
 
-    fn decide(&mut self, attempt: Attempt) {
+    fn decide(&mut self, attempt: Attempt, permit: OwnedSemaphorePermit) {
         let begun = Instant::now();
         let decision = decide(&attempt.pod, &mut self.world.cluster, |several| fastrand::usize(..several));
         self.health.metrics.algorithm_seconds.observe(begun.elapsed().as_secs_f64());
         match decision {
-            Ok(placement) => self.bind(attempt, placement, begun),
+            Ok(placement) => self.bind(attempt, placement, begun, permit),
             Err(unfit) => self.reject(&attempt, &unfit, begun),
         }
     }
 
     /// Assumes that the pod is on its node, and has it bound.
-    fn bind(&mut self, attempt: Attempt, placement: Placement, begun: Instant) {
+    fn bind(&mut self, attempt: Attempt, placement: Placement, begun: Instant, permit: OwnedSemaphorePermit) {
         let Attempt { pod, number, since } = attempt;
         let cluster = &mut self.world.cluster;
         let node = cluster.node(placement.node).node.name.clone();
         tracing::debug!(pod = %pod, %node, feasible = placement.feasible, "chose a node");
-        cluster.nominations.remove(&pod.uid);
+        let kept = cluster.nominations.remove(&pod.uid);
         cluster.assume(pod.clone(), placement.node);
         let volumes = cluster.storage.assume(&placement.volumes, &node);
+        if kept.is_some_and(|kept| kept != node) {
+            self.world.queue.wake(Events::POD_GONE, self.start.elapsed());
+        }
         let binding = Binding { pod: pod.clone(), node: node.clone(), volumes, begun, attempt: number, since };
         self.bindings.insert(pod.uid.clone(), binding);
-        self.reporter.set_bindings(self.bindings.len());
+        let permit = Some(permit).filter(|_| placement.volumes.is_empty());
+        self.reporter.set_bindings(self.under_way());
         let (client, intern, news) = (self.client.clone(), self.intern.clone(), self.news.clone());
+        let permits = self.permits.clone();
         tokio::spawn(async move {
-            let outcome = bind::bind(&client, &intern, &pod, &node, &placement.volumes).await;
+            let uid = pod.uid.clone();
+            let bound = match bind::bind_volumes(&client, &intern, &pod, &node, &placement.volumes).await {
+                Ok(()) => {
+                    let permit = if permit.is_some() { permit } else { permits.acquire_owned().await.ok() };
+                    let outcome = bind::bind_pod(&client, &intern, &pod, &node).await;
+                    News::Bound { uid, outcome, permit }
+                }
+                Err(outcome) => News::Bound { uid, outcome, permit },
+            };
             // Nobody listens any more only when everything ends.
-            let _ = news.send(News::Bound { uid: pod.uid.clone(), outcome });
+            let _ = news.send(bound);
         });
     }
 
@@ -259,14 +303,22 @@ impl Scheduler {
     fn reject(&mut self, attempt: &Attempt, unfit: &Unfit, begun: Instant) {
         let pod = &attempt.pod;
         let mut message = unfit.message();
-        let mut nominated = None;
-        if unfit.nodes > 0 {
+        let found = (unfit.nodes > 0).then(|| {
             self.health.metrics.preemption_attempts.inc();
-            match preempt::find(pod, &mut self.world.cluster, unfit, fastrand::usize(..)) {
-                Ok(preemption) => nominated = Some(self.preempt(pod, preemption)),
-                Err(told) => message = format!("{message} {told}"),
-            }
+            preempt::find(pod, &mut self.world.cluster, unfit, fastrand::usize(..))
+        });
+        if let Some(Err(spared)) = &found {
+            message = format!("{message} {spared}");
         }
+        let nominated = match found {
+            Some(Ok(preemption)) => Some(self.preempt(pod, preemption)),
+            Some(Err(Spared::Ineligible(_))) => None,
+            // There is no use in keeping a node for it.
+            Some(Err(Spared::Useless(_))) | None => pod.nominated.as_ref().map(|_| {
+                self.world.denominate(pod, self.start.elapsed());
+                Arc::from("")
+            }),
+        };
         tracing::info!(pod = %pod, reason = message, "no node fits");
         self.reporter.failed(pod, Reason::Unschedulable, &message, nominated.as_deref());
         self.world.queue.unfit(&pod.uid, unfit.filters(), self.start.elapsed());
@@ -276,16 +328,15 @@ impl Scheduler {
 
     /// Sends the victims away and keeps their node for the pod; returns its name.
     fn preempt(&mut self, pod: &Arc<Pod>, preemption: preempt::Preemption) -> Arc<str> {
-        let cluster = &mut self.world.cluster;
+        let now = self.now();
+        let cluster = &self.world.cluster;
         let node = cluster.node(preemption.node).node.name.clone();
         self.health.metrics.preemption_victims.observe(preemption.victims.len() as f64);
         for other in cluster.nominations.below(&node, pod.shape.priority) {
-            cluster.nominations.remove(&other.uid);
+            self.world.denominate(&other, now);
             self.reporter.denominate(&other);
         }
-        let pod = Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(pod) });
-        cluster.nominations.put(pod.clone());
-        self.world.queue.put(pod.clone(), self.start.elapsed());
+        let pod = self.world.nominate(pod, &node, now);
         let (client, reporter, news, kept) =
             (self.client.clone(), self.reporter.clone(), self.news.clone(), node.clone());
         tokio::spawn(async move {
@@ -308,6 +359,7 @@ impl Scheduler {
             let (nodes, waiting) = (world.cluster.node_count(), world.queue.pods().count());
             tracing::info!(nodes, pods, waiting, "everything was listed");
         }
+        self.reporter.keep(|uid| world.queue.get(uid).is_some());
         self.look_for_unconfirmed();
     }
 

@@ -53,6 +53,9 @@ pub use self::time::time;
 /// What has metadata: every kind.
 pub trait Object {
     fn meta(&self) -> &Meta;
+
+    /// The same object with nothing but its metadata.
+    fn bare(&self) -> Self;
 }
 
 macro_rules! objects {
@@ -60,6 +63,12 @@ macro_rules! objects {
         impl Object for $kind {
             fn meta(&self) -> &Meta {
                 &self.metadata
+            }
+
+            // Of some kinds metadata is all there is.
+            #[allow(clippy::needless_update)]
+            fn bare(&self) -> Self {
+                $kind { metadata: self.metadata.clone(), ..Default::default() }
             }
         }
     )*};

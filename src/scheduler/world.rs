@@ -134,27 +134,45 @@ impl World {
         }
         if pod.node.is_some() {
             self.queue.remove(&pod.uid);
-            self.cluster.nominations.remove(&pod.uid);
+            let kept = self.cluster.nominations.remove(&pod.uid).filter(|node| pod.node.as_ref() != Some(node));
             let was_assumed = self.cluster.is_assumed(&pod.uid);
             let before = self.cluster.put_pod(pod.clone());
-            return came(before.filter(|_| !was_assumed).as_deref(), &pod);
+            return came(before.filter(|_| !was_assumed).as_deref(), &pod) | not_kept(kept);
         }
         if !self.names.contains(&pod.shape.scheduler) || pod.terminating {
             self.queue.remove(&pod.uid);
-            self.cluster.nominations.remove(&pod.uid);
+            return not_kept(self.cluster.nominations.remove(&pod.uid));
+        }
+        if self.cluster.has_pod(&pod.uid) && self.queue.get(&pod.uid).is_none() {
+            // It has its node, and this is from before: perhaps what came of telling that it had none.
             return Events::NONE;
         }
+        let pod = self.cluster.nominations.complete(pod);
         self.queue.put(pod.clone(), now);
-        if !self.cluster.is_assumed(&pod.uid) {
-            self.cluster.nominations.put(pod);
-        }
-        Events::NONE
+        if self.cluster.is_assumed(&pod.uid) { Events::NONE } else { not_kept(self.cluster.nominations.put(pod)) }
     }
 
     fn remove_pod(&mut self, uid: &str) -> Events {
         self.queue.remove(uid);
-        self.cluster.nominations.remove(uid);
-        if self.cluster.remove_pod(uid).is_some() { Events::POD_GONE } else { Events::NONE }
+        let kept = self.cluster.nominations.remove(uid);
+        let placed = self.cluster.remove_pod(uid);
+        if placed.is_some() { Events::POD_GONE } else { not_kept(kept) }
+    }
+
+    /// Keeps a node for a waiting pod; returns the pod as it is from now on.
+    pub fn nominate(&mut self, pod: &Pod, node: &Arc<str>, now: Moment) -> Arc<Pod> {
+        let pod = Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(pod) });
+        let events = not_kept(self.cluster.nominations.choose(pod.clone()));
+        self.queue.put(pod.clone(), now);
+        self.queue.wake(events, now);
+        pod
+    }
+
+    /// Keeps no node for a waiting pod any more. It is tried again if it waits for that node, as are others.
+    pub fn denominate(&mut self, pod: &Pod, now: Moment) {
+        let events = not_kept(self.cluster.nominations.remove(&pod.uid));
+        self.queue.put(Arc::new(Pod { nominated: None, ..Pod::clone(pod) }), now);
+        self.queue.wake(events, now);
     }
 
     // --- nodes ---
@@ -262,6 +280,11 @@ impl<'a, T, K, V> Keep<'a, T, K, V> {
     fn new(map: &'a mut HashMap<K, V>, named: fn(T) -> (K, V)) -> Self {
         Keep { map, named }
     }
+}
+
+/// What it means to others that this node is not kept for a pod any more: as much as if it had been there and left.
+fn not_kept(node: Option<Arc<str>>) -> Events {
+    if node.is_some() { Events::POD_GONE } else { Events::NONE }
 }
 
 /// What it means to others that a pod is on a node now, or has changed there.

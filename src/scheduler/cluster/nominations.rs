@@ -9,40 +9,106 @@ use crate::scheduler::model::Pod;
 #[derive(Debug, Default)]
 pub struct Nominations {
     by_node: HashMap<Arc<str>, Vec<Arc<Pod>>>,
+    /// The nodes that were chosen here and that the API server has not told of yet, by the pod's uid.
+    untold: HashMap<Arc<str>, Arc<str>>,
 }
 
 impl Nominations {
-    /// Takes note of where a waiting pod is to go, or that it is to go nowhere any more.
-    pub fn put(&mut self, pod: Arc<Pod>) {
-        self.remove(&pod.uid);
+    /// Takes note of where a waiting pod is to go, or that it is to go nowhere any more. Returns the node that is not
+    /// kept for it any more.
+    pub fn put(&mut self, pod: Arc<Pod>) -> Option<Arc<str>> {
+        let before = self.take(&pod.uid).filter(|node| pod.nominated.as_ref() != Some(node));
         if let Some(node) = &pod.nominated {
             self.by_node.entry(node.clone()).or_default().push(pod);
         }
+        before
     }
 
-    pub fn remove(&mut self, uid: &str) {
-        if self.by_node.is_empty() {
-            return;
+    /// The same for a node that was chosen here, of which the API server does not know yet.
+    pub fn choose(&mut self, pod: Arc<Pod>) -> Option<Arc<str>> {
+        if let Some(node) = &pod.nominated {
+            self.untold.insert(pod.uid.clone(), node.clone());
         }
-        self.by_node.retain(|_, pods| {
-            pods.retain(|pod| *pod.uid != *uid);
+        self.put(pod)
+    }
+
+    /// A waiting pod as the API server has it, with the node that was chosen here if the server does not name any yet.
+    pub fn complete(&mut self, pod: Arc<Pod>) -> Arc<Pod> {
+        if pod.nominated.is_some() {
+            self.untold.remove(&pod.uid);
+            return pod;
+        }
+        match self.untold.get(&pod.uid) {
+            Some(node) => Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(&pod) }),
+            None => pod,
+        }
+    }
+
+    /// Nothing is kept for the pod any more. Returns the node that was.
+    pub fn remove(&mut self, uid: &str) -> Option<Arc<str>> {
+        self.untold.remove(uid);
+        self.take(uid)
+    }
+
+    fn take(&mut self, uid: &str) -> Option<Arc<str>> {
+        let mut before = None;
+        self.by_node.retain(|node, pods| {
+            if let Some(at) = pods.iter().position(|pod| *pod.uid == *uid) {
+                pods.swap_remove(at);
+                before = Some(node.clone());
+            }
             !pods.is_empty()
         });
+        before
     }
 
     /// The nodes that are kept for pods of at least this priority, with those pods, without the pod that asks.
     pub fn before(&self, pod: &Pod) -> Vec<(Arc<str>, Vec<Arc<Pod>>)> {
+        let all = self.by_node.keys().map(|node| (node.clone(), self.before_on(node, pod)));
+        all.filter(|(_, pods)| !pods.is_empty()).collect()
+    }
+
+    /// The pods of at least this priority that one node is kept for, without the pod that asks.
+    pub fn before_on(&self, node: &str, pod: &Pod) -> Vec<Arc<Pod>> {
         let first = |other: &&Arc<Pod>| other.shape.priority >= pod.shape.priority && other.uid != pod.uid;
-        self.by_node
-            .iter()
-            .map(|(node, pods)| (node.clone(), pods.iter().filter(first).cloned().collect::<Vec<_>>()))
-            .filter(|(_, pods)| !pods.is_empty())
-            .collect()
+        self.by_node.get(node).into_iter().flatten().filter(first).cloned().collect()
     }
 
     /// Pods of less than this priority for which a node is kept.
     pub fn below(&self, node: &str, priority: i32) -> Vec<Arc<Pod>> {
         let pods = self.by_node.get(node).map_or(&[][..], Vec::as_slice);
         pods.iter().filter(|pod| pod.shape.priority < priority).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scheduler::cluster::testing::Builder;
+
+    fn waiting(name: &str, priority: i32, node: &str) -> Arc<Pod> {
+        let builder = Builder::default();
+        let pod = builder.pod(json!({"spec": {"priority": priority}, "status": {"nominatedNodeName": node}}));
+        Arc::new(Pod { uid: Arc::from(name), ..Pod::clone(&pod) })
+    }
+
+    #[test]
+    fn a_node_is_kept_from_pods_that_are_no_more_important() {
+        let mut nominations = Nominations::default();
+        for (name, priority, node) in [("low", 1, "a"), ("high", 5, "a"), ("other", 9, "b")] {
+            nominations.put(waiting(name, priority, node));
+        }
+        let before = |pod: &Pod| {
+            let mut uids: Vec<_> = nominations.before_on("a", pod).iter().map(|pod| pod.uid.to_string()).collect();
+            uids.sort();
+            uids
+        };
+        assert_eq!(before(&waiting("new", 0, "")), ["high", "low"]);
+        assert_eq!(before(&waiting("new", 5, "")), ["high"]);
+        assert!(before(&waiting("high", 5, "a")).is_empty());
+        let nodes: Vec<_> = nominations.before(&waiting("new", 6, "")).into_iter().map(|(node, _)| node).collect();
+        assert_eq!(nodes, [Arc::<str>::from("b")]);
     }
 }

@@ -13,7 +13,7 @@ fn requests(cpu: &str) -> serde_json::Value {
 }
 
 fn cpu(cluster: &Cluster, node: &str) -> i64 {
-    cluster.node(cluster.node_named(node).unwrap()).requested.cpu
+    cluster.node(cluster.node_named(node).unwrap()).requested.cpu.get()
 }
 
 #[test]
@@ -39,6 +39,20 @@ fn an_assumed_pod_is_confirmed_by_the_watch_and_then_not_forgotten() {
     assert_eq!((cpu(&cluster, "a"), cluster.pod_counts()), (1000, (1, 0)));
     assert!(!cluster.forget(&pod.uid));
     assert_eq!(cpu(&cluster, "a"), 1000);
+}
+
+#[test]
+fn a_pod_that_asks_for_more_than_there_is_leaves_the_account_of_the_others() {
+    let huge = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"memory": "8Ei"}}}]}});
+    let builder = Builder::default().nodes(&["a"]).runs("p", "a", requests("1")).runs("huge", "a", huge.clone());
+    let mut cluster = builder.runs("huger", "a", huge).cluster;
+    let taken = cluster.node(cluster.node_named("a").unwrap()).taken;
+    assert_eq!(taken.1.get(), i64::MAX);
+    cluster.remove_pod("huge");
+    cluster.remove_pod("huger");
+    let info = cluster.node(cluster.node_named("a").unwrap());
+    assert_eq!((info.requested.cpu.get(), info.requested.memory.get()), (1000, 0));
+    assert_eq!((info.taken.0.get(), info.taken.1.get()), (1000, 200 << 20));
 }
 
 #[test]

@@ -27,8 +27,8 @@ fn row(info: &NodeInfo) -> Vec<String> {
         node.name.to_string(),
         state.to_owned(),
         format!("{}/{}", info.pods.len(), node.max_pods),
-        format!("{} of {}", cpu(has.cpu - used.cpu), cpu(has.cpu)),
-        format!("{} of {}", bytes(has.memory - used.memory), bytes(has.memory)),
+        format!("{} of {}", cpu(has.cpu - used.cpu.get()), cpu(has.cpu)),
+        format!("{} of {}", bytes(has.memory - used.memory.get()), bytes(has.memory)),
         others.collect::<Vec<_>>().join(", "),
         node.taints.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     ]

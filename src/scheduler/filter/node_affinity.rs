@@ -74,6 +74,13 @@ mod tests {
     }
 
     #[test]
+    fn a_term_with_a_number_that_is_none_selects_nothing_and_the_others_hold() {
+        let sized = |value: &str| json!({"matchExpressions": [{"key": "size", "operator": "Gt", "values": [value]}]});
+        assert!(fits(&cluster(), required(json!([sized("5.10")]))).is_empty());
+        assert_eq!(fits(&cluster(), required(json!([sized("5.10"), sized("10")]))), ["b"]);
+    }
+
+    #[test]
     fn selector_and_affinity_have_to_hold_both() {
         let mut pod = required(json!([{"matchExpressions": [{"key": "disk", "operator": "Exists"}]}]));
         pod["spec"]["nodeSelector"] = json!({"size": "20"});

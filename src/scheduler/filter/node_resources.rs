@@ -27,9 +27,9 @@ fn has_room(wanted: &Resources, info: &NodeInfo) -> bool {
     let (has, used) = (&info.node.allocatable, &info.requested);
     let fits = |wanted: i64, has: i64, used: i64| wanted == 0 || wanted <= has - used;
     has_pod_slot(info)
-        && fits(wanted.cpu, has.cpu, used.cpu)
-        && fits(wanted.memory, has.memory, used.memory)
-        && fits(wanted.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage)
+        && fits(wanted.cpu, has.cpu, used.cpu.get())
+        && fits(wanted.memory, has.memory, used.memory.get())
+        && fits(wanted.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage.get())
         && wanted.named.iter().all(|(name, amount)| fits(*amount, has.get(name), used.get(name)))
 }
 
@@ -51,13 +51,13 @@ fn shortage(wanted: &Resources, info: &NodeInfo) -> Refusal {
             curable &= wanted <= has;
         }
     };
-    compare("Insufficient cpu".into(), wanted.cpu, has.cpu, used.cpu);
-    compare("Insufficient memory".into(), wanted.memory, has.memory, used.memory);
+    compare("Insufficient cpu".into(), wanted.cpu, has.cpu, used.cpu.get());
+    compare("Insufficient memory".into(), wanted.memory, has.memory, used.memory.get());
     compare(
         "Insufficient ephemeral-storage".into(),
         wanted.ephemeral_storage,
         has.ephemeral_storage,
-        used.ephemeral_storage,
+        used.ephemeral_storage.get(),
     );
     for (name, amount) in &wanted.named {
         compare(format!("Insufficient {name}").into(), *amount, has.get(name), used.get(name));

@@ -12,7 +12,7 @@ pub(super) const FILTER: Filter = Filter { name: "Unsupported", prepare, woken_b
 fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
     match &*pod.shape.unsupported {
         [] => Ok(None),
-        fields => Err(Refusal::told(format!("this scheduler does not support spec.{}", fields.join(", spec.")))),
+        fields => Err(Refusal::told(format!("this scheduler does not support {}", fields.join(", ")))),
     }
 }
 

@@ -260,6 +260,15 @@ mod tests {
     }
 
     #[test]
+    fn a_volume_whose_affinity_compares_with_no_number_reaches_no_node() {
+        let mut volume = local("a", "1Gi");
+        volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"] =
+            json!([{"key": "size", "operator": "Lt", "values": ["5.10"]}]);
+        let builder = cluster().claim("c", bound_to("v")).volume("v", volume);
+        assert_eq!(verdict(&builder, uses(&["c"]), "a").unwrap(), format!("VolumeBinding: {UNREACHABLE}"));
+    }
+
+    #[test]
     fn an_unbound_claim_that_does_not_wait_refuses_the_pod() {
         let builder = cluster().class("now", json!({"volumeBindingMode": "Immediate"}));
         let builder = builder.claim("c", json!({"spec": {"storageClassName": "now"}}));

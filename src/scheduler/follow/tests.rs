@@ -119,6 +119,32 @@ async fn a_server_that_is_away_loses_nothing() {
     assert_eq!(hear(&mut follow(&api), 4).await, ["begin", "begin", "complete", "put a"]);
 }
 
+#[tokio::test]
+async fn an_object_that_cannot_be_read_goes_all_the_same() {
+    let node = |effect: &str| json!({"metadata": {"name": "a", "resourceVersion": "2"}, "spec": {"taints": [{"key": "k", "effect": effect}]}});
+    let api = FakeApi::start(move |asked| {
+        let text = if asked.path.contains("watch=true") {
+            line("ADDED", &node("NoSchedule")) + &line("MODIFIED", &node("Maybe")) + &line("DELETED", &node("Maybe"))
+        } else {
+            json!({"metadata": {"resourceVersion": "1"}, "items": []}).to_string()
+        };
+        (200, text)
+    })
+    .await;
+    let (updates, mut heard) = unbounded_channel();
+    let intern = Arc::new(Intern::default());
+    tokio::spawn(Follower::new(&api.client, &intern, &updates, "/nodes?", read::node, Update::Node).run());
+    let mut told = Vec::new();
+    while told.len() < 4 {
+        told.push(match heard.recv().await.unwrap() {
+            Update::Node(Change::Put(node)) => format!("put {}", node.name),
+            Update::Node(Change::Gone(node)) => format!("gone {}", node.name),
+            _ => "list".to_owned(),
+        });
+    }
+    assert_eq!(told, ["list", "list", "put a", "gone a"]);
+}
+
 /// A part of a watch in Protobuf, of twelve bytes, whose object is none.
 const ADDED_NONSENSE: &str = "\0\0\0\u{c}\n\u{5}ADDED\u{12}\u{3}\n\u{1}x";
 

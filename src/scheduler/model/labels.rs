@@ -54,6 +54,8 @@ pub enum Test {
     Above(i64),
     /// The value is a whole number below this one.
     Below(i64),
+    /// There is nothing to compare with: no value will do.
+    Never,
 }
 
 impl Requirement {
@@ -65,7 +67,7 @@ impl Requirement {
             (Test::Exists, Some(_)) | (Test::NotIn(_) | Test::DoesNotExist, None) => true,
             (Test::Above(bound), Some(value)) => value.parse::<i64>().is_ok_and(|value| value > *bound),
             (Test::Below(bound), Some(value)) => value.parse::<i64>().is_ok_and(|value| value < *bound),
-            (Test::DoesNotExist, Some(_)) | (_, None) => false,
+            (Test::DoesNotExist | Test::Never, Some(_)) | (_, None) => false,
         }
     }
 
@@ -149,6 +151,8 @@ mod tests {
             (Test::Above(4), Some("many"), false),
             (Test::Below(4), Some("3"), true),
             (Test::Below(4), None, false),
+            (Test::Never, Some("3"), false),
+            (Test::Never, None, false),
         ] {
             let requirement = Requirement { key: Arc::from("key"), test };
             assert_eq!(requirement.accepts(value), holds, "{requirement:?} {value:?}");

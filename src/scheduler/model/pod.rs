@@ -120,7 +120,7 @@ pub struct Shape {
     /// The controller, when it is of a kind that spreads its pods.
     pub owner: Option<Owner>,
     /// What it asks for that this scheduler cannot give, by name of the field.
-    pub unsupported: Box<[&'static str]>,
+    pub unsupported: Box<[Box<str>]>,
 }
 
 impl Shape {

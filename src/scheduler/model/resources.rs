@@ -5,7 +5,7 @@ use std::sync::Arc;
 /// Resources with names of their own (extended resources, huge pages), sorted by name.
 pub type Named = Vec<(Arc<str>, i64)>;
 
-/// A sum of requests, or what a node offers.
+/// What a pod asks for, or what a node offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Resources {
     /// In thousandths of a processor.
@@ -22,26 +22,62 @@ impl Resources {
     pub fn get(&self, name: &str) -> i64 {
         self.named.binary_search_by(|(known, _)| (**known).cmp(name)).map_or(0, |at| self.named[at].1)
     }
+}
+
+/// A sum that stays exact however large it gets: each pod that goes takes away what it brought, and no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total(i128);
+
+impl Total {
+    pub fn add(&mut self, amount: i64) {
+        self.0 += i128::from(amount);
+    }
+
+    /// Takes away what [`Total::add`] has added.
+    pub fn remove(&mut self, amount: i64) {
+        self.0 -= i128::from(amount);
+    }
+
+    /// The sum; of one that is more than what fits, the largest that does, which is more than any node has to give.
+    pub fn get(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+}
+
+/// What several pods ask for together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub cpu: Total,
+    pub memory: Total,
+    pub ephemeral_storage: Total,
+    named: Vec<(Arc<str>, Total)>,
+}
+
+impl Totals {
+    /// How much of a resource that is not one of the three.
+    pub fn get(&self, name: &str) -> i64 {
+        self.named.binary_search_by(|(known, _)| (**known).cmp(name)).map_or(0, |at| self.named[at].1.get())
+    }
 
     pub fn add(&mut self, more: &Resources) {
-        self.change(more, 1);
+        self.change(more, Total::add);
     }
 
-    /// Takes away what [`Resources::add`] has added.
+    /// Takes away what [`Totals::add`] has added.
     pub fn remove(&mut self, less: &Resources) {
-        self.change(less, -1);
+        self.change(less, Total::remove);
     }
 
-    fn change(&mut self, by: &Resources, sign: i64) {
-        let add = |sum: &mut i64, amount: i64| *sum = sum.saturating_add(amount.saturating_mul(sign));
-        add(&mut self.cpu, by.cpu);
-        add(&mut self.memory, by.memory);
-        add(&mut self.ephemeral_storage, by.ephemeral_storage);
+    fn change(&mut self, by: &Resources, change: impl Fn(&mut Total, i64)) {
+        change(&mut self.cpu, by.cpu);
+        change(&mut self.memory, by.memory);
+        change(&mut self.ephemeral_storage, by.ephemeral_storage);
         for (name, amount) in &by.named {
-            match self.named.binary_search_by(|(known, _)| known.cmp(name)) {
-                Ok(at) => add(&mut self.named[at].1, *amount),
-                Err(at) => self.named.insert(at, (name.clone(), amount.saturating_mul(sign))),
-            }
+            let at = self.named.binary_search_by(|(known, _)| known.cmp(name)).unwrap_or_else(|at| {
+                self.named.insert(at, (name.clone(), Total::default()));
+                at
+            });
+            change(&mut self.named[at].1, *amount);
         }
     }
 }
@@ -50,15 +86,36 @@ impl Resources {
 mod tests {
     use super::*;
 
+    fn asks(memory: i64, gpus: i64) -> Resources {
+        Resources { cpu: 100, memory, ephemeral_storage: 1, named: vec![(Arc::from("gpu/x"), gpus)] }
+    }
+
+    fn shown(totals: &Totals) -> (i64, i64, i64, i64) {
+        (totals.cpu.get(), totals.memory.get(), totals.ephemeral_storage.get(), totals.get("gpu/x"))
+    }
+
     #[test]
     fn what_is_added_and_removed_leaves_nothing() {
-        let pod = Resources { cpu: 100, memory: 5, ephemeral_storage: 1, named: vec![(Arc::from("gpu/x"), 2)] };
-        let mut sum = Resources::default();
-        sum.add(&pod);
-        sum.add(&pod);
-        assert_eq!((sum.cpu, sum.get("gpu/x"), sum.get("gpu/y")), (200, 4, 0));
-        sum.remove(&pod);
-        sum.remove(&pod);
-        assert_eq!((sum.cpu, sum.memory, sum.ephemeral_storage, sum.get("gpu/x")), (0, 0, 0, 0));
+        let mut sum = Totals::default();
+        sum.add(&asks(5, 2));
+        sum.add(&asks(5, 2));
+        assert_eq!((shown(&sum), sum.get("gpu/y")), ((200, 10, 2, 4), 0));
+        sum.remove(&asks(5, 2));
+        sum.remove(&asks(5, 2));
+        assert_eq!(shown(&sum), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn the_largest_amounts_leave_the_others_as_they_were() {
+        let mut sum = Totals::default();
+        sum.add(&asks(5, 2));
+        for _ in 0..3 {
+            sum.add(&asks(i64::MAX, i64::MAX));
+        }
+        assert_eq!((sum.memory.get(), sum.get("gpu/x")), (i64::MAX, i64::MAX));
+        for _ in 0..3 {
+            sum.remove(&asks(i64::MAX, i64::MAX));
+        }
+        assert_eq!(shown(&sum), (100, 5, 1, 2));
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn preferred_nodes(pod: &wire::Pod, intern: &Intern) -> Result<Box<[(
 }
 
 /// Terms of pod affinity or, as `field` says, anti-affinity.
+#[derive(Default)]
 pub(super) struct PodTerms {
     pub(super) required: Box<[PodTerm]>,
     pub(super) preferred: Box<[(i32, PodTerm)]>,

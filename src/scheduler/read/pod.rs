@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::BadField;
 use super::Invalid;
 use super::affinity;
+use super::affinity::PodTerms;
 use super::resources;
 use super::resources::is_sidecar;
 use super::selector::labels;
@@ -13,10 +14,13 @@ use crate::scheduler::model::Disk;
 use crate::scheduler::model::Effect;
 use crate::scheduler::model::HostPort;
 use crate::scheduler::model::Intern;
+use crate::scheduler::model::NodeSelector;
+use crate::scheduler::model::NodeTerm;
 use crate::scheduler::model::Owner;
 use crate::scheduler::model::OwnerKind;
 use crate::scheduler::model::Pod;
 use crate::scheduler::model::Shape;
+use crate::scheduler::model::Spread;
 use crate::scheduler::model::Toleration;
 use crate::scheduler::model::TolerationValue;
 use crate::scheduler::wire;
@@ -56,8 +60,14 @@ fn shape(wire: &wire::Pod, intern: &Intern) -> Result<Shape, BadField> {
     let spec = &wire.spec;
     let namespace = intern.str(&wire.metadata.namespace);
     let requests = resources::requests(wire, intern)?;
-    let near = affinity::pod_terms(&spec.affinity.pod_affinity, "podAffinity", &namespace, intern)?;
-    let away = affinity::pod_terms(&spec.affinity.pod_anti_affinity, "podAntiAffinity", &namespace, intern)?;
+    let mut unsupported: Vec<Box<str>> = Vec::new();
+    if !spec.resource_claims.is_empty() {
+        unsupported.push("spec.resourceClaims".into());
+    }
+    let wishes = wishes(wire, &namespace, intern).unwrap_or_else(|bad| {
+        unsupported.push(format!("{} ({})", bad.field, bad.reason).into());
+        Wishes::default()
+    });
     Ok(Shape {
         labels: labels(&wire.metadata.labels, intern),
         scheduler: intern.str(&spec.scheduler_name),
@@ -69,19 +79,40 @@ fn shape(wire: &wire::Pod, intern: &Intern) -> Result<Shape, BadField> {
         ports: ports(wire, intern),
         tolerations: spec.tolerations.iter().map(|one| toleration(one, intern)).collect(),
         node_selector: labels(&spec.node_selector, intern),
-        node_affinity: affinity::required_nodes(wire, intern)?,
-        preferred_nodes: affinity::preferred_nodes(wire, intern)?,
-        affinity: near.required,
-        anti_affinity: away.required,
-        preferred_affinity: near.preferred,
-        preferred_anti_affinity: away.preferred,
-        spread: affinity::spread(wire, intern)?,
+        node_affinity: wishes.required_nodes,
+        preferred_nodes: wishes.preferred_nodes,
+        affinity: wishes.near.required,
+        anti_affinity: wishes.away.required,
+        preferred_affinity: wishes.near.preferred,
+        preferred_anti_affinity: wishes.away.preferred,
+        spread: wishes.spread,
         claims: spec.volumes.iter().filter_map(|volume| claim(volume, intern)).collect(),
         disks: spec.volumes.iter().filter_map(|volume| disk(volume, intern)).collect(),
         images: containers(wire).map(|container| intern.str(&full_image_name(&container.image))).collect(),
         owner: owner(wire, intern),
-        unsupported: if spec.resource_claims.is_empty() { [].into() } else { ["resourceClaims"].into() },
+        unsupported: unsupported.into(),
         namespace,
+    })
+}
+
+/// Where a pod wants to be. One that cannot be read takes its room all the same where it is, and is not placed.
+#[derive(Default)]
+struct Wishes {
+    required_nodes: Option<NodeSelector>,
+    preferred_nodes: Box<[(i32, NodeTerm)]>,
+    near: PodTerms,
+    away: PodTerms,
+    spread: Box<[Spread]>,
+}
+
+fn wishes(wire: &wire::Pod, namespace: &Arc<str>, intern: &Intern) -> Result<Wishes, BadField> {
+    let affinity = &wire.spec.affinity;
+    Ok(Wishes {
+        required_nodes: affinity::required_nodes(wire, intern)?,
+        preferred_nodes: affinity::preferred_nodes(wire, intern)?,
+        near: affinity::pod_terms(&affinity.pod_affinity, "podAffinity", namespace, intern)?,
+        away: affinity::pod_terms(&affinity.pod_anti_affinity, "podAntiAffinity", namespace, intern)?,
+        spread: affinity::spread(wire, intern)?,
     })
 }
 
@@ -206,7 +237,7 @@ mod tests {
     #[test]
     fn what_cannot_be_given_is_remembered_by_name() {
         let pod = read(json!({"metadata": {"name": "p"}, "spec": {"resourceClaims": [{"name": "gpu"}]}}));
-        assert_eq!(*pod.shape.unsupported, ["resourceClaims"]);
+        assert_eq!(*pod.shape.unsupported, [Box::<str>::from("spec.resourceClaims")]);
     }
 
     #[test]
@@ -218,17 +249,24 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_selector_is_told_with_object_and_field() {
-        let wire = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"affinity": {"podAffinity": {
-            "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone", "labelSelector": {
-                "matchExpressions": [{"key": "a", "operator": "Near", "values": ["b"]}],
-            }}],
-        }}}});
+    fn a_pod_whose_wishes_cannot_be_read_takes_its_room_and_is_told_which_field_it_is() {
+        let pod = read(json!({"metadata": {"name": "p"}, "spec": {
+            "nodeName": "a",
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}],
+            "affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "zone", "labelSelector": {
+                    "matchExpressions": [{"key": "a", "operator": "Near", "values": ["b"]}]}}]}},
+        }}));
+        assert_eq!((pod.node.as_deref(), pod.shape.requests.cpu), (Some("a"), 2000));
+        let told = "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector\
+            .matchExpressions[0].operator (\"Near\" is not an operator here)";
+        assert_eq!(*pod.shape.unsupported, [Box::<str>::from(told)]);
+    }
+
+    #[test]
+    fn a_bad_quantity_is_told_with_object_and_field() {
+        let wire = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"overhead": {"cpu": "much"}}});
         let error = pod(&serde_json::from_value(wire).unwrap(), &Intern::default()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "pod n/p: spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector\
-             .matchExpressions[0].operator: \"Near\" is not an operator here"
-        );
+        assert!(error.to_string().starts_with("pod n/p: spec.overhead[cpu]: \"much\""), "{error}");
     }
 }

@@ -46,10 +46,9 @@ fn requirement(
     intern: &Intern,
 ) -> Result<Requirement, BadField> {
     let values = || one.values.iter().map(|value| intern.str(value)).collect();
-    let number = || match one.values.as_slice() {
-        [value] => {
-            value.parse::<i64>().map_err(|_| BadField::new("values", format!("{value:?} is not a whole number")))
-        }
+    // The API takes any text for a number: what is none is compared with nothing, and the other terms hold as they are.
+    let number = |test: fn(i64) -> Test| match one.values.as_slice() {
+        [value] => Ok(value.parse().map_or(Test::Never, test)),
         _ => Err(BadField::new("values", "there has to be one number")),
     };
     let test = match one.operator.as_str() {
@@ -58,8 +57,8 @@ fn requirement(
         "NotIn" => Test::NotIn(values()),
         "Exists" => Test::Exists,
         "DoesNotExist" => Test::DoesNotExist,
-        "Gt" if operators == Operators::OfNodes => Test::Above(number()?),
-        "Lt" if operators == Operators::OfNodes => Test::Below(number()?),
+        "Gt" if operators == Operators::OfNodes => number(Test::Above)?,
+        "Lt" if operators == Operators::OfNodes => number(Test::Below)?,
         other => return Err(BadField::new("operator", format!("{other:?} is not an operator here"))),
     };
     Ok(Requirement { key: intern.str(&one.key), test })

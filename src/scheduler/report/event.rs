@@ -134,6 +134,11 @@ impl Series {
     pub(super) fn forget(&mut self, uid: &str) {
         self.0.remove(uid);
     }
+
+    /// Forgets all pods but these.
+    pub(super) fn keep(&mut self, waits: impl Fn(&str) -> bool) {
+        self.0.retain(|uid, _| waits(uid));
+    }
 }
 
 #[cfg(test)]
@@ -159,6 +164,16 @@ mod tests {
     fn a_note_that_is_too_long_is_cut_between_characters() {
         let note = Event::failed(&pod(), &"é".repeat(1000)).note;
         assert!(note.len() <= LONGEST_NOTE && note.ends_with("é..."));
+    }
+
+    #[test]
+    fn pods_that_wait_no_more_are_forgotten() {
+        let mut series = Series::default();
+        series.next(&Event::failed(&pod(), "no node"), Timestamp::UNIX_EPOCH);
+        series.keep(|uid| uid == "new");
+        assert_eq!(series.0.len(), 1);
+        series.keep(|_| false);
+        assert!(series.0.is_empty());
     }
 
     #[test]

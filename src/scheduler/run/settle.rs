@@ -16,9 +16,10 @@ use crate::scheduler::report::Reason;
 impl Scheduler {
     pub(super) fn settle(&mut self, news: News) {
         match news {
-            News::Bound { uid, outcome } => {
+            News::Bound { uid, outcome, permit } => {
+                drop(permit);
+                self.reporter.set_bindings(self.under_way());
                 let Some(binding) = self.bindings.remove(&uid) else { return };
-                self.reporter.set_bindings(self.bindings.len());
                 self.settle_binding(binding, outcome);
             }
             News::Looked { uid, found } => self.settle_look(&uid, found),

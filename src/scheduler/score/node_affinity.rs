@@ -44,4 +44,14 @@ mod tests {
         assert_eq!(points(&SCORE, &builder, pod), Some(vec![100, 25, 0]));
         assert_eq!(points(&SCORE, &builder, json!({})), None);
     }
+
+    #[test]
+    fn a_term_with_a_number_that_is_none_is_no_reason_to_prefer_a_node() {
+        let larger = |than: &str, weight: i32| json!({"weight": weight, "preference": {"matchExpressions": [{"key": "size", "operator": "Gt", "values": [than]}]}});
+        let pod = json!({"spec": {"affinity": {"nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [larger("5.10", 50), larger("5", 10)],
+        }}}});
+        let builder = Builder::default().node("a", json!({"metadata": {"labels": {"size": "6"}}})).nodes(&["b"]);
+        assert_eq!(points(&SCORE, &builder, pod), Some(vec![100, 0]));
+    }
 }

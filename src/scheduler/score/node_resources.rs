@@ -14,7 +14,8 @@ fn least_allocated(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec
     let points = |id: &NodeId| {
         let info = cluster.node(*id);
         let has = &info.node.allocatable;
-        let both = [(has.cpu, info.taken.cpu + wanted.cpu), (has.memory, info.taken.memory + wanted.memory)];
+        let (cpu, memory) = (info.taken.0.get(), info.taken.1.get());
+        let both = [(has.cpu, cpu.saturating_add(wanted.cpu)), (has.memory, memory.saturating_add(wanted.memory))];
         let (mut sum, mut count) = (0, 0);
         for (has, used) in both.into_iter().filter(|(has, _)| *has != 0) {
             sum += if used > has { 0 } else { free_share(has, used) };
@@ -47,8 +48,9 @@ fn balanced(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec<i64>> 
         let deviation = if has.cpu == 0 || has.memory == 0 {
             0.0
         } else {
-            let cpu = share(used.cpu + wanted.cpu, has.cpu);
-            ((cpu - share(used.memory + wanted.memory, has.memory)) / 2.0).abs()
+            let cpu = share(used.cpu.get().saturating_add(wanted.cpu), has.cpu);
+            let memory = share(used.memory.get().saturating_add(wanted.memory), has.memory);
+            ((cpu - memory) / 2.0).abs()
         };
         #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
         let points = ((1.0 - deviation) * MAX as f64) as i64;

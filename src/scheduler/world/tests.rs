@@ -24,7 +24,7 @@ impl Fixture {
     }
 
     fn pod(&self, name: &str, more: Value) -> Pod {
-        let mut wire = testing::pod(name, json!({"spec": {"schedulerName": "human-scheduler"}}));
+        let mut wire = testing::pod(name, json!({"spec": {"schedulerName": "human-scheduler"}, "status": {}}));
         for (section, fields) in more.as_object().unwrap() {
             wire[section].as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         }
@@ -48,6 +48,23 @@ impl Fixture {
         (1..13).for_each(|filter| all.insert(filter));
         assert_eq!(&*self.world.queue.next(NOW).unwrap().pod.uid, uid);
         self.world.queue.unfit(uid, all, Moment::ZERO);
+    }
+
+    /// A pod waits for something, and another has a node kept for it.
+    fn nominated() -> Fixture {
+        let mut fixture = Fixture::new();
+        fixture.put("p", json!({}));
+        fixture.unfit("p");
+        fixture.put("q", json!({}));
+        let pod = fixture.world.queue.next(NOW).unwrap().pod;
+        fixture.world.nominate(&pod, &Arc::from("a"), NOW);
+        fixture.world.queue.unfit("q", FilterSet::default(), NOW);
+        assert_eq!(fixture.counts().unschedulable, 2);
+        fixture
+    }
+
+    fn kept(&self) -> usize {
+        self.world.cluster.nominations.below("a", i32::MAX).len()
     }
 
     fn counts(&self) -> Counts {
@@ -141,4 +158,58 @@ fn a_pod_that_goes_wakes_those_that_need_its_room() {
     let gone = fixture.pod("runs", json!({"spec": {"nodeName": "a"}}));
     fixture.world.apply(Update::Pod(Change::Gone(gone)), NOW);
     assert_eq!(fixture.counts().active, 1);
+}
+
+#[test]
+fn a_version_of_a_pod_from_before_it_was_bound_changes_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.node("a", json!({}));
+    fixture.put("p", json!({}));
+    let pod = fixture.world.queue.next(NOW).unwrap().pod;
+    let node = fixture.world.cluster.node_named("a").unwrap();
+    fixture.world.cluster.assume(pod, node);
+    // While it is being bound it may still have to be tried again.
+    fixture.put("p", json!({}));
+    assert_eq!((fixture.counts().tried, fixture.world.cluster.pod_counts()), (1, (1, 1)));
+    fixture.world.queue.remove("p");
+    let late = json!({"metadata": {"annotations": {"seen": "late"}}});
+    fixture.put("p", late.clone());
+    assert_eq!((fixture.counts(), fixture.world.cluster.pod_counts()), (Counts::default(), (1, 1)));
+    fixture.put("p", json!({"spec": {"nodeName": "a"}}));
+    fixture.put("p", late);
+    assert_eq!((fixture.counts(), fixture.world.cluster.pod_counts()), (Counts::default(), (1, 0)));
+}
+
+#[test]
+fn a_node_stays_kept_until_the_server_has_told_of_it_and_does_so_no_more() {
+    let mut fixture = Fixture::nominated();
+    let late = json!({"metadata": {"annotations": {"seen": "late"}}});
+    fixture.put("q", late.clone());
+    assert_eq!(fixture.kept(), 1);
+    assert_eq!(fixture.world.queue.get("q").unwrap().nominated.as_deref(), Some("a"));
+    fixture.put("q", json!({"status": {"nominatedNodeName": "a"}}));
+    assert_eq!((fixture.kept(), fixture.counts().unschedulable), (1, 2));
+    fixture.put("q", late);
+    assert_eq!((fixture.kept(), fixture.counts().unschedulable), (0, 0));
+}
+
+#[test]
+fn a_node_that_is_not_kept_any_more_is_room_for_others() {
+    let others_wait = |change: &dyn Fn(&mut Fixture)| {
+        let mut fixture = Fixture::nominated();
+        change(&mut fixture);
+        fixture.counts().active == 0
+    };
+    assert!(!others_wait(&|fixture| {
+        let gone = fixture.pod("q", json!({}));
+        fixture.world.apply(Update::Pod(Change::Gone(gone)), NOW);
+    }));
+    let leaving = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+    assert!(!others_wait(&|fixture| fixture.put("q", leaving.clone())));
+    assert!(!others_wait(&|fixture| fixture.put("q", json!({"status": {"nominatedNodeName": "b"}}))));
+    assert!(!others_wait(&|fixture| {
+        let pod = fixture.pod("q", json!({}));
+        fixture.world.denominate(&pod, NOW);
+    }));
+    assert!(others_wait(&|fixture| fixture.put("q", json!({"status": {"nominatedNodeName": "a"}}))));
 }

@@ -86,8 +86,8 @@ impl NodeFacts {
         NodeFacts {
             name: node.name.clone(),
             verdict,
-            cpu: (cpu(has.cpu - used.cpu), cpu(has.cpu)),
-            memory: (bytes(has.memory - used.memory), bytes(has.memory)),
+            cpu: (cpu(has.cpu - used.cpu.get()), cpu(has.cpu)),
+            memory: (bytes(has.memory - used.memory.get()), bytes(has.memory)),
             pods: (node.max_pods - placed, node.max_pods),
             taints: taints.join(", "),
             ready: node.ready,
