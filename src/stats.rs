@@ -150,8 +150,7 @@ impl Stats {
         let running = facts.filter(|_| container.process.is_running());
         let sample = running.and_then(|facts| cgroup::of_container(facts, parent, &record.id));
         let usage = sample.map(|sample| self.usage(&record.id, &sample)).unwrap_or_default();
-        let layer =
-            self.disk.usage(&record.id, || running.and_then(|facts| place::first_process(facts, parent, &record.id)));
+        let layer = self.disk.usage(&record.id, running, |facts| place::first_process(facts, parent, &record.id));
         ContainerStats {
             attributes: Some(ContainerAttributes {
                 id: record.id.clone(),

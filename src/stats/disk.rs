@@ -18,6 +18,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use walkdir::WalkDir;
 
+use crate::docker::Facts;
 use crate::observe::now_ns;
 use crate::proto::FilesystemIdentifier;
 use crate::proto::FilesystemUsage;
@@ -34,6 +35,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const WALKERS: usize = 4;
 /// What `st_blocks` counts in, whatever the file system (stat(2)).
 const BLOCK: u64 = 512;
+/// Where Docker's own overlay driver keeps its layers, below Docker's root.
+const OVERLAY_HOME: &str = "overlay2";
 
 /// The layers that were measured.
 #[derive(Debug, Default)]
@@ -58,7 +61,10 @@ struct Walk {
 #[derive(Debug, Clone)]
 struct Layer {
     directory: PathBuf,
-    /// `None` until the first walk has ended.
+    /// What stands for its file system: a directory that is still there when the container is gone, and the same for all.
+    /// A client looks at it after the answer, and may give up all it wanted to tell when it is missing.
+    mountpoint: PathBuf,
+    /// `None` until the first walk has ended, and when the directory is gone.
     measured: Option<Measured>,
     /// When the next walk is due; `None` while one is under way.
     due: Option<Instant>,
@@ -77,13 +83,17 @@ impl Disk {
     }
 
     /// What is known of a container's writable layer. `process` gives a process in it, for the first time.
-    pub(super) fn usage(&self, id: &str, process: impl FnOnce() -> Option<i32>) -> FilesystemUsage {
+    pub(super) fn usage(
+        &self,
+        id: &str,
+        facts: Option<&Facts>,
+        process: impl FnOnce(&Facts) -> Option<i32>,
+    ) -> FilesystemUsage {
         let known = self.0.lock().layers.get(id).cloned();
         let mut layer = match known {
             Some(layer) => layer,
-            None => match process().and_then(upper_directory) {
-                Some(directory) => {
-                    let layer = Layer { directory, measured: None, due: Some(Instant::now()) };
+            None => match facts.and_then(|facts| Layer::of_process(process(facts)?, facts)) {
+                Some(layer) => {
                     self.0.lock().layers.insert(id.to_owned(), layer.clone());
                     layer
                 }
@@ -101,7 +111,7 @@ impl Disk {
         match layer.measured {
             Some(measured) => FilesystemUsage {
                 timestamp: measured.at,
-                fs_id: Some(FilesystemIdentifier { mountpoint: layer.directory.display().to_string() }),
+                fs_id: Some(FilesystemIdentifier { mountpoint: layer.mountpoint.display().to_string() }),
                 used_bytes: Some(UInt64Value { value: measured.bytes }),
                 inodes_used: Some(UInt64Value { value: measured.inodes }),
             },
@@ -143,9 +153,9 @@ fn walk_all(book: &Mutex<Book>) {
         };
         let Some(walk) = next else { return };
         let began = Instant::now();
-        let (bytes, inodes) = measure(&walk.directory);
+        let measured = measure(&walk.directory);
         if let Some(layer) = book.lock().layers.get_mut(&walk.id) {
-            layer.measured = Some(Measured { at: now_ns(), bytes, inodes });
+            layer.measured = measured;
             layer.due = Some(Instant::now() + FRESH.max(began.elapsed() * REST));
         }
         // Nobody may have waited so long.
@@ -157,8 +167,9 @@ fn unknown() -> FilesystemUsage {
     FilesystemUsage { timestamp: now_ns(), ..FilesystemUsage::default() }
 }
 
-/// Bytes and inodes below a directory, itself included. A file of several names counts once, one that vanishes does not.
-fn measure(directory: &Path) -> (u64, u64) {
+/// What is below a directory, itself included; `None` when it is not there. A file of several names counts once, one that
+/// vanishes does not.
+fn measure(directory: &Path) -> Option<Measured> {
     let (mut bytes, mut seen) = (0, HashSet::new());
     for entry in WalkDir::new(directory).same_file_system(true).into_iter().filter_map(Result::ok) {
         if let Ok(found) = entry.metadata()
@@ -167,27 +178,49 @@ fn measure(directory: &Path) -> (u64, u64) {
             bytes += found.blocks() * BLOCK;
         }
     }
-    (bytes, seen.len() as u64)
+    let inodes = seen.len() as u64;
+    (inodes > 0).then(|| Measured { at: now_ns(), bytes, inodes })
 }
 
-/// The upper directory of the overlay that is a process's root, whichever store made it.
-fn upper_directory(pid: i32) -> Option<PathBuf> {
-    upper_of(&fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?)
+impl Layer {
+    /// The layer that a process has for its root: the upper directory of an overlay, whichever store made it.
+    fn of_process(pid: i32, facts: &Facts) -> Option<Layer> {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+        let directory = upper_of(&mounts, &facts.root_dir.join(OVERLAY_HOME))?;
+        let mountpoint = mountpoint(&directory, [&facts.image_dir, &facts.root_dir])?;
+        Some(Layer { directory, mountpoint, measured: None, due: Some(Instant::now()) })
+    }
+}
+
+/// The first of the usual directories that is on the layer's file system, or the highest one above the layer that is.
+fn mountpoint(layer: &Path, usual: [&Path; 2]) -> Option<PathBuf> {
+    let device = fs::metadata(layer).ok()?.dev();
+    let is_here = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.dev() == device);
+    let found = usual.into_iter().find(is_here).or_else(|| layer.ancestors().take_while(is_here).last());
+    found.map(Path::to_owned)
 }
 
 /// `/proc/PID/mountinfo` (proc_pid_mountinfo(5)): the fifth field is the mount point, the last one has the options of the
-/// file system, with octal escapes.
-fn upper_of(mounts: &str) -> Option<PathBuf> {
+/// file system, with octal escapes. Docker makes paths relative to `home` when an image has so many layers that the options
+/// would be too long.
+fn upper_of(mounts: &str, home: &Path) -> Option<PathBuf> {
     let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/"))?;
     let (_, file_system) = root.split_once(" - ")?;
     let options = file_system.strip_prefix("overlay ")?.split(' ').nth(1)?;
     let upper = options.split(',').find_map(|option| option.strip_prefix("upperdir="))?;
-    Some(PathBuf::from(upper.replace("\\040", " ").replace("\\054", ",").replace("\\134", "\\")))
+    Some(home.join(upper.replace("\\040", " ").replace("\\054", ",").replace("\\134", "\\")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HOME: &str = "/var/lib/docker/overlay2";
+
+    fn layer(directory: &Path) -> Layer {
+        let directory = directory.to_owned();
+        Layer { mountpoint: directory.clone(), directory, measured: None, due: Some(Instant::now()) }
+    }
 
     #[test]
     fn the_upper_directory_is_that_of_the_root() {
@@ -195,31 +228,58 @@ mod tests {
 900 800 0:50 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/l/A:/l/B,upperdir=/var/lib/docker/overlay2/x/diff,workdir=/w
 901 900 0:51 / /data rw - overlay overlay rw,lowerdir=/l,upperdir=/other,workdir=/w
 ";
-        assert_eq!(upper_of(mounts), Some(PathBuf::from("/var/lib/docker/overlay2/x/diff")));
-        assert_eq!(upper_of("900 800 8:1 / / rw - ext4 /dev/sda1 rw\n"), None);
+        let home = Path::new(HOME);
+        assert_eq!(upper_of(mounts, home), Some(home.join("x/diff")));
+        assert_eq!(upper_of("900 800 8:1 / / rw - ext4 /dev/sda1 rw\n", home), None);
+    }
+
+    #[test]
+    fn the_upper_directory_of_an_image_with_many_layers_is_relative() {
+        let mounts = "900 800 0:50 / / rw - overlay overlay rw,lowerdir=l/A:l/B,upperdir=x/diff,workdir=x/work\n";
+        assert_eq!(upper_of(mounts, Path::new(HOME)), Some(Path::new(HOME).join("x/diff")));
+    }
+
+    #[test]
+    fn a_file_system_is_told_by_a_directory_that_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, layer) = (dir.path().join("docker"), dir.path().join("elsewhere/x/diff"));
+        fs::create_dir_all(&root).unwrap();
+        fs::create_dir_all(&layer).unwrap();
+        let (missing, other) = (dir.path().join("containerd"), Path::new("/proc"));
+        assert_eq!(mountpoint(&layer, [&missing, &root]), Some(root));
+        let highest = mountpoint(&layer, [&missing, other]).unwrap();
+        assert!(dir.path().starts_with(&highest), "{}", highest.display());
+        assert_eq!(mountpoint(&missing, [&missing, other]), None);
     }
 
     #[test]
     fn a_file_of_two_names_counts_once() {
         let dir = tempfile::tempdir().unwrap();
-        let before = measure(dir.path());
+        let before = measure(dir.path()).unwrap();
         fs::write(dir.path().join("a"), vec![1; 100_000]).unwrap();
         fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
-        let (bytes, inodes) = measure(dir.path());
-        assert_eq!(inodes, before.1 + 1);
-        assert!((100_000..120_000).contains(&(bytes - before.0)), "{bytes}");
+        let after = measure(dir.path()).unwrap();
+        assert_eq!(after.inodes, before.inodes + 1);
+        assert!((100_000..120_000).contains(&(after.bytes - before.bytes)), "{after:?}");
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(measure(dir.path()).map(|measured| measured.inodes), Some(1));
+        assert_eq!(measure(&dir.path().join("gone")), None);
     }
 
     #[tokio::test]
     async fn what_a_walk_found_is_kept_until_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::new();
-        assert!(disk.usage("a", || None).used_bytes.is_none());
-        let layer = Layer { directory: dir.path().to_owned(), measured: None, due: Some(Instant::now()) };
-        disk.0.lock().layers.insert("a".to_owned(), layer);
+        assert!(disk.usage("a", None, |_| None).used_bytes.is_none());
+        let mountpoint = PathBuf::from("/var/lib/docker");
+        disk.0.lock().layers.insert("a".to_owned(), Layer { mountpoint, ..layer(dir.path()) });
         let deadline = Instant::now() + Duration::from_secs(10);
         let found = loop {
-            let usage = disk.usage("a", || None);
+            let usage = disk.usage("a", None, |_| None);
             if usage.used_bytes.is_some() {
                 break usage;
             }
@@ -227,10 +287,10 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         assert_eq!(found.inodes_used.unwrap().value, 1);
-        assert_eq!(found.fs_id.unwrap().mountpoint, dir.path().display().to_string());
-        assert_eq!(disk.usage("a", || None).timestamp, found.timestamp);
+        assert_eq!(found.fs_id.unwrap().mountpoint, "/var/lib/docker");
+        assert_eq!(disk.usage("a", None, |_| None).timestamp, found.timestamp);
         disk.keep(|id| id != "a");
-        assert!(disk.usage("a", || None).used_bytes.is_none());
+        assert!(disk.usage("a", None, |_| None).used_bytes.is_none());
     }
 
     #[tokio::test]
@@ -239,8 +299,7 @@ mod tests {
         let disk = Disk::new();
         let ids: Vec<String> = (0..5 * WALKERS).map(|number| number.to_string()).collect();
         for id in &ids {
-            let layer = Layer { directory: dir.path().to_owned(), measured: None, due: Some(Instant::now()) };
-            disk.0.lock().layers.insert(id.clone(), layer);
+            disk.0.lock().layers.insert(id.clone(), layer(dir.path()));
         }
         let walks: Vec<_> = ids.iter().map(|id| disk.walk(id, dir.path().to_owned())).collect();
         assert!(disk.0.lock().walkers <= WALKERS);
