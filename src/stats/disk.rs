@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::fs;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(20);
 const WALKERS: usize = 4;
 /// What `st_blocks` counts in, whatever the file system (stat(2)).
 const BLOCK: u64 = 512;
+/// How many files of several names a walk remembers: a few megabytes of memory. Beyond that each name counts.
+const MOST_LINKED: usize = 1 << 18;
 /// Where Docker's own overlay driver keeps its layers, below Docker's root.
 const OVERLAY_HOME: &str = "overlay2";
 
@@ -170,16 +173,29 @@ fn unknown() -> FilesystemUsage {
 /// What is below a directory, itself included; `None` when it is not there. A file of several names counts once, one that
 /// vanishes does not.
 fn measure(directory: &Path) -> Option<Measured> {
-    let (mut bytes, mut seen) = (0, HashSet::new());
+    let (mut bytes, mut inodes, mut linked) = (0, 0, Linked::default());
     for entry in WalkDir::new(directory).same_file_system(true).into_iter().filter_map(Result::ok) {
         if let Ok(found) = entry.metadata()
-            && seen.insert((found.dev(), found.ino()))
+            && linked.is_first_name(&found)
         {
             bytes += found.blocks() * BLOCK;
+            inodes += 1;
         }
     }
-    let inodes = seen.len() as u64;
     (inodes > 0).then(|| Measured { at: now_ns(), bytes, inodes })
+}
+
+/// The files of several names that were found in a layer. Others are not remembered: there may be millions.
+#[derive(Default)]
+struct Linked(HashSet<u64>);
+
+impl Linked {
+    fn is_first_name(&mut self, file: &Metadata) -> bool {
+        if file.is_dir() || file.nlink() < 2 {
+            return true;
+        }
+        if self.0.len() < MOST_LINKED { self.0.insert(file.ino()) } else { !self.0.contains(&file.ino()) }
+    }
 }
 
 impl Layer {
@@ -261,6 +277,26 @@ mod tests {
         let after = measure(dir.path()).unwrap();
         assert_eq!(after.inodes, before.inodes + 1);
         assert!((100_000..120_000).contains(&(after.bytes - before.bytes)), "{after:?}");
+    }
+
+    #[test]
+    fn only_files_of_several_names_are_remembered_and_not_without_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plain, twice) = (dir.path().join("plain"), dir.path().join("twice"));
+        fs::write(&plain, "").unwrap();
+        fs::write(&twice, "").unwrap();
+        fs::hard_link(&twice, dir.path().join("second")).unwrap();
+        fs::create_dir(dir.path().join("below")).unwrap();
+        let of = |path: &Path| path.metadata().unwrap();
+        let mut linked = Linked::default();
+        for path in [&plain, &plain, dir.path(), dir.path()] {
+            assert!(linked.is_first_name(&of(path)));
+        }
+        assert!(linked.0.is_empty());
+        assert!(linked.is_first_name(&of(&twice)) && !linked.is_first_name(&of(&twice)));
+        let mut full = Linked((0..MOST_LINKED as u64).map(|number| u64::MAX - number).collect());
+        assert!(full.is_first_name(&of(&twice)) && full.is_first_name(&of(&twice)));
+        assert_eq!(full.0.len(), MOST_LINKED);
     }
 
     #[test]
