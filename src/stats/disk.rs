@@ -1,5 +1,6 @@
 //! How much containers have written over their images. Walking through a layer can take long, so it is done in the
-//! background, and an answer has what was found last, with the time of that.
+//! background, and an answer has what was found last, with the time of that. Where the kernel does not tell which
+//! directory to walk through, as an overlay does, Docker is asked to find out.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use walkdir::WalkDir;
 
+use crate::docker::Engine;
 use crate::docker::Facts;
 use crate::observe::now_ns;
 use crate::proto::FilesystemIdentifier;
@@ -42,8 +44,10 @@ const MOST_LINKED: usize = 1 << 18;
 const OVERLAY_HOME: &str = "overlay2";
 
 /// The layers that were measured.
-#[derive(Debug, Default)]
-pub(super) struct Disk(Arc<Mutex<Book>>);
+pub(super) struct Disk {
+    engine: Engine,
+    book: Arc<Mutex<Book>>,
+}
 
 #[derive(Debug, Default)]
 struct Book {
@@ -57,13 +61,14 @@ struct Book {
 #[derive(Debug)]
 struct Walk {
     id: String,
-    directory: PathBuf,
+    directory: Option<PathBuf>,
     done: Sender<()>,
 }
 
 #[derive(Debug, Clone)]
 struct Layer {
-    directory: PathBuf,
+    /// What to walk through; `None` for one that Docker is asked about.
+    directory: Option<PathBuf>,
     /// What stands for its file system: a directory that is still there when the container is gone, and the same for all.
     /// A client looks at it after the answer, and may give up all it wanted to tell when it is missing.
     mountpoint: PathBuf,
@@ -77,12 +82,13 @@ struct Layer {
 struct Measured {
     at: i64,
     bytes: u64,
-    inodes: u64,
+    /// Docker does not tell them.
+    inodes: Option<u64>,
 }
 
 impl Disk {
-    pub(super) fn new() -> Disk {
-        Disk::default()
+    pub(super) fn new(engine: Engine) -> Disk {
+        Disk { engine, book: Arc::default() }
     }
 
     /// What is known of a container's writable layer. `process` gives a process in it, for the first time.
@@ -92,12 +98,12 @@ impl Disk {
         facts: Option<&Facts>,
         process: impl FnOnce(&Facts) -> Option<i32>,
     ) -> FilesystemUsage {
-        let known = self.0.lock().layers.get(id).cloned();
+        let known = self.book.lock().layers.get(id).cloned();
         let mut layer = match known {
             Some(layer) => layer,
             None => match facts.and_then(|facts| Layer::of_process(process(facts)?, facts)) {
                 Some(layer) => {
-                    self.0.lock().layers.insert(id.to_owned(), layer.clone());
+                    self.book.lock().layers.insert(id.to_owned(), layer.clone());
                     layer
                 }
                 // One that does not run any more, and was never seen running.
@@ -108,7 +114,7 @@ impl Disk {
             let done = self.walk(id, layer.directory.clone());
             // A new container's layer is small: nobody needs to ask twice.
             if layer.measured.is_none() && done.recv_timeout(FIRST_WAIT).is_ok() {
-                layer.measured = self.0.lock().layers.get(id).and_then(|layer| layer.measured);
+                layer.measured = self.book.lock().layers.get(id).and_then(|layer| layer.measured);
             }
         }
         match layer.measured {
@@ -116,16 +122,16 @@ impl Disk {
                 timestamp: measured.at,
                 fs_id: Some(FilesystemIdentifier { mountpoint: layer.mountpoint.display().to_string() }),
                 used_bytes: Some(UInt64Value { value: measured.bytes }),
-                inodes_used: Some(UInt64Value { value: measured.inodes }),
+                inodes_used: measured.inodes.map(|value| UInt64Value { value }),
             },
             None => unknown(),
         }
     }
 
     /// Begins a walk, unless another call just did; what is returned tells its end.
-    fn walk(&self, id: &str, directory: PathBuf) -> Receiver<()> {
+    fn walk(&self, id: &str, directory: Option<PathBuf>) -> Receiver<()> {
         let (done, told) = channel();
-        let mut book = self.0.lock();
+        let mut book = self.book.lock();
         match book.layers.get_mut(id) {
             Some(layer) if layer.due.is_some() => layer.due = None,
             _ => return told,
@@ -133,20 +139,19 @@ impl Disk {
         book.waiting.push_back(Walk { id: id.to_owned(), directory, done });
         if book.walkers < WALKERS {
             book.walkers += 1;
-            let book = Arc::clone(&self.0);
-            tokio::task::spawn_blocking(move || walk_all(&book));
+            tokio::spawn(walk_all(self.engine.clone(), Arc::clone(&self.book)));
         }
         told
     }
 
     /// Forgets what is not to be kept.
     pub(super) fn keep(&self, wanted: impl Fn(&str) -> bool) {
-        self.0.lock().layers.retain(|id, _| wanted(id));
+        self.book.lock().layers.retain(|id, _| wanted(id));
     }
 }
 
 /// Walks until nothing waits any more.
-fn walk_all(book: &Mutex<Book>) {
+async fn walk_all(engine: Engine, book: Arc<Mutex<Book>>) {
     loop {
         let next = {
             let mut book = book.lock();
@@ -156,13 +161,29 @@ fn walk_all(book: &Mutex<Book>) {
         };
         let Some(walk) = next else { return };
         let began = Instant::now();
-        let measured = measure(&walk.directory);
+        let by_docker = walk.directory.is_none();
+        let measured = match walk.directory {
+            Some(directory) => tokio::task::spawn_blocking(move || measure(&directory)).await.ok().flatten(),
+            None => ask(&engine, &walk.id).await,
+        };
         if let Some(layer) = book.lock().layers.get_mut(&walk.id) {
-            layer.measured = measured;
+            // Docker may just be away.
+            layer.measured = measured.or(layer.measured.filter(|_| by_docker));
             layer.due = Some(Instant::now() + FRESH.max(began.elapsed() * REST));
         }
         // Nobody may have waited so long.
         let _ = walk.done.send(());
+    }
+}
+
+/// What Docker finds in a layer.
+async fn ask(engine: &Engine, id: &str) -> Option<Measured> {
+    match engine.layer_size(id).await {
+        Ok(bytes) => Some(Measured { at: now_ns(), bytes: bytes?, inodes: None }),
+        Err(error) => {
+            tracing::debug!(%error, "could not learn how much a container has written");
+            None
+        }
     }
 }
 
@@ -173,7 +194,7 @@ fn unknown() -> FilesystemUsage {
 /// What is below a directory, itself included; `None` when it is not there. A file of several names counts once, one that
 /// vanishes does not.
 fn measure(directory: &Path) -> Option<Measured> {
-    let (mut bytes, mut inodes, mut linked) = (0, 0, Linked::default());
+    let (mut bytes, mut inodes, mut linked) = (0, 0_u64, Linked::default());
     for entry in WalkDir::new(directory).same_file_system(true).into_iter().filter_map(Result::ok) {
         if let Ok(found) = entry.metadata()
             && linked.is_first_name(&found)
@@ -182,7 +203,7 @@ fn measure(directory: &Path) -> Option<Measured> {
             inodes += 1;
         }
     }
-    (inodes > 0).then(|| Measured { at: now_ns(), bytes, inodes })
+    (inodes > 0).then(|| Measured { at: now_ns(), bytes, inodes: Some(inodes) })
 }
 
 /// The files of several names that were found in a layer. Others are not remembered: there may be millions.
@@ -199,11 +220,16 @@ impl Linked {
 }
 
 impl Layer {
-    /// The layer that a process has for its root: the upper directory of an overlay, whichever store made it.
+    /// The layer that a process has for its root: the upper directory of an overlay, whichever store made it. Of any
+    /// other root only Docker knows what in it is the container's own.
     fn of_process(pid: i32, facts: &Facts) -> Option<Layer> {
         let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
-        let directory = upper_of(&mounts, &facts.root_dir.join(OVERLAY_HOME))?;
-        let mountpoint = mountpoint(&directory, [&facts.image_dir, &facts.root_dir])?;
+        let directory = upper_of(&mounts, &facts.root_dir.join(OVERLAY_HOME)).filter(|directory| directory.is_dir());
+        let usual = [facts.image_dir.as_path(), facts.root_dir.as_path()];
+        let mountpoint = match &directory {
+            Some(directory) => mountpoint(directory, usual)?,
+            None => usual.into_iter().find(|path| path.is_dir())?.to_owned(),
+        };
         Some(Layer { directory, mountpoint, measured: None, due: Some(Instant::now()) })
     }
 }
@@ -229,13 +255,45 @@ fn upper_of(mounts: &str, home: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::Ordering;
+
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::docker::testing;
 
     const HOME: &str = "/var/lib/docker/overlay2";
 
     fn layer(directory: &Path) -> Layer {
-        let directory = directory.to_owned();
-        Layer { mountpoint: directory.clone(), directory, measured: None, due: Some(Instant::now()) }
+        let (mountpoint, directory) = (directory.to_owned(), Some(directory.to_owned()));
+        Layer { mountpoint, directory, measured: None, due: Some(Instant::now()) }
+    }
+
+    /// A Docker that does not know how large the layer of container `c` is when it is asked for the second time.
+    fn disk() -> (Disk, TempDir) {
+        let asked = AtomicU32::new(0);
+        let (engine, docker) = testing::engine(move |request| {
+            assert_eq!(request, "GET /containers/c/json");
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                1 => (500, r#"{"message": "busy"}"#.to_owned()),
+                number => (200, format!(r#"{{"Id": "c", "SizeRw": {}}}"#, 4000 + number)),
+            }
+        });
+        (Disk::new(engine), docker)
+    }
+
+    /// What is told once something is known.
+    async fn known(disk: &Disk, id: &str) -> FilesystemUsage {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let usage = disk.usage(id, None, |_| None);
+            if usage.used_bytes.is_some() {
+                return usage;
+            }
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[test]
@@ -275,7 +333,7 @@ mod tests {
         fs::write(dir.path().join("a"), vec![1; 100_000]).unwrap();
         fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
         let after = measure(dir.path()).unwrap();
-        assert_eq!(after.inodes, before.inodes + 1);
+        assert_eq!(after.inodes.unwrap(), before.inodes.unwrap() + 1);
         assert!((100_000..120_000).contains(&(after.bytes - before.bytes)), "{after:?}");
     }
 
@@ -302,26 +360,18 @@ mod tests {
     #[test]
     fn a_directory_that_is_gone_is_not_an_empty_one() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(measure(dir.path()).map(|measured| measured.inodes), Some(1));
+        assert_eq!(measure(dir.path()).unwrap().inodes, Some(1));
         assert_eq!(measure(&dir.path().join("gone")), None);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_a_walk_found_is_kept_until_the_next() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new();
+        let (disk, _docker) = disk();
         assert!(disk.usage("a", None, |_| None).used_bytes.is_none());
         let mountpoint = PathBuf::from("/var/lib/docker");
-        disk.0.lock().layers.insert("a".to_owned(), Layer { mountpoint, ..layer(dir.path()) });
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let found = loop {
-            let usage = disk.usage("a", None, |_| None);
-            if usage.used_bytes.is_some() {
-                break usage;
-            }
-            assert!(Instant::now() < deadline);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        };
+        disk.book.lock().layers.insert("a".to_owned(), Layer { mountpoint, ..layer(dir.path()) });
+        let found = known(&disk, "a").await;
         assert_eq!(found.inodes_used.unwrap().value, 1);
         assert_eq!(found.fs_id.unwrap().mountpoint, "/var/lib/docker");
         assert_eq!(disk.usage("a", None, |_| None).timestamp, found.timestamp);
@@ -329,24 +379,39 @@ mod tests {
         assert!(disk.usage("a", None, |_| None).used_bytes.is_none());
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn docker_is_asked_for_a_layer_without_a_directory_and_its_answer_kept_while_it_cannot_tell() {
+        let (disk, _docker) = disk();
+        disk.book.lock().layers.insert("c".to_owned(), Layer { directory: None, ..layer(Path::new("/")) });
+        let first = known(&disk, "c").await;
+        assert_eq!((first.used_bytes.unwrap().value, first.inodes_used), (4000, None));
+        let mut bytes = Vec::new();
+        for _ in 0..2 {
+            disk.book.lock().layers.get_mut("c").unwrap().due = Some(Instant::now());
+            disk.walk("c", None).recv_timeout(Duration::from_secs(10)).unwrap();
+            bytes.push(known(&disk, "c").await.used_bytes.unwrap().value);
+        }
+        assert_eq!(bytes, [4000, 4002]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn more_layers_than_walkers_are_walked_all_the_same() {
         let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::new();
+        let (disk, _docker) = disk();
         let ids: Vec<String> = (0..5 * WALKERS).map(|number| number.to_string()).collect();
         for id in &ids {
-            disk.0.lock().layers.insert(id.clone(), layer(dir.path()));
+            disk.book.lock().layers.insert(id.clone(), layer(dir.path()));
         }
-        let walks: Vec<_> = ids.iter().map(|id| disk.walk(id, dir.path().to_owned())).collect();
-        assert!(disk.0.lock().walkers <= WALKERS);
+        let walks: Vec<_> = ids.iter().map(|id| disk.walk(id, Some(dir.path().to_owned()))).collect();
+        assert!(disk.book.lock().walkers <= WALKERS);
         for walk in walks {
             walk.recv_timeout(Duration::from_secs(10)).unwrap();
         }
         let deadline = Instant::now() + Duration::from_secs(10);
-        while disk.0.lock().walkers > 0 {
+        while disk.book.lock().walkers > 0 {
             assert!(Instant::now() < deadline);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert!(disk.0.lock().layers.values().all(|layer| layer.measured.is_some()));
+        assert!(disk.book.lock().layers.values().all(|layer| layer.measured.is_some()));
     }
 }
