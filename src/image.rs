@@ -140,9 +140,11 @@ impl Images {
         let image = match found(self) {
             Some(image) => image,
             None => match self.engine.inspect_image(reference).await {
-                Ok(_) => {
+                Ok(details) => {
                     self.refresh().await?;
-                    match found(self) {
+                    // The listing may not have the name that Docker knows it by.
+                    let by_id = || self.index.read().by_id(&details.id).map(|image| image.as_ref().clone());
+                    match found(self).or_else(by_id) {
                         Some(image) => image,
                         None => return Ok(None),
                     }
@@ -264,5 +266,20 @@ mod tests {
         assert_eq!(ids, ["sha256:good"]);
         engine.link().set_down("gone");
         assert!(images.refresh().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_image_is_there_also_by_a_name_that_only_docker_knows() {
+        let (engine, _docker) = testing::engine(|request| match request {
+            "GET /images/json" => (200, r#"[{"Id": "sha256:good"}]"#.to_owned()),
+            "GET /images/sha256:good/json" | "GET /images/a/b@sha256:12/json" => {
+                (200, r#"{"Id": "sha256:good"}"#.to_owned())
+            }
+            _ => (404, r#"{"message": "No such image"}"#.to_owned()),
+        });
+        let images = Images::new(engine, None, Duration::ZERO);
+        let (image, _) = images.status("a/b@sha256:12", false).await.unwrap().unwrap();
+        assert_eq!(image.id, "sha256:good");
+        assert!(images.status("a/c@sha256:12", false).await.unwrap().is_none());
     }
 }

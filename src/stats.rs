@@ -1,5 +1,5 @@
 //! What pods and containers use, read from the kernel: cgroup files, `/proc/PID/net/dev` and the writable layers. Docker
-//! is not asked.
+//! is asked for nothing but the size of layers that are no overlays.
 //!
 //! `cri` calls in. A list never fails for one container: one that ends in the middle is told without what could not be
 //! read any more, as one that does not run is.
@@ -56,7 +56,8 @@ pub struct Stats {
 
 impl Stats {
     pub fn new(engine: Engine, store: Arc<Store>, pause_image: &str) -> Stats {
-        Stats { engine, store, disk: Disk::new(), rates: Rates::new(), pause_image: pause_image.to_owned() }
+        let disk = Disk::new(engine.clone());
+        Stats { engine, store, disk, rates: Rates::new(), pause_image: pause_image.to_owned() }
     }
 
     /// One container.
@@ -150,8 +151,7 @@ impl Stats {
         let running = facts.filter(|_| container.process.is_running());
         let sample = running.and_then(|facts| cgroup::of_container(facts, parent, &record.id));
         let usage = sample.map(|sample| self.usage(&record.id, &sample)).unwrap_or_default();
-        let layer =
-            self.disk.usage(&record.id, || running.and_then(|facts| place::first_process(facts, parent, &record.id)));
+        let layer = self.disk.usage(&record.id, running, |facts| place::first_process(facts, parent, &record.id));
         ContainerStats {
             attributes: Some(ContainerAttributes {
                 id: record.id.clone(),

@@ -417,3 +417,34 @@ async fn the_pause_images_name_is_not_trusted() {
     remove_pod(&mut runtime, &sandbox).await;
     nothing_left(&node).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_container_wrote_is_known_where_its_root_is_no_overlay() {
+    let _alone = ALONE.lock().await;
+    let archive = "/var/lib/dockside/busybox.tar";
+    docker(&["save", "--output", archive, BUSYBOX]);
+    box_dockerd_with("--storage-driver vfs", "restart");
+    docker(&["load", "--quiet", "--input", archive]);
+    let node = Node::start(&[]).await;
+    let mut runtime = node.runtime().await;
+    let config = pod("copied");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let script = format!("head -c 10485760 /dev/urandom >/file; {UNTIL_TERM}");
+    let id = run_container(&mut runtime, &sandbox, &config, &container("writer", &script)).await;
+    let layer = eventually("ten megabytes were found", async || {
+        let request = ContainerStatsRequest { container_id: id.clone() };
+        let stats = runtime.container_stats(request).await.unwrap().into_inner().stats.unwrap();
+        let layer = stats.writable_layer.unwrap();
+        layer.used_bytes.as_ref().is_some_and(|used| used.value >= 10 << 20).then_some(layer)
+    })
+    .await;
+    assert!(layer.used_bytes.unwrap().value < 11 << 20, "{layer:?}");
+    assert_eq!(layer.fs_id.unwrap().mountpoint, "/var/lib/docker");
+    remove_pod(&mut runtime, &sandbox).await;
+    nothing_left(&node).await;
+    drop(node);
+    // Docker wants to be told which driver it is when it finds layers of several.
+    box_dockerd("stop");
+    std::fs::remove_dir_all("/var/lib/docker/vfs").unwrap();
+    box_dockerd("start");
+}

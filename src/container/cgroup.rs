@@ -1,6 +1,7 @@
 //! Where a container's cgroup is, and the cgroup v2 settings that Docker's API has no field for.
 
 use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ use super::tree;
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Where every container has a directory with cgroup v1: the trees that Docker always uses.
 const VERSION_1_ROOTS: [&str; 2] = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"];
+/// In how many cgroups below a container's own its processes are looked for. The first process is in one of the highest.
+const MOST_CHILDREN: usize = 256;
 
 /// Docker's `CgroupParent` for the parent a kubelet gives. With systemd the kubelet sends the whole path of slices
 /// while Docker wants the last one's name.
@@ -76,28 +79,52 @@ pub(super) async fn write_unified(
 }
 
 /// The first process of a running container, by the host's number; `None` when it cannot be told. It is the one that was
-/// there first: what a person runs in the container comes later.
+/// there first: what a person runs in the container comes later. A container that runs containers or systemd keeps its
+/// processes in cgroups below its own, as version 2 wants it.
 pub fn first_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
-    let pids = processes(facts, parent, id)?;
+    let (directory, own) = processes(facts, parent, id)?;
+    let pids = if own.is_empty() { processes_below(&directory) } else { own };
     match *pids {
         [only] => Some(only),
         _ => pids.into_iter().filter_map(|pid| Some((tree::began(pid)?, pid))).min().map(|(_, pid)| pid),
     }
 }
 
-/// The process of a running container, by the host's number; `None` when there are more, or it cannot be told.
+/// The process of a running container, by the host's number; `None` when there are more, or it cannot be told. One that
+/// is not in the container's own cgroup is not it.
 pub fn only_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
-    match *processes(facts, parent, id)? {
+    match *processes(facts, parent, id)?.1 {
         [only] => Some(only),
         _ => None,
     }
 }
 
-fn processes(facts: &Facts, parent: &str, id: &str) -> Option<Vec<i32>> {
+/// A container's cgroup, and the processes that are in it and not below.
+fn processes(facts: &Facts, parent: &str, id: &str) -> Option<(PathBuf, Vec<i32>)> {
     let roots: &[&str] = if facts.cgroup_version >= 2 { &[CGROUP_ROOT] } else { &VERSION_1_ROOTS };
-    let directory = roots.iter().map(|root| directory(Path::new(root), facts.cgroup_driver, parent, id));
-    let pids = directory.filter_map(|directory| std::fs::read_to_string(directory.join("cgroup.procs")).ok()).next()?;
+    let mut directories = roots.iter().map(|root| directory(Path::new(root), facts.cgroup_driver, parent, id));
+    directories.find_map(|directory| processes_in(&directory).map(|pids| (directory, pids)))
+}
+
+fn processes_in(directory: &Path) -> Option<Vec<i32>> {
+    let pids = std::fs::read_to_string(directory.join("cgroup.procs")).ok()?;
     Some(pids.lines().filter_map(|pid| pid.parse().ok()).collect())
+}
+
+/// The processes in the cgroups below a directory, the highest first.
+fn processes_below(directory: &Path) -> Vec<i32> {
+    let mut pids = Vec::new();
+    let mut waiting = VecDeque::from([directory.to_owned()]);
+    let mut found = 0;
+    while let Some(next) = waiting.pop_front() {
+        pids.extend(processes_in(&next).unwrap_or_default());
+        let Ok(entries) = std::fs::read_dir(&next) else { continue };
+        let children = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let before = waiting.len();
+        waiting.extend(children.take(MOST_CHILDREN - found).map(|entry| entry.path()));
+        found += waiting.len() - before;
+    }
+    pids
 }
 
 /// The directory of a container in the cgroup tree at `root`, by the rules of Docker's drivers.
@@ -154,6 +181,29 @@ mod tests {
         let found =
             directory(Path::new(CGROUP_ROOT), CgroupDriver::Systemd, "/kubepods.slice/kubepods-pod1.slice", "abc");
         assert_eq!(found, Path::new("/sys/fs/cgroup/kubepods.slice/kubepods-pod1.slice/docker-abc.scope"));
+    }
+
+    #[test]
+    fn processes_are_found_in_the_cgroups_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let cgroup = |path: &str, processes: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("cgroup.procs"), processes).unwrap();
+        };
+        cgroup("", "");
+        cgroup("init.scope", "41\n");
+        cgroup("system.slice/a.service", "43\n44\n");
+        assert_eq!(processes_in(dir.path()), Some(Vec::new()));
+        let mut found = processes_below(dir.path());
+        found.sort_unstable();
+        assert_eq!(found, [41, 43, 44]);
+        for number in 0..2 * MOST_CHILDREN {
+            cgroup(&format!("many/{number}"), "50\n");
+        }
+        let found = processes_below(dir.path());
+        assert!(found.contains(&41) && found.len() <= MOST_CHILDREN + 2, "{}", found.len());
+        assert_eq!(processes_in(&dir.path().join("gone")), None);
     }
 
     #[test]

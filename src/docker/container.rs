@@ -24,6 +24,9 @@ use super::system::encode;
 /// What Docker needs, beyond the grace period, to kill a container and tell of it.
 const STOP_MARGIN: Duration = Duration::from_secs(120);
 
+/// Docker's drivers that are no overlays look at every file to find out how large a layer is.
+const SIZE_LIMIT: Duration = Duration::from_secs(600);
+
 /// How long a removal that somebody else began is waited for, and the pause between two looks.
 const OTHERS_REMOVAL_LIMIT: Duration = Duration::from_secs(30);
 const OTHERS_REMOVAL_POLL: Duration = Duration::from_millis(50);
@@ -213,6 +216,22 @@ impl Engine {
     pub async fn inspect_container(&self, id: &str) -> Result<ContainerDetails, Error> {
         let path = format!("/containers/{}/json", encode(id));
         self.call("inspect container", id, self.get_json(&path)).await
+    }
+
+    /// How many bytes a container has written over its image; `None` when Docker cannot tell.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such container.
+    pub async fn layer_size(&self, id: &str) -> Result<Option<u64>, Error> {
+        #[derive(Deserialize)]
+        struct Size {
+            /// -1 when Docker's driver fails.
+            #[serde(rename = "SizeRw", default)]
+            written: Option<i64>,
+        }
+        let path = format!("/containers/{}/json?size=1", encode(id));
+        let size: Size = self.call_within(SIZE_LIMIT, "measure container", id, self.get_json(&path)).await?;
+        Ok(size.written.and_then(|bytes| u64::try_from(bytes).ok()))
     }
 
     /// The id of the container called `name`, if it was made at `since` (nanoseconds since 1970) or later. An older one

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Once;
 
 use bollard::errors::Error as Bollard;
 use futures_util::StreamExt;
@@ -22,6 +23,8 @@ const OUR_NEWEST: ApiVersion = ApiVersion { major: 1, minor: 56 };
 const OUR_OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
 /// The position of CAP_SYS_RESOURCE in a capability set (capabilities(7)).
 const CAP_SYS_RESOURCE: u32 = 24;
+/// Where the system's containerd keeps its data unless it is told otherwise.
+const SYSTEM_CONTAINERD: &str = "/var/lib/containerd";
 
 /// A version of Docker's API, such as 1.41.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,7 +183,7 @@ impl Engine {
         Ok(Facts {
             version: version.version,
             api,
-            image_dir: image_dir(&info),
+            image_dir: image_dir(&info, Path::new(SYSTEM_CONTAINERD)),
             root_dir: info.docker_root_dir,
             cgroup_driver: if info.cgroup_driver == "systemd" { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs },
             cgroup_version: if info.cgroup_version == "2" { 2 } else { 1 },
@@ -316,16 +319,24 @@ fn agree(server: &Version) -> Result<ApiVersion, String> {
 }
 
 /// Where the image store is. Docker does not say where containerd keeps its data, but by its socket it can be told
-/// whether that is the one Docker runs itself or the system's, and both have a usual place.
-fn image_dir(info: &Info) -> PathBuf {
-    const SYSTEM_CONTAINERD: &str = "/var/lib/containerd";
+/// whether that is the one Docker runs itself or the system's, and both have a usual place. Where images are in neither,
+/// Docker's own directory is told: a kubelet fails altogether when it is told of one that does not exist.
+fn image_dir(info: &Info, system: &Path) -> PathBuf {
+    static TOLD: Once = Once::new();
+    let root = &info.docker_root_dir;
     let status = info.driver_status.as_deref().unwrap_or_default();
-    let containerd_store = status.iter().flatten().any(|word| word.starts_with("io.containerd.snapshotter"));
-    if !containerd_store {
-        return info.docker_root_dir.clone();
+    if !status.iter().flatten().any(|word| word.starts_with("io.containerd.snapshotter")) {
+        return root.clone();
     }
-    let own = info.containerd.as_ref().is_some_and(|containerd| containerd.address.contains("/docker/containerd/"));
-    if own { info.docker_root_dir.join("containerd/daemon") } else { PathBuf::from(SYSTEM_CONTAINERD) }
+    let own = root.join("containerd/daemon");
+    // Before API 1.46 Docker does not tell the socket.
+    let is_own = info.containerd.as_ref().is_some_and(|containerd| containerd.address.contains("/docker/containerd/"));
+    let guesses = if is_own { [own, system.to_owned()] } else { [system.to_owned(), own] };
+    let found = guesses.iter().find(|guess| guess.join("io.containerd.content.v1.content").is_dir());
+    if found.is_none() {
+        TOLD.call_once(|| tracing::warn!(instead = %root.display(), "could not find where containerd keeps images"));
+    }
+    found.unwrap_or(root).clone()
 }
 
 /// What keeps the process behind `socket` from lowering `oom_score_adj`, read from its own /proc entry. With
@@ -362,6 +373,33 @@ mod tests {
     fn an_engine_that_is_too_old_or_too_new_is_refused_with_both_versions() {
         assert!(agree(&server("1.40", "1.12")).unwrap_err().contains("at least 1.41"));
         assert!(agree(&server("2.3", "2.0")).unwrap_err().contains("up to 1.56"));
+    }
+
+    #[test]
+    fn images_are_said_to_be_where_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let [root, system] = ["docker", "containerd"].map(|name| dir.path().join(name));
+        let own = root.join("containerd/daemon");
+        let found = |more: &str| {
+            let info = format!(r#"{{"DockerRootDir": "{}", {more}}}"#, root.display());
+            image_dir(&serde_json::from_str(&info).unwrap(), &system)
+        };
+        let store = r#""DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]"#;
+        let with_socket = |socket: &str| format!(r#"{store}, "Containerd": {{"Address": "{socket}"}}"#);
+        let (own_socket, system_socket) =
+            (with_socket("/var/run/docker/containerd/containerd.sock"), with_socket("/run/containerd/containerd.sock"));
+        assert_eq!(found(r#""DriverStatus": [["Backing Filesystem", "extfs"]]"#), root);
+        // No containerd has its data in a usual place.
+        std::fs::create_dir_all(&system).unwrap();
+        for info in [store, &own_socket, &system_socket] {
+            assert_eq!(found(info), root, "{info}");
+        }
+        std::fs::create_dir_all(own.join("io.containerd.content.v1.content")).unwrap();
+        for info in [store, &own_socket, &system_socket] {
+            assert_eq!(found(info), own, "{info}");
+        }
+        std::fs::create_dir_all(system.join("io.containerd.content.v1.content")).unwrap();
+        assert_eq!((found(&own_socket), found(&system_socket), found(store)), (own, system.clone(), system.clone()));
     }
 
     #[test]

@@ -31,9 +31,7 @@ impl Image {
         let named = |names: Option<Vec<String>>| -> Vec<String> {
             names.unwrap_or_default().into_iter().filter(|name| !name.contains(NONE)).collect()
         };
-        let (mut repo_tags, repo_digests) = (named(entry.repo_tags), named(entry.repo_digests));
-        // Docker's containerd store lists an image that was pulled by digest with that name among the tags, too.
-        repo_tags.retain(|name| !name.contains('@'));
+        let (repo_tags, repo_digests) = sorted(&entry.id, named(entry.repo_tags), named(entry.repo_digests));
         let pinned_name = Reference::parse(pinned).familiar();
         let (uid, username) = user_of(&settings.user);
         let message = proto::Image {
@@ -49,6 +47,23 @@ impl Image {
         };
         Image { id: entry.id, settings, message }
     }
+}
+
+/// Names by tag and names by digest. Docker's containerd store, where an image's id is its digest in a registry, lists but
+/// one name by digest, and those that an image was pulled by among the tags; all its repositories have it by that digest.
+fn sorted(id: &str, names: Vec<String>, mut digests: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let is_containerd = names.iter().chain(&digests).any(|name| name.ends_with(id));
+    let (by_digest, tags): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| name.contains('@'));
+    if is_containerd {
+        let tagged = tags.iter().map(|name| format!("{}@{id}", Reference::parse(name).repository));
+        let pulled = by_digest.iter().map(|name| Reference::parse(name).familiar());
+        for name in pulled.chain(tagged) {
+            if !digests.contains(&name) {
+                digests.push(name);
+            }
+        }
+    }
+    (tags, digests)
 }
 
 /// The user part of `USER`, by number or by name. A number that is no user id is told as a name, which no client
@@ -109,13 +124,16 @@ impl Index {
 mod tests {
     use super::*;
 
-    fn index() -> Index {
-        let entry = |id: &str, tags: &[&str], digests: &[&str]| ImageEntry {
+    fn entry(id: &str, tags: &[&str], digests: &[&str]) -> ImageEntry {
+        ImageEntry {
             id: format!("sha256:{}", id.repeat(32)),
             repo_tags: Some(tags.iter().map(|t| (*t).to_owned()).collect()),
             repo_digests: Some(digests.iter().map(|t| (*t).to_owned()).collect()),
             size: 0,
-        };
+        }
+    }
+
+    fn index() -> Index {
         let user = |user: &str| ImageSettings { user: user.into(), ..Default::default() };
         Index::new(vec![
             Image::new(
@@ -137,6 +155,19 @@ mod tests {
         for reference in ["nginx", "nginx:1.15", "a", "ffff"] {
             assert!(index.find(reference).is_none(), "{reference}");
         }
+    }
+
+    #[test]
+    fn an_image_of_several_repositories_is_found_by_its_digest_in_each() {
+        let id = format!("sha256:{}", "ad".repeat(32));
+        let [one, two, three] = ["nginx", "localhost:5000/me/nginx", "gcr.io/nginx"].map(|name| format!("{name}@{id}"));
+        let tags = ["nginx:1.14", "nginx:1", "localhost:5000/me/nginx:1", &three];
+        let image = Image::new(entry("ad", &tags, &[&one]), ImageSettings::default(), "pause:1").message;
+        assert_eq!(image.repo_tags, tags[..3]);
+        assert_eq!(image.repo_digests, [&one, &three, &two].map(String::as_str));
+        // In Docker's own store an id is no digest of a registry.
+        let image = Image::new(entry("ad", &tags[..3], &["nginx@sha256:11"]), ImageSettings::default(), "pause:1");
+        assert_eq!(image.message.repo_digests, ["nginx@sha256:11"]);
     }
 
     #[test]

@@ -172,7 +172,7 @@ impl Stats {
         };
         let first = cgroup::first_process(facts, parent, &record.id);
         let mut metrics = of_cgroup(&place, &owner, first, (record.created_at, container.process.started_at()))?;
-        let usage = self.disk.usage(&record.id, || first);
+        let usage = self.disk.usage(&record.id, Some(facts), |_| first);
         if let Some(layer) = Layer::read(&usage, mounts) {
             metrics.extend(samples(disk::LAYER, &owner, &layer));
         }

@@ -24,13 +24,13 @@ impl Rates {
     }
 
     /// Notes that `id` has used so many nanoseconds until `at`; returns its use in nanoseconds per second, when it is
-    /// known. A counter that went back is that of a new process.
+    /// known. A counter that went back is that of a new process, and a clock that did says nothing of the time between.
     pub(super) fn note(&self, id: &str, at: i64, used: u64) -> Option<u64> {
         let mut known = self.0.lock();
         let first = Last { at, used, rate: None };
         let last = *known.entry(id.to_owned()).or_insert(first);
         let elapsed = at - last.at;
-        if used < last.used {
+        if used < last.used || elapsed < -SHORTEST {
             known.insert(id.to_owned(), first);
             return None;
         }
@@ -63,6 +63,17 @@ mod tests {
         // Asked again at once, it is the same.
         assert_eq!(rates.note("a", 2 * SECOND + 5, 1_000_000_105), Some(500_000_000));
         assert_eq!(rates.note("b", 0, 0), None);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_stop_the_rate() {
+        let rates = Rates::new();
+        rates.note("a", 3600 * SECOND, 0);
+        assert_eq!(rates.note("a", 3602 * SECOND, 2_000_000_000), Some(1_000_000_000));
+        assert_eq!(rates.note("a", 4 * SECOND, 2_000_000_000), None);
+        assert_eq!(rates.note("a", 6 * SECOND, 3_000_000_000), Some(500_000_000));
+        // Two that look at the same time are no reason to begin anew.
+        assert_eq!(rates.note("a", 6 * SECOND - 5, 3_000_000_000), Some(500_000_000));
     }
 
     #[test]

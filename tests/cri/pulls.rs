@@ -78,15 +78,26 @@ async fn a_pulled_image_has_exactly_the_name_it_was_pulled_by() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_image_from_two_registries_is_one_image_with_two_names() {
     let mut images = images().await;
-    publish(&mut images, "pulls/twice", &["1"]).await;
+    let digest = publish(&mut images, "pulls/twice", &["1"]).await;
     let names = ["registry.k8s.io/pulls/twice:1", "gcr.io/pulls/twice:1"];
     let first = pull(&mut images, names[0], None).await.unwrap();
     assert_eq!(pull(&mut images, names[1], None).await.unwrap(), first);
     let mut tags = status(&mut images, &first).await.unwrap().repo_tags;
     tags.sort_unstable();
     assert_eq!(tags, [names[1], names[0]]);
+    // One more by digest alone. A kubelet asks by these names, and would pull again what it does not find.
+    let repositories = ["registry.k8s.io/pulls/twice", "gcr.io/pulls/twice", "k8s.gcr.io/pulls/twice"];
+    let by_digest = repositories.map(|repository| format!("{repository}@{digest}"));
+    assert_eq!(pull(&mut images, &by_digest[2], None).await.unwrap(), first);
+    let image = status(&mut images, &first).await.unwrap();
+    for name in &by_digest {
+        assert!(image.repo_digests.contains(name), "{name} is not in {image:?}");
+        assert_eq!(status(&mut images, name).await.as_ref(), Some(&image), "{name}");
+    }
+    let elsewhere = format!("public.ecr.aws/pulls/twice@{digest}");
+    assert_eq!(status(&mut images, &elsewhere).await, None);
     remove(&mut images, names[0]).await.unwrap();
-    for name in names {
+    for name in names.into_iter().chain(by_digest.iter().map(String::as_str)) {
         assert_eq!(status(&mut images, name).await, None);
     }
 }

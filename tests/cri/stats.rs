@@ -1,6 +1,8 @@
 //! Stats beside readings made by hand.
 
 use dockside::proto::*;
+use serde_json::Value;
+use serde_json::json;
 use tonic::Code;
 
 use crate::*;
@@ -47,6 +49,46 @@ pub fn memory_by_hand(id: &str) -> (u64, u64) {
     let stat = cgroup_file(id, "memory", "memory.stat", "memory.stat");
     let inactive = if stat.contains("total_inactive_file") { "total_inactive_file" } else { "inactive_file" };
     (usage, usage - row(&stat, inactive))
+}
+
+/// The upper directory of the overlay that a container has for its root.
+fn layer_by_hand(id: &str) -> String {
+    let pid = docker(&["inspect", "-f", "{{.State.Pid}}", id]);
+    let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
+    root.split_once("upperdir=").unwrap().1.split(',').next().unwrap().to_owned()
+}
+
+/// Makes an image of so many layers that Docker's own store mounts it by relative paths.
+fn make_deep_image(name: &str) {
+    let directory = "/var/lib/dockside/many-layers";
+    let at = |file: &str| format!("{directory}/{file}");
+    std::fs::create_dir_all(directory).unwrap();
+    docker(&["save", "--output", &at("base.tar"), BUSYBOX]);
+    run("tar", &["-xf", &at("base.tar"), "-C", directory]);
+    let read = |file: &str| -> Value { serde_json::from_slice(&std::fs::read(at(file)).unwrap()).unwrap() };
+    let mut manifest = read("manifest.json");
+    let mut config = read(manifest[0]["Config"].as_str().unwrap());
+    std::fs::write(at("file"), "one of many").unwrap();
+    run("tar", &["-cf", &at("one.tar"), "-C", directory, "file"]);
+    let digest = run("sha256sum", &[&at("one.tar")]).split(' ').next().unwrap().to_owned();
+    for _ in 0..80 {
+        manifest[0]["Layers"].as_array_mut().unwrap().push(json!("one.tar"));
+        config["rootfs"]["diff_ids"].as_array_mut().unwrap().push(json!(format!("sha256:{digest}")));
+    }
+    manifest[0]["RepoTags"] = json!([name]);
+    manifest[0]["Config"] = json!("config.json");
+    std::fs::write(at("manifest.json"), manifest.to_string()).unwrap();
+    std::fs::write(at("config.json"), config.to_string()).unwrap();
+    std::fs::remove_file(at("base.tar")).unwrap();
+    run("tar", &["-cf", &format!("{directory}.tar"), "-C", directory, "."]);
+    docker(&["load", "--quiet", "--input", &format!("{directory}.tar")]);
+}
+
+/// The directory of the images.
+async fn images_on() -> String {
+    let info = images().await.image_fs_info(ImageFsInfoRequest {}).await.unwrap().into_inner();
+    info.image_filesystems[0].fs_id.clone().unwrap().mountpoint
 }
 
 pub fn near(one: u64, other: u64) -> bool {
@@ -99,13 +141,38 @@ async fn what_a_container_wrote_is_measured() {
         layer.used_bytes.as_ref().is_some_and(|used| used.value >= 10 << 20).then_some(layer)
     })
     .await;
-    let directory = layer.fs_id.unwrap().mountpoint;
+    let directory = layer_by_hand(&id);
     let by_hand: u64 = run("du", &["-s", "-B1", &directory]).split('\t').next().unwrap().parse().unwrap();
     let used = layer.used_bytes.unwrap().value;
     assert!(near(used, by_hand), "{used} {by_hand}");
     let inodes: u64 = run("du", &["-s", "--inodes", &directory]).split('\t').next().unwrap().parse().unwrap();
     assert_eq!(layer.inodes_used.unwrap().value, inodes);
     assert!(layer.timestamp > 0);
+    // A kubelet looks at this directory later, when the container may be gone.
+    assert_eq!(layer.fs_id.unwrap().mountpoint, images_on().await);
+    remove_pod(&mut runtime, &sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_over_an_image_of_very_many_layers_is_measured() {
+    if is_new_lane() {
+        return; // containerd mounts by whole paths
+    }
+    let mut runtime = runtime().await;
+    let name = "dockside.test/many-layers:1";
+    make_deep_image(name);
+    let config = pod("stats-layers");
+    let sandbox = run_pod(&mut runtime, &config).await;
+    let script = format!("head -c 3000000 /dev/urandom >/file; {UNTIL_TERM}");
+    let wanted = ContainerConfig { image: crate::images::spec(name), ..container("main", &script) };
+    let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
+    let layer = eventually("three megabytes were found", async || {
+        let layer = stats(&mut runtime, &id).await.writable_layer.unwrap();
+        layer.used_bytes.as_ref().is_some_and(|used| used.value >= 3_000_000).then_some(layer)
+    })
+    .await;
+    assert!(!layer_by_hand(&id).starts_with('/'), "the paths are relative");
+    assert_eq!(layer.fs_id.unwrap().mountpoint, images_on().await);
     remove_pod(&mut runtime, &sandbox).await;
 }
 
