@@ -23,6 +23,7 @@ pub mod naming;
 pub mod observe;
 pub mod pod;
 pub mod proto;
+pub mod quantity;
 pub mod scheduler;
 pub mod state;
 pub mod stats;
