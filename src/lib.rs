@@ -16,6 +16,7 @@ pub mod cri;
 pub mod docker;
 pub mod error;
 pub mod image;
+pub mod limits;
 pub mod logs;
 pub mod measure;
 pub mod metrics;

@@ -31,6 +31,7 @@ use crate::cri::Socket;
 use crate::docker;
 use crate::docker::Engine;
 use crate::image::Images;
+use crate::limits;
 use crate::logs;
 use crate::logs::Logs;
 use crate::measure;
@@ -81,6 +82,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// When the socket, the state directory or a signal handler cannot be had.
 pub async fn run(config: Config) -> Result<(), Error> {
     let traces = start_telemetry(&config)?;
+    limits::raise_open_files();
     for sentence in &config.ignored {
         tracing::warn!("{sentence}");
     }
