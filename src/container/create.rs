@@ -1,8 +1,10 @@
 //! CreateContainer.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::docker;
@@ -88,7 +90,7 @@ impl Containers {
     }
 
     /// The container to ask Docker for. Its mounts are looked at on the way, which can take for ever on a dead network
-    /// file system, so that is done on a thread of its own.
+    /// file system: so that is done on a thread of its own, once each of them has answered.
     async fn body(
         &self,
         record: &ContainerRecord,
@@ -99,7 +101,7 @@ impl Containers {
         let (mut config, sandbox, docker_log) = (record.config.clone(), Arc::clone(sandbox), self.docker_log.clone());
         self.find_mounted_images(&mut config).await?;
         let log_path = record.log_path(&sandbox.record);
-        let building = tokio::task::spawn_blocking(move || {
+        let build = move || {
             let around = Surroundings {
                 sandbox: &sandbox.record,
                 facts: &facts,
@@ -108,12 +110,16 @@ impl Containers {
                 pid_target,
             };
             spec::container(&config, &around)
-        });
+        };
+        let building = async {
+            join_all(host_paths(&record.config).map(|path| self.looks.answered(path))).await;
+            tokio::task::spawn_blocking(build).await
+        };
         match tokio::time::timeout(MOUNTS_LIMIT, building).await {
             Ok(Ok(body)) => body,
             Ok(Err(error)) => Err(Error::invalid(describe(&record.config), "mounts", error)),
             Err(_) => {
-                let paths: Vec<&str> = record.config.mounts.iter().map(|mount| mount.host_path.as_str()).collect();
+                let paths: Vec<String> = host_paths(&record.config).map(|path| path.display().to_string()).collect();
                 Err(Error::DeadlineExceeded(format!(
                     "{}: mounts.host_path: no answer within {MOUNTS_LIMIT:?} from one of {}",
                     describe(&record.config),
@@ -263,4 +269,11 @@ impl Containers {
             other => other,
         }
     }
+}
+
+/// What is looked at on the host for a container.
+fn host_paths(config: &ContainerConfig) -> impl Iterator<Item = &Path> {
+    let mounts = config.mounts.iter().map(|mount| mount.host_path.as_str());
+    let devices = config.devices.iter().map(|device| device.host_path.as_str());
+    mounts.chain(devices).filter(|path| path.starts_with('/')).map(Path::new)
 }
