@@ -17,6 +17,8 @@ mod spec;
 mod start;
 mod status;
 mod stop;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tree;
 mod undo;
 mod update;
