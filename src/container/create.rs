@@ -84,6 +84,7 @@ impl Containers {
             }
             Err(error) => {
                 self.undo_or_keep(record, Outcome::of(&error)).await;
+                self.learn_missing_image(&error).await;
                 Err(error)
             }
         }
@@ -126,6 +127,15 @@ impl Containers {
                     paths.join(", ")
                 )))
             }
+        }
+    }
+
+    /// An image that the index has and Docker has not is asked for again and again, until the index knows.
+    async fn learn_missing_image(&self, error: &Error) {
+        if matches!(error, Error::Docker(error) if error.is_missing_image())
+            && let Err(error) = self.images.refresh().await
+        {
+            tracing::warn!(%error, "could not refresh the list of images");
         }
     }
 
@@ -276,4 +286,39 @@ fn host_paths(config: &ContainerConfig) -> impl Iterator<Item = &Path> {
     let mounts = config.mounts.iter().map(|mount| mount.host_path.as_str());
     let devices = config.devices.iter().map(|device| device.host_path.as_str());
     mounts.chain(devices).filter(|path| path.starts_with('/')).map(Path::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::container::testing::Bench;
+    use crate::container::testing::SANDBOX;
+    use crate::proto::ContainerMetadata;
+    use crate::proto::ImageSpec;
+
+    #[tokio::test]
+    async fn an_image_that_docker_has_not_is_not_in_the_index_any_more() {
+        let gone = Arc::new(AtomicBool::new(false));
+        let removed = Arc::clone(&gone);
+        let bench = Bench::new(Duration::from_secs(5), move |request| match request {
+            "GET /images/json" if removed.load(Ordering::Relaxed) => (200, "[]".to_owned()),
+            "GET /images/json" => (200, r#"[{"Id": "sha256:1", "RepoTags": ["app:1"]}]"#.to_owned()),
+            "GET /images/sha256:1/json" => (200, r#"{"Id": "sha256:1"}"#.to_owned()),
+            "POST /containers/create" => (404, r#"{"message": "No such image: sha256:1"}"#.to_owned()),
+            _ => (404, r#"{"message": "no such container"}"#.to_owned()),
+        });
+        bench.images.refresh().await.unwrap();
+        gone.store(true, Ordering::Relaxed);
+        let config = ContainerConfig {
+            metadata: Some(ContainerMetadata { name: "main".into(), attempt: 0 }),
+            image: Some(ImageSpec { image: "app:1".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let refused = bench.containers.create(SANDBOX, config).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{refused}");
+        assert!(bench.images.list("").is_empty());
+    }
 }

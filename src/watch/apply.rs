@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::docker;
+use crate::docker::Engine;
 use crate::docker::Event;
 use crate::docker::LinkState;
 use crate::observe;
@@ -43,7 +44,12 @@ impl Watch {
     }
 
     pub(super) async fn refresh(&self, id: &str) -> Result<(), docker::Error> {
-        observe::refresh(&self.engine, &self.store, self.containers.logs(), id).await?;
+        self.refresh_by(&self.engine, id).await
+    }
+
+    /// The same by an engine that has less time.
+    pub(super) async fn refresh_by(&self, engine: &Engine, id: &str) -> Result<(), docker::Error> {
+        observe::refresh(engine, &self.store, self.containers.logs(), id).await?;
         if self.out_of_memory.lock().contains(id) {
             self.mark_out_of_memory(id);
         }
