@@ -44,6 +44,7 @@ pub async fn refresh(engine: &Engine, store: &Store, logs: &Logs, id: &str) -> R
             } else {
                 store.change_process(id, |known| after(known, &details));
             }
+            store.set_unsettled(id, false);
             if let PodNetwork::Unpinned = network {
                 pin_again(store, id, details.state.pid).await;
             }

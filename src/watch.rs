@@ -179,6 +179,7 @@ impl Watch {
         tokio::select! {
             error = applying => error,
             error = self.keep_asking() => error,
+            () = self.keep_settling() => self.ended("never reached"),
             () = self.keep_undoing() => self.ended("never reached"),
             () = self.relearn_facts() => self.ended("never reached"),
         }

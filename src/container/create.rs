@@ -79,7 +79,7 @@ impl Containers {
         match self.make(&mut record, body).await {
             Ok(()) => {
                 let id = record.id.clone();
-                self.store.put_container(Container { record, process: Process::Created });
+                self.store.put_container(Container::new(record, Process::Created));
                 Ok(id)
             }
             Err(error) => {

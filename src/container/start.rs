@@ -17,6 +17,8 @@ use crate::state::Process;
 use super::Containers;
 use super::cgroup;
 
+/// For one look at a container whose start failed.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// How much later than the kernel Docker may know of an end, and the pause between two looks.
 const END_LAG: Duration = Duration::from_secs(1);
 const END_POLL: Duration = Duration::from_millis(50);
@@ -65,10 +67,13 @@ impl Containers {
         }
     }
 
-    /// A container that Docker could not start has ended; one whose start got no answer may run.
+    /// A container that Docker could not start has ended; one whose start got no answer may run, now or later. While Docker
+    /// starts a container it tells nobody of it: so what it tells is true, and when it tells nothing it is asked again.
     async fn learn_failure(&self, container: &Container, error: &docker::Error) {
         let record = &container.record;
-        if let Err(error) = observe::refresh(&self.engine, &self.store, &self.logs, &record.id).await {
+        self.store.set_unsettled(&record.id, error.is_unanswered());
+        let engine = self.engine.hurried(LOOK_LIMIT);
+        if let Err(error) = observe::refresh(&engine, &self.store, &self.logs, &record.id).await {
             tracing::warn!(container = record.id, %error, "could not learn how the start failed");
         }
         if error.is_unanswered() {

@@ -40,7 +40,7 @@ impl Bench {
 
     /// A container of the pod that was not started.
     pub(crate) fn put(&self, record: ContainerRecord) {
-        self.store.put_container(Container { record, process: Process::Created });
+        self.store.put_container(Container::new(record, Process::Created));
     }
 
     pub(crate) fn process(&self, id: &str) -> Process {

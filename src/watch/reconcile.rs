@@ -52,6 +52,7 @@ impl Watch {
                 // It may be for this container alone.
                 self.within(self.engine.ping()).await?;
                 tracing::warn!(container = id, %error, "could not learn the state of a container yet");
+                self.store.set_unsettled(&id, true);
             }
             self.believe_listing(&rows, &id);
             self.learn(id);

@@ -17,14 +17,8 @@ fn watch(bench: &Bench) -> Arc<Watch> {
     let (engine, store, images) = (bench.engine.clone(), Arc::clone(&bench.store), Arc::clone(&bench.images));
     let cni = Arc::new(Cni::new(settings, None));
     let containers = Arc::clone(&bench.containers);
-    let pods = Pods::new(
-        engine.clone(),
-        Arc::clone(&store),
-        cni,
-        Arc::clone(&images),
-        Arc::clone(&containers),
-        Vec::new(),
-    );
+    let pods =
+        Pods::new(engine.clone(), Arc::clone(&store), cni, Arc::clone(&images), Arc::clone(&containers), Vec::new());
     Arc::new(Watch::new(engine, store, images, containers, Arc::new(pods), HashSet::new()))
 }
 
@@ -77,6 +71,34 @@ async fn a_container_and_images_that_docker_does_not_tell_of_do_not_keep_the_nod
     .await
     .expect("the images are listed");
     task.abort();
+}
+
+#[tokio::test]
+async fn a_container_that_docker_may_be_starting_is_unknown_until_it_is_told_of() {
+    let told = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&told);
+    let bench = Bench::new(SHORT, move |request| match request {
+        "GET /_ping" => (200, "OK".to_owned()),
+        "GET /containers/json" => (200, format!("[{}, {}]", row(SANDBOX, "running"), row("slow", "created"))),
+        "GET /containers/slow/json" if !answers.load(Ordering::Relaxed) => (NEVER, String::new()),
+        "GET /containers/slow/json" | "GET /containers/pod1/json" => running(request.split('/').nth(2).unwrap()),
+        _ => (500, r#"{"message": "unexpected EOF"}"#.to_owned()),
+    });
+    bench.put(testing::container("slow", SANDBOX));
+    let watch = watch(&bench);
+    watch.reconcile().await.unwrap();
+    let unsettled = || bench.store.container("slow").unwrap().unsettled;
+    assert!(unsettled());
+    told.store(true, Ordering::Relaxed);
+    tokio::select! {
+        () = watch.keep_settling() => {}
+        () = async {
+            while unsettled() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        } => {}
+    }
+    assert!(bench.process("slow").is_running());
 }
 
 #[tokio::test]
