@@ -8,6 +8,7 @@ mod create;
 mod effective;
 mod exec;
 mod log;
+mod looks;
 mod mounts;
 mod remove;
 mod resources;
@@ -16,6 +17,8 @@ mod spec;
 mod start;
 mod status;
 mod stop;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tree;
 mod undo;
 mod update;
@@ -34,6 +37,8 @@ use crate::state::HalfMade;
 use crate::state::Resolved;
 use crate::state::Store;
 
+use self::looks::Looks;
+
 pub use self::exec::Command;
 pub use self::exec::CommandEnd;
 pub use self::log::DockerLog;
@@ -49,6 +54,7 @@ pub struct Containers {
     logs: Arc<Logs>,
     docker_log: DockerLog,
     half_made: HalfMade<ContainerRecord>,
+    looks: Looks,
 }
 
 impl Containers {
@@ -62,7 +68,7 @@ impl Containers {
         half_made: Vec<ContainerRecord>,
     ) -> Containers {
         let half_made = HalfMade::new(half_made.into_iter().map(|record| (record.key.clone(), record)));
-        Containers { engine, store, images, logs, docker_log, half_made }
+        Containers { engine, store, images, logs, docker_log, half_made, looks: Looks::new() }
     }
 
     /// The container that `id`, or its beginning, stands for; `None` when there is none.

@@ -51,6 +51,9 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long answers may take to reach their clients after that.
 const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
+/// Between accepting again after the process ran out of files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// What both services answer from.
 pub struct Service {
     pub engine: Engine,
@@ -121,9 +124,7 @@ pub async fn serve(
     let service = Arc::new(service);
     let runtime = RuntimeServiceServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_LIMIT);
     let images = ImageServiceServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_LIMIT);
-    let connections = connections(socket);
-    let connections =
-        connections.map(|connection| connection.inspect_err(|error| tracing::warn!(%error, "could not accept")));
+    let connections = unhurried(connections(socket));
     let serving = Server::builder()
         .layer(log::LogLayer { calls: service.calls.clone() })
         .layer(deadline::DeadlineLayer)
@@ -156,4 +157,32 @@ pub async fn serve(
 /// to their end. A client had better go to the next process then, and that can have the socket at once.
 fn connections(socket: Socket) -> impl Stream<Item = io::Result<UnixStream>> {
     stream::unfold(socket, async |socket| Some((socket.accept().await, socket)))
+}
+
+/// The same, with a pause after a connection that could not be accepted: it stays where it is, and would be tried again at
+/// once.
+fn unhurried<T>(connections: impl Stream<Item = io::Result<T>>) -> impl Stream<Item = io::Result<T>> {
+    connections.then(async |connection| {
+        if let Err(error) = &connection {
+            tracing::warn!(%error, "could not accept");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+        connection
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_without_free_files_does_not_spin() {
+        let began = tokio::time::Instant::now();
+        let failing = stream::repeat_with(|| Err::<(), _>(io::Error::from_raw_os_error(nix::libc::EMFILE))).take(10);
+        assert_eq!(unhurried(failing).count().await, 10);
+        assert_eq!(began.elapsed(), ACCEPT_PAUSE * 10);
+        let began = tokio::time::Instant::now();
+        assert_eq!(unhurried(stream::repeat_with(|| Ok(())).take(10)).count().await, 10);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
 }

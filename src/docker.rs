@@ -91,6 +91,12 @@ impl Engine {
         })
     }
 
+    /// The same connection, for requests that get no more time than `limit`.
+    #[must_use]
+    pub fn hurried(&self, limit: Duration) -> Engine {
+        Engine { timeout: limit.min(self.timeout), ..self.clone() }
+    }
+
     /// Whether Docker answers, and what it is.
     pub fn link(&self) -> &Link {
         &self.link
@@ -108,6 +114,14 @@ impl Engine {
             }
             LinkState::Suspect(reason) | LinkState::Down(reason) => Err(self.unreachable(&reason)),
         }
+    }
+
+    /// What is known of this Docker, also while it does not answer.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it never has.
+    pub fn last_facts(&self) -> Result<Arc<Facts>, Error> {
+        self.link.facts().map_or_else(|| self.facts(), Ok)
     }
 
     fn unreachable(&self, reason: &str) -> Error {
@@ -165,6 +179,9 @@ pub(crate) mod testing {
 
     use super::*;
 
+    /// The status of an answer that never comes.
+    pub(crate) const NEVER: u16 = 0;
+
     /// An engine whose Docker answers each request, such as `GET /images/json`, as `answer` says: by status and body.
     /// It is there for as long as the directory is.
     pub(crate) fn engine(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (Engine, TempDir) {
@@ -172,12 +189,17 @@ pub(crate) mod testing {
         let socket = directory.path().join("docker.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::spawn(async move {
+            let mut unanswered = Vec::new();
             while let Ok((connection, _)) = listener.accept().await {
                 let mut connection = BufReader::new(connection);
                 let mut head = String::new();
                 while !head.ends_with("\r\n\r\n") && connection.read_line(&mut head).await.unwrap() > 0 {}
                 let request = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1");
                 let (status, body) = answer(request.split('?').next().unwrap_or_default());
+                if status == NEVER {
+                    unanswered.push(connection);
+                    continue;
+                }
                 let length = body.len();
                 let answer = format!(
                     "HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\

@@ -40,10 +40,11 @@ pub async fn refresh(engine: &Engine, store: &Store, logs: &Logs, id: &str) -> R
             }
             let network = PodNetwork::look(store, &details);
             if let PodNetwork::Lost = network {
-                store.change_process(id, |known| known.exited(network_lost()));
+                store.change_process(id, |known| known.exited(network_lost(known)));
             } else {
                 store.change_process(id, |known| after(known, &details));
             }
+            store.set_unsettled(id, false);
             if let PodNetwork::Unpinned = network {
                 pin_again(store, id, details.state.pid).await;
             }
@@ -119,9 +120,15 @@ async fn pin_again(store: &Store, id: &str, pid: i32) {
     }
 }
 
-fn network_lost() -> Exit {
+/// The time now, for an end that Docker does not date. The clock may have been set back since the start, and an end
+/// before that would be taken for one of an earlier run.
+fn ended_now(known: &Process) -> i64 {
+    now_ns().max(known.started_at())
+}
+
+fn network_lost(known: &Process) -> Exit {
     Exit {
-        at: now_ns(),
+        at: ended_now(known),
         code: 0,
         oom_killed: false,
         reason: "NetworkLost".to_owned(),
@@ -136,7 +143,7 @@ pub async fn gone(store: &Store, logs: &Logs, id: &str) {
     store.change_process(id, |known| match known {
         Process::Exited { .. } => known.clone(),
         _ => known.exited(Exit {
-            at: now_ns(),
+            at: ended_now(known),
             code: GONE,
             oom_killed: false,
             reason: "ContainerGone".to_owned(),
@@ -186,6 +193,8 @@ pub fn cannot_run(at: i64, code: i32, error: &str) -> Exit {
 mod tests {
     use super::*;
     use crate::docker::ContainerState;
+    use crate::state::Sandbox;
+    use crate::state::testing;
 
     fn details(state: ContainerState) -> ContainerDetails {
         ContainerDetails {
@@ -240,6 +249,20 @@ mod tests {
             let process = after(&known, &details(state.clone()));
             assert_eq!((process.started_at(), process.exit().map(|exit| exit.at)), (started, Some(started)));
         }
+    }
+
+    #[tokio::test]
+    async fn a_container_that_is_gone_has_ended_also_after_the_clock_was_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&dir.path().join("state")).unwrap();
+        let logs = Logs::open(dir.path().join("logs")).unwrap();
+        let started_at = now_ns() + 3_600_000_000_000;
+        store.put_sandbox(Sandbox::new(testing::sandbox("a"), Process::Running { started_at }));
+        gone(&store, &logs, "a").await;
+        let process = store.sandbox("a").unwrap().process.clone();
+        assert_eq!(process.exit().map(|exit| (exit.at, exit.code)), Some((started_at, GONE)));
+        let known = Process::Running { started_at };
+        assert!(known.exited(network_lost(&known)).exit().is_some());
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod locks;
 mod process;
 mod record;
 mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use self::disk::Error;
 pub use self::feed::Change;

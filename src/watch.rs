@@ -40,6 +40,9 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// So many late answers in a row, and Docker counts as gone.
 const MISSES: u32 = 3;
+/// Between the first two attempts to list the images, and between later ones.
+const FIRST_IMAGES_RETRY: Duration = Duration::from_secs(1);
+const LAST_IMAGES_RETRY: Duration = Duration::from_secs(60);
 /// Between two attempts to undo what is half-made.
 const UNDO_EVERY: Duration = Duration::from_secs(5);
 
@@ -176,6 +179,7 @@ impl Watch {
         tokio::select! {
             error = applying => error,
             error = self.keep_asking() => error,
+            () = self.keep_settling() => self.ended("never reached"),
             () = self.keep_undoing() => self.ended("never reached"),
             () = self.relearn_facts() => self.ended("never reached"),
         }
@@ -223,12 +227,22 @@ impl Watch {
         }
     }
 
-    /// Many events of one build or pull become one refresh.
+    /// Many events of one build or pull become one refresh. One that fails is tried again, while Docker is there: a
+    /// session begins with one.
     async fn refresh_images(&self) {
         loop {
             self.images_changed.notified().await;
-            if let Err(error) = self.images.refresh().await {
+            let mut pause = FIRST_IMAGES_RETRY;
+            while let Err(error) = self.images.refresh().await {
                 tracing::warn!(%error, "could not refresh the list of images");
+                if matches!(self.engine.link().state(), docker::LinkState::Down(_)) {
+                    break;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.images_changed.notified() => {}
+                }
+                pause = LAST_IMAGES_RETRY.min(pause * 2);
             }
         }
     }

@@ -4,6 +4,8 @@
 mod harness;
 #[path = "restart/network.rs"]
 mod network;
+#[path = "restart/slow.rs"]
+mod slow;
 
 use std::process::Command;
 use std::time::Duration;

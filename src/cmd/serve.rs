@@ -31,6 +31,7 @@ use crate::cri::Socket;
 use crate::docker;
 use crate::docker::Engine;
 use crate::image::Images;
+use crate::limits;
 use crate::logs;
 use crate::logs::Logs;
 use crate::measure;
@@ -62,6 +63,8 @@ pub enum Error {
     Metrics(#[from] metrics::Error),
     #[error("could not use the state directory {}: another Dockside does", .0.display())]
     StateInUse(PathBuf),
+    #[error("could not lock the state directory {}: {source}", path.display())]
+    StateDir { path: PathBuf, source: io::Error },
     #[error("could not prepare traces for {endpoint}: {source}")]
     Traces { endpoint: String, source: ExporterBuildError },
     #[error("could not {doing}: {source}")]
@@ -81,6 +84,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// When the socket, the state directory or a signal handler cannot be had.
 pub async fn run(config: Config) -> Result<(), Error> {
     let traces = start_telemetry(&config)?;
+    limits::raise_open_files();
     for sentence in &config.ignored {
         tracing::warn!("{sentence}");
     }
@@ -219,7 +223,7 @@ fn network(config: &Config, store: &Store) -> Cni {
 
 /// Two processes that write the same records would lose each other's.
 async fn lock(state_dir: &Path) -> Result<Flock<File>, Error> {
-    let failed = |source| Error::Io { doing: "lock the state directory", source };
+    let failed = |source| Error::StateDir { path: state_dir.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
     let mut file = File::create(state_dir.join("lock")).map_err(failed)?;
     let began = Instant::now();
@@ -251,4 +255,17 @@ fn stop_signal() -> Result<CancellationToken, Error> {
         cancel.cancel();
     });
     Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_state_directory_that_cannot_be_used_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let directory = file.path().join("state");
+        let error = lock(&directory).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("could not lock the state directory {}: ", directory.display())), "{error}");
+    }
 }

@@ -33,8 +33,9 @@ const FORMS: &str = "\
 const COMPAT: &str = "\
 ## cri-dockerd's names
 
-A node that runs cri-dockerd can start Dockside with the same flags. Where cri-dockerd has another name for a setting, it is accepted as a flag
-and as a key; giving a setting by both names is an error.
+A node that runs cri-dockerd can start Dockside with the same flags, unless a value is refused: some of the last table below are, and so is
+`fd://`, a socket that systemd makes. Dockside makes its own; name it, as in `unix:///run/cri-dockerd.sock`, and disable the socket unit. Where
+cri-dockerd has another name for a setting, it is accepted as a flag and as a key; giving a setting by both names is an error.
 ";
 
 const WITHOUT_EFFECT: &str = "\

@@ -1,8 +1,10 @@
 //! CreateContainer.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::docker;
@@ -77,18 +79,19 @@ impl Containers {
         match self.make(&mut record, body).await {
             Ok(()) => {
                 let id = record.id.clone();
-                self.store.put_container(Container { record, process: Process::Created });
+                self.store.put_container(Container::new(record, Process::Created));
                 Ok(id)
             }
             Err(error) => {
                 self.undo_or_keep(record, Outcome::of(&error)).await;
+                self.learn_missing_image(&error).await;
                 Err(error)
             }
         }
     }
 
     /// The container to ask Docker for. Its mounts are looked at on the way, which can take for ever on a dead network
-    /// file system, so that is done on a thread of its own.
+    /// file system: so that is done on a thread of its own, once each of them has answered.
     async fn body(
         &self,
         record: &ContainerRecord,
@@ -99,7 +102,7 @@ impl Containers {
         let (mut config, sandbox, docker_log) = (record.config.clone(), Arc::clone(sandbox), self.docker_log.clone());
         self.find_mounted_images(&mut config).await?;
         let log_path = record.log_path(&sandbox.record);
-        let building = tokio::task::spawn_blocking(move || {
+        let build = move || {
             let around = Surroundings {
                 sandbox: &sandbox.record,
                 facts: &facts,
@@ -108,18 +111,31 @@ impl Containers {
                 pid_target,
             };
             spec::container(&config, &around)
-        });
+        };
+        let building = async {
+            join_all(host_paths(&record.config).map(|path| self.looks.answered(path))).await;
+            tokio::task::spawn_blocking(build).await
+        };
         match tokio::time::timeout(MOUNTS_LIMIT, building).await {
             Ok(Ok(body)) => body,
             Ok(Err(error)) => Err(Error::invalid(describe(&record.config), "mounts", error)),
             Err(_) => {
-                let paths: Vec<&str> = record.config.mounts.iter().map(|mount| mount.host_path.as_str()).collect();
+                let paths: Vec<String> = host_paths(&record.config).map(|path| path.display().to_string()).collect();
                 Err(Error::DeadlineExceeded(format!(
                     "{}: mounts.host_path: no answer within {MOUNTS_LIMIT:?} from one of {}",
                     describe(&record.config),
                     paths.join(", ")
                 )))
             }
+        }
+    }
+
+    /// An image that the index has and Docker has not is asked for again and again, until the index knows.
+    async fn learn_missing_image(&self, error: &Error) {
+        if matches!(error, Error::Docker(error) if error.is_missing_image())
+            && let Err(error) = self.images.refresh().await
+        {
+            tracing::warn!(%error, "could not refresh the list of images");
         }
     }
 
@@ -262,5 +278,47 @@ impl Containers {
             }
             other => other,
         }
+    }
+}
+
+/// What is looked at on the host for a container.
+fn host_paths(config: &ContainerConfig) -> impl Iterator<Item = &Path> {
+    let mounts = config.mounts.iter().map(|mount| mount.host_path.as_str());
+    let devices = config.devices.iter().map(|device| device.host_path.as_str());
+    mounts.chain(devices).filter(|path| path.starts_with('/')).map(Path::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::container::testing::Bench;
+    use crate::container::testing::SANDBOX;
+    use crate::proto::ContainerMetadata;
+    use crate::proto::ImageSpec;
+
+    #[tokio::test]
+    async fn an_image_that_docker_has_not_is_not_in_the_index_any_more() {
+        let gone = Arc::new(AtomicBool::new(false));
+        let removed = Arc::clone(&gone);
+        let bench = Bench::new(Duration::from_secs(5), move |request| match request {
+            "GET /images/json" if removed.load(Ordering::Relaxed) => (200, "[]".to_owned()),
+            "GET /images/json" => (200, r#"[{"Id": "sha256:1", "RepoTags": ["app:1"]}]"#.to_owned()),
+            "GET /images/sha256:1/json" => (200, r#"{"Id": "sha256:1"}"#.to_owned()),
+            "POST /containers/create" => (404, r#"{"message": "No such image: sha256:1"}"#.to_owned()),
+            _ => (404, r#"{"message": "no such container"}"#.to_owned()),
+        });
+        bench.images.refresh().await.unwrap();
+        gone.store(true, Ordering::Relaxed);
+        let config = ContainerConfig {
+            metadata: Some(ContainerMetadata { name: "main".into(), attempt: 0 }),
+            image: Some(ImageSpec { image: "app:1".into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let refused = bench.containers.create(SANDBOX, config).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "{refused}");
+        assert!(bench.images.list("").is_empty());
     }
 }

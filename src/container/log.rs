@@ -93,10 +93,7 @@ impl Containers {
         if record.log_path(sandbox).is_empty() {
             return Ok(None);
         }
-        let facts = match self.engine.link().facts() {
-            Some(facts) => facts,
-            None => self.engine.facts()?,
-        };
+        let facts = self.engine.last_facts()?;
         Ok(Some(Place {
             docker_file: logs::docker_file(&facts.container_directory(&record.id), &record.id),
             directory: PathBuf::from(&sandbox.config.log_directory),

@@ -1,6 +1,10 @@
 //! StartContainer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::time::Instant;
 
 use crate::docker;
 use crate::error::Error;
@@ -12,6 +16,12 @@ use crate::state::Process;
 
 use super::Containers;
 use super::cgroup;
+
+/// For one look at a container whose start failed.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// How much later than the kernel Docker may know of an end, and the pause between two looks.
+const END_LAG: Duration = Duration::from_secs(1);
+const END_POLL: Duration = Duration::from_millis(50);
 
 impl Containers {
     /// Starts a container that was created and never started.
@@ -57,10 +67,13 @@ impl Containers {
         }
     }
 
-    /// A container that Docker could not start has ended; one whose start got no answer may run.
+    /// A container that Docker could not start has ended; one whose start got no answer may run, now or later. While Docker
+    /// starts a container it tells nobody of it: so what it tells is true, and when it tells nothing it is asked again.
     async fn learn_failure(&self, container: &Container, error: &docker::Error) {
         let record = &container.record;
-        if let Err(error) = observe::refresh(&self.engine, &self.store, &self.logs, &record.id).await {
+        self.store.set_unsettled(&record.id, error.is_unanswered());
+        let engine = self.engine.hurried(LOOK_LIMIT);
+        if let Err(error) = observe::refresh(&engine, &self.store, &self.logs, &record.id).await {
             tracing::warn!(container = record.id, %error, "could not learn how the start failed");
         }
         if error.is_unanswered() {
@@ -85,11 +98,34 @@ impl Containers {
         }
         let sandbox = self.store.sandbox(&record.sandbox_id);
         let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
-        let facts = self.engine.facts()?;
+        // The container runs, or is about to be told that it does: that Docker is slow just now is no reason to end it.
+        let facts = self.engine.last_facts()?;
         match cgroup::write_unified(&facts, parent, &record.id, unified).await {
             // A process that has ended already has no cgroup any more.
-            Err(error) if self.store.container(&record.id).is_some_and(|c| c.process.is_running()) => Err(error),
-            _ => Ok(()),
+            Err(error) if self.has_ended(&record.id) || is_absent(&error) && self.ends_soon(&record.id).await => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn has_ended(&self, id: &str) -> bool {
+        self.store.container(id).is_none_or(|container| container.process.exit().is_some())
+    }
+
+    /// Whether a container has ended whose cgroup is gone: Docker hears of an end later than the kernel.
+    async fn ends_soon(&self, id: &str) -> bool {
+        let engine = self.engine.hurried(END_LAG);
+        let until = Instant::now() + END_LAG;
+        loop {
+            if let Err(error) = observe::refresh(&engine, &self.store, &self.logs, id).await {
+                tracing::warn!(container = id, %error, "could not learn whether a container without a cgroup has ended");
+            }
+            if self.has_ended(id) {
+                return true;
+            }
+            if Instant::now() > until {
+                return false;
+            }
+            tokio::time::sleep(END_POLL).await;
         }
     }
 
@@ -102,3 +138,12 @@ impl Containers {
         }
     }
 }
+
+/// Whether there is no cgroup: the first when its file is opened, the second when it is written.
+fn is_absent(error: &Error) -> bool {
+    let Error::Io { source, .. } = error else { return false };
+    source.raw_os_error().map(Errno::from_raw).is_some_and(|errno| matches!(errno, Errno::ENOENT | Errno::ENODEV))
+}
+
+#[cfg(test)]
+mod tests;

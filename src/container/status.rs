@@ -93,6 +93,8 @@ fn passes(container: &Container, filter: &ContainerFilter) -> bool {
 
 fn state(container: &Container) -> ContainerState {
     match container.process {
+        // A kubelet makes another one of a container that was only created. One of unknown state it stops first.
+        Process::Created if container.unsettled => ContainerState::ContainerUnknown,
         Process::Created => ContainerState::ContainerCreated,
         Process::Running { .. } => ContainerState::ContainerRunning,
         Process::Exited { .. } => ContainerState::ContainerExited,

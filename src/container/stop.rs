@@ -22,16 +22,25 @@ impl Containers {
             return Ok(());
         }
         self.engine.facts()?;
-        let stopped = if grace.is_zero() {
-            self.engine.kill_container(id).await
-        } else {
-            self.engine.stop_container(id, grace).await
-        };
-        match stopped {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
+        // One that Docker was just starting may be there only afterwards.
+        let mut again = container.unsettled;
+        loop {
+            let stopped = if grace.is_zero() {
+                self.engine.kill_container(id).await
+            } else {
+                self.engine.stop_container(id, grace).await
+            };
+            match stopped {
+                Err(error) if !error.is_not_found() => return Err(error.into()),
+                _ => {}
+            }
+            // After this answer, ContainerStatus says EXITED.
+            observe::refresh(&self.engine, &self.store, &self.logs, id).await?;
+            let runs = self.store.container(id).is_some_and(|container| container.process.is_running());
+            if !(again && runs) {
+                return Ok(());
+            }
+            again = false;
         }
-        // After this answer, ContainerStatus says EXITED.
-        Ok(observe::refresh(&self.engine, &self.store, &self.logs, id).await?)
     }
 }

@@ -67,6 +67,11 @@ impl Error {
         matches!(self, Error::Unavailable { .. } | Error::Timeout { .. })
     }
 
+    /// Whether this is about an image that does not exist.
+    pub fn is_missing_image(&self) -> bool {
+        matches!(self, Error::NotFound { message, .. } if message.contains("No such image"))
+    }
+
     /// Docker's own words, without ours around them.
     pub fn message(&self) -> String {
         match self {

@@ -65,9 +65,10 @@ impl Now {
             *sandboxes.entry(if sandbox.is_ready() { "ready" } else { "not_ready" }).or_default() += 1;
         }
         by_state(encoder, "sandboxes", "Pod sandboxes, by state", &sandboxes)?;
-        let mut containers = BTreeMap::from([("created", 0), ("running", 0), ("exited", 0)]);
+        let mut containers = BTreeMap::from([("created", 0), ("running", 0), ("exited", 0), ("unknown", 0)]);
         for container in self.store.containers() {
             let state = match container.process {
+                Process::Created if container.unsettled => "unknown",
                 Process::Created => "created",
                 Process::Running { .. } => "running",
                 Process::Exited { .. } => "exited",

@@ -1,5 +1,6 @@
 //! A pod's place in the pod network: its namespace pinned, the CNI plugins run in it, and both taken back.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use crate::cni::Attachment;
 use crate::error::Error;
 use crate::proto;
 use crate::proto::PodSandboxConfig;
+use crate::quantity::Quantity;
 use crate::state::NetworkRecord;
 use crate::state::SandboxRecord;
 
@@ -20,6 +22,8 @@ const NETNS_PREFIX: &str = "dockside-";
 /// The kubelet's annotations for the bandwidth plugin, as quantities of bits per second.
 const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS: &str = "kubernetes.io/egress-bandwidth";
+/// From 1k to 1P: what Kubernetes allows there (k8s.io/kubernetes/pkg/util/bandwidth).
+const RATES: RangeInclusive<u64> = 1_000..=1_000_000_000_000_000;
 /// How much may pass at once, in bits: the most the plugin takes, so that only the rate counts.
 const BURST: u64 = i32::MAX as u64;
 
@@ -155,7 +159,7 @@ fn bandwidth(config: &PodSandboxConfig) -> Result<Option<cni::Bandwidth>, Error>
             Error::invalid(
                 describe(config),
                 "annotations",
-                format!("{key}: {text:?} is not a rate such as 10M (bits per second)"),
+                format!("{key}: {text:?} is not a rate from 1k to 1P (bits per second)"),
             )
         }),
     };
@@ -172,23 +176,10 @@ fn bandwidth(config: &PodSandboxConfig) -> Result<Option<cni::Bandwidth>, Error>
     }))
 }
 
-/// A whole Kubernetes quantity with an optional suffix, in bits.
+/// A rate that Kubernetes takes for a reasonable one, in bits.
 fn bits(text: &str) -> Option<u64> {
-    const SUFFIXES: [(&str, u64); 8] = [
-        ("Ki", 1 << 10),
-        ("Mi", 1 << 20),
-        ("Gi", 1 << 30),
-        ("Ti", 1 << 40),
-        ("k", 1_000),
-        ("M", 1_000_000),
-        ("G", 1_000_000_000),
-        ("T", 1_000_000_000_000),
-    ];
-    let (number, factor) = SUFFIXES
-        .iter()
-        .find_map(|(suffix, factor)| text.strip_suffix(suffix).map(|number| (number, *factor)))
-        .unwrap_or((text, 1));
-    number.parse::<u64>().ok()?.checked_mul(factor).filter(|bits| *bits > 0)
+    let bits = text.parse::<Quantity>().ok()?.value();
+    u64::try_from(bits).ok().filter(|bits| RATES.contains(bits))
 }
 
 #[cfg(test)]
@@ -206,6 +197,28 @@ mod tests {
         assert_eq!((limits.ingress_rate, limits.egress_rate), (10_000_000, 0));
         assert_eq!(bandwidth(&config(&[])).unwrap(), None);
         assert!(bandwidth(&config(&[(EGRESS, "fast")])).is_err());
+    }
+
+    #[test]
+    fn a_rate_may_be_any_quantity_that_is_reasonable() {
+        for (text, expected) in [
+            ("10M", Some(10_000_000)),
+            ("1.5M", Some(1_500_000)),
+            ("0.5G", Some(500_000_000)),
+            ("1e6", Some(1_000_000)),
+            ("1Mi", Some(1 << 20)),
+            ("1P", Some(1_000_000_000_000_000)),
+            ("1k", Some(1_000)),
+            ("1000500m", Some(1_001)),
+            ("999", None),
+            ("1.1P", None),
+            ("0", None),
+            ("-1M", None),
+            ("10Mbit", None),
+            ("", None),
+        ] {
+            assert_eq!(bits(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -62,6 +62,15 @@ pub struct HalfMadeAtStart {
 pub struct Container {
     pub record: ContainerRecord,
     pub process: Process,
+    /// Docker did not say what became of it, and may be starting it: nobody can rely on that it does not run.
+    pub unsettled: bool,
+}
+
+impl Container {
+    /// A container that Docker has told of.
+    pub fn new(record: ContainerRecord, process: Process) -> Container {
+        Container { record, process, unsettled: false }
+    }
 }
 
 /// What an id or the beginning of one stands for.
@@ -130,7 +139,7 @@ impl Store {
             store.put_sandbox(Sandbox::new(record, Process::Created));
         }
         for record in containers {
-            store.put_container(Container { record, process: Process::Created });
+            store.put_container(Container::new(record, Process::Created));
         }
         let damaged = damaged_sandboxes.into_iter().chain(damaged_containers).collect();
         Ok((store, HalfMadeAtStart { sandboxes: half_sandboxes, containers: half_containers, damaged }))
@@ -270,6 +279,13 @@ impl Store {
             let before = container.process.clone();
             change(Arc::make_mut(container));
             self.tell_process(id, &container.record.sandbox_id, &before, &container.process);
+        }
+    }
+
+    /// Records whether Docker has told what became of a container.
+    pub fn set_unsettled(&self, id: &str, unsettled: bool) {
+        if self.container(id).is_some_and(|container| container.unsettled != unsettled) {
+            self.change_container(id, |container| container.unsettled = unsettled);
         }
     }
 

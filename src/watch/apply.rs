@@ -1,9 +1,11 @@
 //! What Docker's events change.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::docker;
+use crate::docker::Engine;
 use crate::docker::Event;
 use crate::docker::LinkState;
 use crate::observe;
@@ -16,6 +18,8 @@ use super::kernel_log;
 /// Between the first two attempts to learn what became of a container, and between later ones.
 const FIRST_RETRY: Duration = Duration::from_millis(200);
 const LAST_RETRY: Duration = Duration::from_secs(10);
+/// Between two looks whether there are containers to ask for again.
+const SETTLE_EVERY: Duration = Duration::from_secs(2);
 /// How much later than the end of a container it may be told that memory was the cause: 150 ms were seen on a busy
 /// machine with Docker 20.10.
 const OUT_OF_MEMORY_LAG: Duration = Duration::from_millis(250);
@@ -43,7 +47,12 @@ impl Watch {
     }
 
     pub(super) async fn refresh(&self, id: &str) -> Result<(), docker::Error> {
-        observe::refresh(&self.engine, &self.store, self.containers.logs(), id).await?;
+        self.refresh_by(&self.engine, id).await
+    }
+
+    /// The same by an engine that has less time.
+    pub(super) async fn refresh_by(&self, engine: &Engine, id: &str) -> Result<(), docker::Error> {
+        observe::refresh(engine, &self.store, self.containers.logs(), id).await?;
         if self.out_of_memory.lock().contains(id) {
             self.mark_out_of_memory(id);
         }
@@ -121,6 +130,23 @@ impl Watch {
                 pause = LAST_RETRY.min(pause * 2);
             }
         });
+    }
+
+    /// Asks again what became of containers that Docker told nothing of when it was to start them.
+    pub(super) async fn keep_settling(self: &Arc<Self>) {
+        let mut asked = HashSet::new();
+        loop {
+            let mut unsettled = self.store.containers();
+            unsettled.retain(|container| container.unsettled);
+            asked.retain(|id| unsettled.iter().any(|container| container.record.id == *id));
+            for container in unsettled {
+                let id = &container.record.id;
+                if asked.insert(id.clone()) {
+                    self.learn(id.clone());
+                }
+            }
+            tokio::time::sleep(SETTLE_EVERY).await;
+        }
     }
 
     fn tell_exec_end(&self, event: &Event) {

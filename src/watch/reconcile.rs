@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -18,18 +19,20 @@ use super::Watch;
 
 /// How many containers are inspected at a time.
 const INSPECT_AT_ONCE: usize = 8;
+/// And for how long at most: Docker does not tell of a container that it is just starting, which may take for ever where a
+/// file system does not answer.
+const INSPECT_LIMIT: Duration = Duration::from_secs(5);
+/// The images are waited for so long. No container is less true without them.
+const IMAGES_LIMIT: Duration = Duration::from_secs(30);
 
 impl Watch {
-    /// Makes the index agree with Docker. A container that Docker cannot tell of, for a file of it that is damaged,
-    /// is as the listing says, and is asked for again later.
+    /// Makes the index agree with Docker. A container that Docker cannot tell of, for a file of it that is damaged, or not
+    /// soon, is as the listing says, and is asked for again later. So are the images.
     ///
     /// # Errors
     /// When Docker does not answer.
     pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), docker::Error> {
-        self.images.ensure_builtin_pause().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the pause image is not ready; it is tried again with the first pod");
-        });
-        self.images.refresh().await?;
+        self.look_at_images().await;
         // The ids are taken first: what is made after the listing must not seem to be gone.
         let sandboxes = self.store.sandboxes().into_iter().map(|sandbox| sandbox.record.id.clone());
         let containers = self.store.containers().into_iter().map(|container| container.record.id.clone());
@@ -40,19 +43,37 @@ impl Watch {
         let (here, away): (Vec<String>, Vec<String>) = known.into_iter().partition(|id| present.contains(id.as_str()));
         // Side by side: each end may have to wait for its log.
         join_all(away.iter().map(|id| observe::gone(&self.store, self.containers.logs(), id))).await;
-        let look = |id: String| async move { (self.refresh(&id).await, id) };
+        let engine = &self.engine.hurried(INSPECT_LIMIT);
+        let look = |id: String| async move { (self.refresh_by(engine, &id).await, id) };
         let mut looks = stream::iter(here).map(look).buffer_unordered(INSPECT_AT_ONCE);
         while let Some((seen, id)) = looks.next().await {
-            match seen {
-                Err(error) if error.is_unanswered() => return Err(error),
-                Err(_) => {
-                    self.believe_listing(&rows, &id);
-                    self.learn(id);
-                }
-                Ok(()) => {}
+            let Err(error) = seen else { continue };
+            if error.is_unanswered() {
+                // It may be for this container alone.
+                self.within(self.engine.ping()).await?;
+                tracing::warn!(container = id, %error, "could not learn the state of a container yet");
+                self.store.set_unsettled(&id, true);
             }
+            self.believe_listing(&rows, &id);
+            self.learn(id);
         }
         Ok(())
+    }
+
+    /// An image whose files are damaged can keep Docker from listing any; pods run all the same.
+    async fn look_at_images(&self) {
+        let looking = async {
+            self.images.ensure_builtin_pause().await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the pause image is not ready; it is tried again with the first pod");
+            });
+            self.images.refresh().await
+        };
+        match tokio::time::timeout(IMAGES_LIMIT, looking).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::warn!(%error, "could not list the images yet"),
+            Err(_) => tracing::warn!("could not list the images within {IMAGES_LIMIT:?}"),
+        }
+        self.images_changed.notify_one();
     }
 
     /// What the listing says of a container that Docker cannot tell more of: a pod that runs must not seem to be over.
@@ -81,3 +102,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ const CABLE: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 conf=$(cat)
 echo "$CNI_COMMAND" >>"$here/calls"
+ulimit -Sn >"$here/files"
 case $(cat "$here/$CNI_COMMAND" 2>/dev/null) in
 fail)
 	echo '{"cniVersion": "1.0.0", "code": 100, "msg": "the cable is cut", "details": "by a mouse"}'
@@ -47,12 +48,17 @@ struct Wired {
 impl Wired {
     /// `number` tells networks of one box apart.
     async fn start(number: u8) -> Wired {
+        Wired::start_under(number, &[]).await
+    }
+
+    async fn start_under(number: u8, under: &[&str]) -> Wired {
         let name = format!("wired{number}");
         let plugins = PathBuf::from(format!("/var/lib/dockside/plugins-{name}"));
         std::fs::create_dir_all(&plugins).unwrap();
         std::fs::write(plugins.join("cable"), CABLE).unwrap();
         std::fs::set_permissions(plugins.join("cable"), std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut node = Node::prepare(&["--cni-bin-dir", &format!("{},/usr/lib/cni", plugins.display())]);
+        node.under = under.iter().map(|word| (*word).to_owned()).collect();
         configure(&node, "10-wired.conflist", &conflist(&name, number, &["cable", "firewall"]));
         node.spawn();
         node.wait_ready().await;
@@ -193,6 +199,21 @@ async fn a_pod_that_somebody_removes_while_its_half_made_network_has_nobody_leav
     wired.node.spawn();
     wired.node.wait_ready().await;
     eventually("nothing is left", async || wired.leftovers("abandoned").is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dockside_may_open_more_files_than_it_was_given_and_plugins_may_not() {
+    let wired = Wired::start_under(8, &["prlimit", "--nofile=64:4096"]).await;
+    assert_eq!(wired.node.limits_of_files(), ["4096", "4096"]);
+    let mut clients = Vec::new();
+    while wired.node.open_files() < 100 {
+        let mut runtime = wired.node.runtime().await;
+        runtime.version(VersionRequest::default()).await.unwrap();
+        clients.push(runtime);
+    }
+    let id = run_pod(&mut clients[0], &pod("roomy")).await;
+    assert_eq!(std::fs::read_to_string(wired.plugins.join("files")).unwrap().trim(), "64");
+    remove_pod(&mut clients[0], &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

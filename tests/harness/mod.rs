@@ -32,6 +32,8 @@ pub struct Node {
     child: Option<Child>,
     pub dir: PathBuf,
     flags: Vec<String>,
+    /// A command that becomes Dockside, such as `prlimit --nofile=64`; none for Dockside itself.
+    pub under: Vec<String>,
 }
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
@@ -61,7 +63,7 @@ impl Node {
         let dir = PathBuf::from(format!("/var/lib/dockside/test-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Node { child: None, dir, flags }
+        Node { child: None, dir, flags, under: Vec::new() }
     }
 
     /// Starts the process again on the same directories.
@@ -72,7 +74,9 @@ impl Node {
         if !flags.iter().any(|flag| flag == "--pod-cidr") {
             flags.extend(["--pod-cidr", "10.88.0.0/16"].map(str::to_owned));
         }
-        let child = Command::new(env!("CARGO_BIN_EXE_dockside"))
+        let words = [&self.under[..], &[env!("CARGO_BIN_EXE_dockside").to_owned()]].concat();
+        let child = Command::new(&words[0])
+            .args(&words[1..])
             .arg("serve")
             .args(["--listen", &format!("unix://{}", self.socket().display())])
             .args(["--docker-endpoint", "unix:///run/docker.sock"])
@@ -134,6 +138,13 @@ impl Node {
 
     pub async fn images(&self) -> Images {
         ImageServiceClient::new(connect(&self.socket()).await.expect("connect to dockside"))
+    }
+
+    /// The soft and the hard limit of the process's open files.
+    pub fn limits_of_files(&self) -> Vec<String> {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.as_ref().unwrap().id())).unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        line.split_whitespace().take(2).map(str::to_owned).collect()
     }
 
     /// How many files the process has open.

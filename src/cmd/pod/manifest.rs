@@ -5,7 +5,6 @@
 
 mod check;
 mod prune;
-mod quantity;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -23,7 +22,6 @@ use sha2::Sha256;
 pub use self::check::is_namespace;
 pub use self::check::is_pod_name;
 pub use self::check::is_uid;
-pub use self::quantity::Quantity;
 pub use self::types::*;
 
 /// A Pod and what was left out of its manifest.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::quantity::Quantity;
+use crate::quantity::Quantity;
 
 /// One manifest.
 #[derive(Clone, Debug, Deserialize)]

@@ -3,8 +3,8 @@
 use super::super::host::Host;
 use super::super::manifest::Container;
 use super::super::manifest::Pod;
-use super::super::manifest::Quantity;
 use crate::proto::LinuxContainerResources;
+use crate::quantity::Quantity;
 
 /// Microseconds over which a processor limit counts; the kubelet's default.
 const CPU_PERIOD: i64 = 100_000;

@@ -1,0 +1,143 @@
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::container::testing::Bench;
+use crate::container::testing::SANDBOX;
+use crate::docker::testing::NEVER;
+use crate::proto::ContainerState;
+use crate::proto::LinuxContainerConfig;
+use crate::proto::LinuxContainerResources;
+use crate::state::testing;
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// A container with a setting of cgroup v2; there is no cgroup of this name.
+fn limited() -> ContainerRecord {
+    let mut record = testing::container("c1", SANDBOX);
+    let unified = BTreeMap::from([("memory.oom.group".to_owned(), "1".to_owned())]);
+    let resources = LinuxContainerResources { unified, ..Default::default() };
+    record.config.linux = Some(LinuxContainerConfig { resources: Some(resources), ..Default::default() });
+    record
+}
+
+fn details(state: &str) -> (u16, String) {
+    (200, format!(r#"{{"Id": "c1", "Created": "2026-01-01T00:00:00Z", "State": {state}}}"#))
+}
+
+const RUNNING: &str = r#"{"Status": "running", "Running": true, "Pid": 1, "StartedAt": "2026-01-01T00:00:01Z"}"#;
+const ENDED: &str = r#"{"Status": "exited", "ExitCode": 3, "StartedAt": "2026-01-01T00:00:01Z",
+    "FinishedAt": "2026-01-01T00:00:02Z"}"#;
+
+/// A Docker whose container has ended with the inspection of this number; what it is asked is noted.
+fn ending_at(looks: usize) -> (Bench, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&asked);
+    let bench = Bench::new(SHORT, move |request| {
+        let mut notes = notes.lock();
+        notes.push(request.to_owned());
+        let looked = notes.iter().filter(|note| *note == "GET /containers/c1/json").count();
+        match request {
+            "GET /containers/c1/json" => details(if looked < looks { RUNNING } else { ENDED }),
+            _ => (204, String::new()),
+        }
+    });
+    bench.put(limited());
+    (bench, asked)
+}
+
+fn kills(asked: &Mutex<Vec<String>>) -> usize {
+    asked.lock().iter().filter(|request| request.ends_with("/kill")).count()
+}
+
+#[tokio::test]
+async fn a_container_that_ends_before_its_cgroup_can_be_written_was_started() {
+    let (bench, asked) = ending_at(3);
+    bench.engine.link().set_suspect("slow");
+    bench.containers.start("c1").await.unwrap();
+    assert_eq!(bench.process("c1").exit().map(|exit| exit.code), Some(3));
+    assert_eq!(kills(&asked), 0);
+}
+
+#[tokio::test]
+async fn a_container_that_runs_without_its_limits_is_ended() {
+    let (bench, asked) = ending_at(1_000);
+    let refused = bench.containers.start("c1").await.unwrap_err().to_string();
+    assert!(refused.contains("memory.oom.group"), "{refused}");
+    assert_eq!(kills(&asked), 1);
+}
+
+fn state_of(bench: &Bench) -> ContainerState {
+    bench.containers.list(None).unwrap()[0].state()
+}
+
+/// A Docker that does not come to the end of a start until it has `started`, and tells nothing of the container meanwhile.
+fn slow() -> (Bench, Arc<Mutex<Option<&'static str>>>) {
+    let started = Arc::new(Mutex::new(None));
+    let state = Arc::clone(&started);
+    let bench = Bench::new(SHORT, move |request| {
+        let mut state = state.lock();
+        match (request, *state) {
+            (_, None) => (NEVER, String::new()),
+            ("GET /containers/c1/json", Some(state)) => details(state),
+            ("POST /containers/c1/kill", Some(_)) => {
+                *state = Some(ENDED);
+                (204, String::new())
+            }
+            _ => (204, String::new()),
+        }
+    });
+    bench.store.set_true();
+    bench.put(testing::container("c1", SANDBOX));
+    (bench, started)
+}
+
+#[tokio::test]
+async fn a_container_whose_start_gets_no_answer_is_unknown_until_docker_tells_of_it() {
+    for (told, expected) in [
+        (RUNNING, ContainerState::ContainerRunning),
+        (ENDED, ContainerState::ContainerExited),
+        (r#"{"Status": "created"}"#, ContainerState::ContainerCreated),
+    ] {
+        let (bench, started) = slow();
+        let refused = bench.containers.start("c1").await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
+        assert_eq!(state_of(&bench), ContainerState::ContainerUnknown);
+        *started.lock() = Some(told);
+        observe::refresh(&bench.engine, &bench.store, bench.containers.logs(), "c1").await.unwrap();
+        assert_eq!(state_of(&bench), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_container_of_unknown_state_can_be_stopped_once_docker_answers() {
+    let (bench, started) = slow();
+    bench.containers.start("c1").await.unwrap_err();
+    assert!(bench.containers.stop("c1", Duration::ZERO).await.is_err());
+    assert_eq!(state_of(&bench), ContainerState::ContainerUnknown);
+    *started.lock() = Some(RUNNING);
+    bench.containers.stop("c1", Duration::ZERO).await.unwrap();
+    assert_eq!(state_of(&bench), ContainerState::ContainerExited);
+}
+
+#[tokio::test]
+async fn a_stop_ends_also_what_docker_was_just_starting() {
+    let kills = Mutex::new(0);
+    let bench = Bench::new(SHORT, move |request| match request {
+        "POST /containers/c1/kill" => {
+            *kills.lock() += 1;
+            match *kills.lock() {
+                1 => (409, r#"{"message": "container c1 is not running"}"#.to_owned()),
+                _ => (204, String::new()),
+            }
+        }
+        "GET /containers/c1/json" if *kills.lock() < 2 => details(RUNNING),
+        _ => details(ENDED),
+    });
+    bench.store.set_true();
+    bench.put(testing::container("c1", SANDBOX));
+    bench.store.set_unsettled("c1", true);
+    bench.containers.stop("c1", Duration::ZERO).await.unwrap();
+    assert_eq!(state_of(&bench), ContainerState::ContainerExited);
+}

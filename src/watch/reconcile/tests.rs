@@ -1,0 +1,131 @@
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::cni;
+use crate::cni::Cni;
+use crate::container::testing::Bench;
+use crate::container::testing::SANDBOX;
+use crate::docker::testing::NEVER;
+use crate::pod::Pods;
+use crate::state::testing;
+
+const SHORT: Duration = Duration::from_millis(200);
+
+fn watch(bench: &Bench) -> Arc<Watch> {
+    let settings = cni::Config { conf_dir: "/nowhere".into(), cache_dir: "/nowhere".into(), ..cni::Config::default() };
+    let (engine, store, images) = (bench.engine.clone(), Arc::clone(&bench.store), Arc::clone(&bench.images));
+    let cni = Arc::new(Cni::new(settings, None));
+    let containers = Arc::clone(&bench.containers);
+    let pods =
+        Pods::new(engine.clone(), Arc::clone(&store), cni, Arc::clone(&images), Arc::clone(&containers), Vec::new());
+    Arc::new(Watch::new(engine, store, images, containers, Arc::new(pods), HashSet::new()))
+}
+
+fn row(id: &str, state: &str) -> String {
+    format!(r#"{{"Id": "{id}", "Names": ["/{id}"], "State": "{state}"}}"#)
+}
+
+fn running(id: &str) -> (u16, String) {
+    let state = r#"{"Status": "running", "Running": true, "Pid": 1, "StartedAt": "2026-01-01T00:00:01Z"}"#;
+    (200, format!(r#"{{"Id": "{id}", "State": {state}}}"#))
+}
+
+/// A Docker that does not tell of `slow`, and cannot list its images until they are `repaired`.
+fn troubled(repaired: Arc<AtomicBool>, there: Arc<AtomicBool>) -> Bench {
+    let bench = Bench::new(SHORT, move |request| match request {
+        "GET /_ping" if !there.load(Ordering::Relaxed) => (NEVER, String::new()),
+        "GET /_ping" => (200, "OK".to_owned()),
+        "GET /images/json" if repaired.load(Ordering::Relaxed) => (200, r#"[{"Id": "sha256:1"}]"#.to_owned()),
+        "GET /images/sha256:1/json" => (200, r#"{"Id": "sha256:1"}"#.to_owned()),
+        "GET /containers/json" => {
+            let rows = [row(SANDBOX, "running"), row("quick", "running"), row("slow", "running")];
+            (200, format!("[{}]", rows.join(",")))
+        }
+        "GET /containers/slow/json" => (NEVER, String::new()),
+        "GET /containers/quick/json" | "GET /containers/pod1/json" => running(request.split('/').nth(2).unwrap()),
+        _ => (500, r#"{"message": "unexpected EOF"}"#.to_owned()),
+    });
+    for id in ["quick", "slow"] {
+        bench.put(testing::container(id, SANDBOX));
+    }
+    bench
+}
+
+#[tokio::test]
+async fn a_container_and_images_that_docker_does_not_tell_of_do_not_keep_the_node_down() {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let bench = troubled(Arc::clone(&repaired), Arc::new(AtomicBool::new(true)));
+    let watch = watch(&bench);
+    watch.reconcile().await.unwrap();
+    assert!(bench.process("quick").is_running() && bench.process("slow").is_running());
+    // The images are asked for again, and there once they can be told.
+    repaired.store(true, Ordering::Relaxed);
+    let refreshing = Arc::clone(&watch);
+    let task = tokio::spawn(async move { refreshing.refresh_images().await });
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while bench.images.list("").is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the images are listed");
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_container_that_docker_may_be_starting_is_unknown_until_it_is_told_of() {
+    let told = Arc::new(AtomicBool::new(false));
+    let answers = Arc::clone(&told);
+    let bench = Bench::new(SHORT, move |request| match request {
+        "GET /_ping" => (200, "OK".to_owned()),
+        "GET /containers/json" => (200, format!("[{}, {}]", row(SANDBOX, "running"), row("slow", "created"))),
+        "GET /containers/slow/json" if !answers.load(Ordering::Relaxed) => (NEVER, String::new()),
+        "GET /containers/slow/json" | "GET /containers/pod1/json" => running(request.split('/').nth(2).unwrap()),
+        _ => (500, r#"{"message": "unexpected EOF"}"#.to_owned()),
+    });
+    bench.put(testing::container("slow", SANDBOX));
+    let watch = watch(&bench);
+    watch.reconcile().await.unwrap();
+    let unsettled = || bench.store.container("slow").unwrap().unsettled;
+    assert!(unsettled());
+    told.store(true, Ordering::Relaxed);
+    tokio::select! {
+        () = watch.keep_settling() => {}
+        () = async {
+            while unsettled() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        } => {}
+    }
+    assert!(bench.process("slow").is_running());
+}
+
+#[tokio::test]
+async fn a_list_of_images_that_fails_once_is_asked_for_again() {
+    let repaired = Arc::new(AtomicBool::new(false));
+    let bench = troubled(Arc::clone(&repaired), Arc::new(AtomicBool::new(true)));
+    let watch = watch(&bench);
+    watch.images_changed.notify_one();
+    let refreshing = Arc::clone(&watch);
+    let task = tokio::spawn(async move { refreshing.refresh_images().await });
+    let failed = || bench.engine.request_counts().get("GET /images/json").copied().unwrap_or_default() > 0;
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while bench.images.list("").is_empty() {
+            repaired.store(failed(), Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("the images are listed");
+    task.abort();
+}
+
+#[tokio::test]
+async fn a_docker_that_does_not_answer_at_all_is_not_joined() {
+    let there = Arc::new(AtomicBool::new(true));
+    let bench = troubled(Arc::new(AtomicBool::new(true)), Arc::clone(&there));
+    let watch = watch(&bench);
+    there.store(false, Ordering::Relaxed);
+    assert!(watch.reconcile().await.is_err());
+}
