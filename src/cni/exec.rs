@@ -26,7 +26,6 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::limits;
 use crate::measure;
 use crate::measure::Durations;
 use crate::measure::SPANS;
@@ -155,7 +154,6 @@ impl Runner {
         for name in NOT_INHERITED {
             command.env_remove(name);
         }
-        limits::restore_open_files(&mut command);
         let optional = [
             ("CNI_CONTAINERID", environment.container_id.as_ref().map(OsString::from)),
             ("CNI_NETNS", environment.netns.as_ref().map(OsString::from)),

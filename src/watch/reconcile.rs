@@ -21,7 +21,7 @@ use super::Watch;
 const INSPECT_AT_ONCE: usize = 8;
 /// And for how long at most: Docker does not tell of a container that it is just starting, which may take for ever where a
 /// file system does not answer.
-const INSPECT_LIMIT: Duration = Duration::from_secs(5);
+const INSPECT_LIMIT: Duration = Duration::from_secs(10);
 /// The images are waited for so long. No container is less true without them.
 const IMAGES_LIMIT: Duration = Duration::from_secs(30);
 

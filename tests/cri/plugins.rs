@@ -18,7 +18,6 @@ const CABLE: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 conf=$(cat)
 echo "$CNI_COMMAND" >>"$here/calls"
-ulimit -Sn >"$here/files"
 case $(cat "$here/$CNI_COMMAND" 2>/dev/null) in
 fail)
 	echo '{"cniVersion": "1.0.0", "code": 100, "msg": "the cable is cut", "details": "by a mouse"}'
@@ -202,7 +201,7 @@ async fn a_pod_that_somebody_removes_while_its_half_made_network_has_nobody_leav
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dockside_may_open_more_files_than_it_was_given_and_plugins_may_not() {
+async fn dockside_may_open_more_files_than_it_was_given() {
     let wired = Wired::start_under(8, &["prlimit", "--nofile=64:4096"]).await;
     assert_eq!(wired.node.limits_of_files(), ["4096", "4096"]);
     let mut clients = Vec::new();
@@ -212,7 +211,6 @@ async fn dockside_may_open_more_files_than_it_was_given_and_plugins_may_not() {
         clients.push(runtime);
     }
     let id = run_pod(&mut clients[0], &pod("roomy")).await;
-    assert_eq!(std::fs::read_to_string(wired.plugins.join("files")).unwrap().trim(), "64");
     remove_pod(&mut clients[0], &id).await;
 }
 

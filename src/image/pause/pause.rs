@@ -7,7 +7,7 @@
 //! and does with a stack page and the code.
 //!
 //! Compiled by `build.rs` as a program of its own; `src/image/pause.rs` makes the image. All
-//! `unsafe` of Dockside but one line is here: a program without a libc has to enter and to call the
+//! `unsafe` of Dockside is in this file: a program without a libc has to enter and to call the
 //! kernel by hand.
 
 #![no_std]
