@@ -20,6 +20,7 @@ use crate::pod::Pods;
 use super::channels::Piece;
 use super::channels::Reader;
 use super::channels::Writer;
+use super::spdy::MAX_STREAMS;
 use super::spdy::Opened;
 
 /// How much is read from a port at once.
@@ -27,8 +28,9 @@ const READ_SIZE: usize = 32 << 10;
 
 /// How long a half waits for the other one.
 const PAIR_LIMIT: Duration = Duration::from_secs(30);
-/// How many may wait, and how long the word is by which the other half is known.
-const PAIRS_LIMIT: usize = 256;
+/// How many may wait, and how long the word is by which the other half is known. A client may open all first halves
+/// before it opens the others.
+const PAIRS_LIMIT: usize = MAX_STREAMS / 2;
 const ID_LIMIT: usize = 256;
 /// How long a client that cannot be told where a port's bytes end may still send after that end.
 const AFTER_END: Duration = Duration::from_secs(1);
@@ -289,6 +291,23 @@ mod tests {
         timeout(Duration::from_secs(10), port.read_to_string(&mut received)).await.unwrap().unwrap();
         assert_eq!(received, "late");
         timeout(Duration::from_secs(10), passing).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn all_first_halves_may_come_before_the_second_ones() {
+        let (mut driver, sessions, _) = channels(&CancellationToken::new());
+        let mut waiting = HashMap::new();
+        let ids = 0..u32::try_from(MAX_STREAMS / 2).unwrap();
+        for id in ids.clone() {
+            let half = Half::Error { port: 80, writer: sessions.writer(4 * id + 1) };
+            assert!(pair(&mut waiting, id.to_string(), half).is_none());
+        }
+        for id in ids {
+            let channel = 4 * id + 3;
+            let half = Half::Data { port: 80, reader: driver.inbound.open(channel), writer: sessions.writer(channel) };
+            assert!(matches!(pair(&mut waiting, id.to_string(), half), Some(Ok(_))));
+        }
+        assert!(waiting.is_empty());
     }
 
     #[tokio::test]

@@ -45,8 +45,6 @@ const STREAMS_LIMIT: Duration = Duration::from_secs(30);
 
 /// Each has two channels, and in base64 a channel is one digit.
 const PORTS_LIMIT: usize = 5;
-/// Streams of a SPDY client that wait to be accepted; more are refused.
-const OPENING_LIMIT: usize = 64;
 /// The channels of WebSocket messages, for exec and attach.
 const STDIN: Channel = 0;
 const STDOUT: Channel = 1;
@@ -75,7 +73,7 @@ pub(super) async fn remote_command<R: Future<Output = ()> + Send>(
         Upgrade::Spdy => match negotiate::spdy(request.headers(), &negotiate::REMOTE_COMMAND) {
             Ok(protocol) => to_spdy(&Arc::clone(&streams), request, protocol, async move |io| {
                 let (driver, sessions, gone) = channels(&streams.stop);
-                let (opened, arriving) = mpsc::channel(OPENING_LIMIT);
+                let (opened, arriving) = spdy::arrivals();
                 let session = async move {
                     let channels = timeout(STREAMS_LIMIT, collect(&spec, protocol, arriving, gone)).await;
                     // From here on the channels keep the connection open.
@@ -138,7 +136,7 @@ pub(super) async fn port_forward(
 
 async fn forward_pairs(streams: &Streams, sandbox: &str, io: impl AsyncRead + AsyncWrite) {
     let (driver, sessions, gone) = channels(&streams.stop);
-    let (opened, arriving) = mpsc::channel(OPENING_LIMIT);
+    let (opened, arriving) = spdy::arrivals();
     let serving = async {
         forward::spdy(&streams.pods, sandbox, arriving, &gone).await;
         drop(sessions);

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Event;
 use super::Headers;
+use super::MAX_STREAMS;
 use super::ResetStatus;
 use super::Session;
 use super::StreamId;
@@ -37,6 +38,12 @@ pub(in crate::stream) struct Opened {
     pub(in crate::stream) headers: Headers,
     pub(in crate::stream) reader: Reader,
     pub(in crate::stream) writer: Writer,
+}
+
+/// Where streams wait to be accepted or reset: there is room for all that a client may have open, as it may open them in
+/// one go.
+pub(in crate::stream) fn arrivals() -> (mpsc::Sender<Opened>, mpsc::Receiver<Opened>) {
+    mpsc::channel(MAX_STREAMS)
 }
 
 /// Why a connection ended.
@@ -327,6 +334,22 @@ mod tests {
             waiting += 1;
         }
         assert_eq!(waiting, 4);
+    }
+
+    #[tokio::test]
+    async fn streams_that_come_in_one_go_are_all_taken() {
+        const STREAMS: usize = 200;
+        let (mut socket, server) = tokio::io::duplex(64 << 10);
+        let (driver, _sessions, _) = channels(&CancellationToken::new());
+        let (opened, mut arriving) = arrivals();
+        let mut client = Client::new();
+        let streams: Vec<StreamId> = (0..STREAMS).map(|_| client.open(&[("streamtype", "data")], false)).collect();
+        socket.write_all_buf(&mut client.output).await.unwrap();
+        tokio::spawn(run(server, driver, opened, IDLE));
+        for stream in streams {
+            let opened = timeout(Duration::from_secs(10), arriving.recv()).await.unwrap().unwrap();
+            assert_eq!(opened.id, stream.0);
+        }
     }
 
     #[tokio::test(start_paused = true)]
