@@ -13,11 +13,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::pod::Pods;
 
 use super::channels::Piece;
+use super::channels::Presence;
 use super::channels::Reader;
 use super::channels::Writer;
 use super::spdy::MAX_STREAMS;
@@ -56,12 +56,7 @@ struct Waiting {
 }
 
 /// Serves the pairs that a client opens on a SPDY connection until it closes that.
-pub(super) async fn spdy(
-    pods: &Arc<Pods>,
-    sandbox: &str,
-    mut opened: mpsc::Receiver<Opened>,
-    gone: &CancellationToken,
-) {
+pub(super) async fn spdy(pods: &Arc<Pods>, sandbox: &str, mut opened: mpsc::Receiver<Opened>, presence: &Presence) {
     let mut waiting: HashMap<String, Waiting> = HashMap::new();
     let mut pairs = JoinSet::new();
     let mut sweep = tokio::time::interval(PAIR_LIMIT);
@@ -73,7 +68,7 @@ pub(super) async fn spdy(
                 give_up_late(&mut waiting).await;
                 continue;
             }
-            () = gone.cancelled() => return,
+            () = presence.lost() => return,
         };
         let Some(stream) = stream else { return };
         let writer = stream.writer.clone();
@@ -226,7 +221,8 @@ async fn down(mut port: OwnedReadHalf, to_client: &Writer) {
 
 /// Serves the older WebSocket protocol: two channels for each port the client asked for, with one connection each. It
 /// knows no end of a channel, so a client learns that all ports are done from the end of the connection.
-pub(super) async fn websocket(pods: &Arc<Pods>, sandbox: &str, pairs: Vec<Pair>, gone: &CancellationToken) {
+pub(super) async fn websocket(pods: &Arc<Pods>, sandbox: &str, pairs: Vec<Pair>, presence: &Presence) {
+    let errors: Vec<Writer> = pairs.iter().map(|pair| pair.error.clone()).collect();
     let mut serving = JoinSet::new();
     for pair in pairs {
         let (pods, sandbox) = (Arc::clone(pods), sandbox.to_owned());
@@ -239,7 +235,12 @@ pub(super) async fn websocket(pods: &Arc<Pods>, sandbox: &str, pairs: Vec<Pair>,
         });
     }
     tokio::select! {
-        () = gone.cancelled() => {}
+        () = presence.lost() => {
+            for error in errors {
+                // One that has left does not hear it.
+                let _ = error.write(format!("the connection was ended: {}", presence.reason())).await;
+            }
+        }
         () = async { while serving.join_next().await.is_some() {} } => {}
     }
 }
@@ -247,6 +248,7 @@ pub(super) async fn websocket(pods: &Arc<Pods>, sandbox: &str, pairs: Vec<Pair>,
 #[cfg(test)]
 mod tests {
     use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
 
     use super::super::channels::Command;
     use super::super::channels::Driver;

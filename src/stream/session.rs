@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::container::Command;
 use crate::container::CommandEnd;
@@ -23,6 +22,7 @@ use crate::error::Error;
 
 use super::channels::Gone;
 use super::channels::Piece;
+use super::channels::Presence;
 use super::channels::Reader;
 use super::channels::Writer;
 use super::verdict::Verdict;
@@ -43,8 +43,7 @@ pub(super) struct Channels {
     pub(super) resize: Option<Reader>,
     pub(super) error: Writer,
     pub(super) wording: Wording,
-    /// Cancelled when the client is gone.
-    pub(super) gone: CancellationToken,
+    pub(super) presence: Presence,
 }
 
 /// Runs a command for a client. One whose client goes away reads the end of its input; with a terminal, it is hung up.
@@ -57,7 +56,7 @@ pub(super) async fn exec(containers: &Containers, container: &str, spec: &ExecSp
     let (stdin, resize) = (channels.stdin.take(), channels.resize.take());
     let ended = tokio::select! {
         ended = run_to_end(&command, &mut output, &channels) => ended,
-        () = channels.gone.cancelled() => Err(Gone),
+        () = channels.presence.lost() => Err(Gone),
         never = feed(stdin, &mut input, !spec.terminal) => match never {},
         never = follow_sizes(resize, Terminal::Command(&command)) => match never {},
     };
@@ -68,17 +67,9 @@ pub(super) async fn exec(containers: &Containers, container: &str, spec: &ExecSp
             if spec.terminal {
                 command.hang_up().await;
             }
-            channels.conclude(&cut_off()).await;
+            channels.cut_off().await;
         }
     }
-}
-
-/// For a client that is still there when its session ends before the process; one that left does not hear it. Without a
-/// word, clients would take the end of the connection for success.
-fn cut_off() -> Verdict {
-    Verdict::Failure(
-        "the session was ended before the process: Dockside stops, or nothing was sent for too long".to_owned(),
-    )
 }
 
 /// Joins a client to a container's own process. It goes on when the client leaves.
@@ -92,11 +83,14 @@ pub(super) async fn attach(containers: &Containers, container: &str, spec: &Exec
     let (stdin, resize) = (channels.stdin.take(), channels.resize.take());
     let ended = tokio::select! {
         ended = listen(&mut output, &channels, containers.left_behind(&joined.record.id)) => ended,
-        () = channels.gone.cancelled() => Err(Gone),
+        () = channels.presence.lost() => Err(Gone),
         never = feed(stdin, &mut input, !(config.stdin_once && config.tty)) => match never {},
         never = follow_sizes(resize, Terminal::Container(containers, &joined.record.id)) => match never {},
     };
-    channels.conclude(&ended.unwrap_or_else(|Gone| cut_off())).await;
+    match ended {
+        Ok(verdict) => channels.conclude(&verdict).await,
+        Err(Gone) => channels.cut_off().await,
+    }
 }
 
 /// Passes on a command's output and learns how it ended. Output is read ahead of a client that is slow: Docker waits two
@@ -237,6 +231,13 @@ impl Channels {
             Some(channel) => channel.write(bytes.clone()).await,
             None => Ok(()),
         }
+    }
+
+    /// For a client that is still there when its session ends before the process; one that left does not hear it. Without
+    /// a word, clients would take the end of the connection for success.
+    async fn cut_off(&self) {
+        let reason = self.presence.reason();
+        self.conclude(&Verdict::Failure(format!("the session was ended before the process: {reason}"))).await;
     }
 
     /// Ends the outputs, and says how the session ended.

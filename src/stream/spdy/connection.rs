@@ -187,7 +187,7 @@ impl Connection {
                         return End::Idle(idle);
                     }
                     // The sessions hear of it, and may say a last word.
-                    self.driver.inbound.cut_off();
+                    self.driver.inbound.presence.cut_off(format!("nothing was sent for {idle:?}"));
                     self.deadline = Some(Instant::now() + FAREWELL);
                 }
             }
@@ -268,18 +268,19 @@ mod tests {
     use super::super::client::Client;
     use super::*;
     use crate::stream::channels::Piece;
+    use crate::stream::channels::Presence;
     use crate::stream::channels::Sessions;
     use crate::stream::channels::channels;
 
     const IDLE: Duration = Duration::from_secs(3600);
 
     /// A server that runs, with the socket of its client.
-    fn serve() -> (DuplexStream, Sessions, mpsc::Receiver<Opened>, CancellationToken) {
+    fn serve() -> (DuplexStream, Sessions, mpsc::Receiver<Opened>, Presence) {
         let (client, server) = tokio::io::duplex(64 << 10);
-        let (driver, sessions, gone) = channels(&CancellationToken::new());
+        let (driver, sessions, presence) = channels(&CancellationToken::new());
         let (opened, arriving) = mpsc::channel(4);
         tokio::spawn(run(server, driver, opened, IDLE));
-        (client, sessions, arriving, gone)
+        (client, sessions, arriving, presence)
     }
 
     /// How many bytes a server takes before it takes none for a while.
@@ -296,7 +297,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_pieces_that_nobody_reads_are_not_taken_without_end() {
-        let (mut socket, _sessions, mut arriving, _gone) = serve();
+        let (mut socket, _sessions, mut arriving, _presence) = serve();
         let mut client = Client::new();
         let stream = client.open(&[("streamtype", "stdin")], false);
         socket.write_all_buf(&mut client.output).await.unwrap();
@@ -319,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn streams_that_nobody_accepts_are_refused() {
-        let (mut socket, _sessions, mut arriving, _gone) = serve();
+        let (mut socket, _sessions, mut arriving, _presence) = serve();
         let mut client = Client::new();
         for _ in 0..100 {
             client.open(&[("streamtype", "data")], false);
@@ -354,7 +355,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_last_words_wait_for_a_client_that_does_not_read() {
-        let (mut socket, sessions, mut arriving, _gone) = serve();
+        let (mut socket, sessions, mut arriving, _presence) = serve();
         let mut client = Client::new();
         client.open(&[("streamtype", "stdout")], false);
         socket.write_all_buf(&mut client.output).await.unwrap();
@@ -372,8 +373,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_goes_is_noticed() {
-        let (socket, _sessions, _arriving, gone) = serve();
+        let (socket, _sessions, _arriving, presence) = serve();
         drop(socket);
-        timeout(Duration::from_secs(10), gone.cancelled()).await.unwrap();
+        timeout(Duration::from_secs(10), presence.lost()).await.unwrap();
     }
 }
