@@ -128,7 +128,10 @@ async fn receive(
         let message = match messages.next().await {
             Some(Ok(Message::Binary(bytes))) => bytes,
             Some(Ok(Message::Text(text))) => Bytes::from(text),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                activity.note();
+                continue;
+            }
             Some(Ok(Message::Close(_))) | None => {
                 inbound.presence.cut_off("the client closed it".to_owned());
                 return false;

@@ -72,7 +72,7 @@ struct Connection {
     unflushed: bool,
     /// Whether all sessions have ended, and only what they wrote is still to be sent.
     over: bool,
-    /// When data was last sent either way. Pings do not count: clients send them by themselves.
+    /// When anything last came, or data was sent. Pings count: by them, kubectl says that somebody is there though silent.
     active: Instant,
     /// The end of a connection on which nothing was sent for too long.
     deadline: Option<Instant>,
@@ -156,6 +156,8 @@ impl Connection {
             tokio::select! {
                 count = read.read_buf(&mut self.received), if wanted.is_none() && unsent < HIGH_WATER * 2 => match count {
                     Ok(0) => return End::Closed,
+                    // Once all is over, the client has to take the rest and not just to live.
+                    Ok(_) if !self.over => self.active = Instant::now(),
                     Ok(_) => {}
                     Err(error) => return End::Io(error),
                 },
@@ -208,16 +210,13 @@ impl Connection {
             match self.session.receive(&mut self.received)? {
                 None => return Ok(()),
                 Some(Event::Opened { stream, headers, fin }) => self.open(stream, headers, fin),
-                Some(Event::Data { stream, bytes, fin }) => {
-                    self.active = Instant::now();
-                    match self.driver.inbound.try_room(bytes.len()) {
-                        Some(room) => {
-                            self.driver.inbound.deliver(stream.0, bytes, room);
-                            self.end(stream, fin);
-                        }
-                        None => self.held = Some((stream, bytes, fin)),
+                Some(Event::Data { stream, bytes, fin }) => match self.driver.inbound.try_room(bytes.len()) {
+                    Some(room) => {
+                        self.driver.inbound.deliver(stream.0, bytes, room);
+                        self.end(stream, fin);
                     }
-                }
+                    None => self.held = Some((stream, bytes, fin)),
+                },
                 Some(Event::Reset { stream }) => self.driver.inbound.give_up(stream.0),
                 Some(Event::GoAway) => {}
             }
@@ -266,6 +265,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::super::client::Client;
+    use super::super::frame::Frame;
     use super::*;
     use crate::stream::channels::Piece;
     use crate::stream::channels::Presence;
@@ -369,6 +369,25 @@ mod tests {
         let mut received = BytesMut::new();
         while socket.read_buf(&mut received).await.unwrap() > 0 {}
         assert!(received.len() > words.len(), "{} bytes", received.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_only_pings_is_there() {
+        let limit = Duration::from_secs(2);
+        let (mut socket, server) = tokio::io::duplex(64 << 10);
+        let (driver, _sessions, presence) = channels(&CancellationToken::new());
+        tokio::spawn(run(server, driver, arrivals().0, limit));
+        let mut client = Client::new();
+        let mut answers = BytesMut::new();
+        for number in 0..10 {
+            tokio::time::sleep(limit / 2).await;
+            client.write(&Frame::Ping { id: 2 * number + 1 });
+            socket.write_all_buf(&mut client.output).await.unwrap();
+            socket.read_buf(&mut answers).await.unwrap();
+        }
+        assert!(timeout(limit / 2, presence.lost()).await.is_err());
+        timeout(limit, presence.lost()).await.unwrap();
+        assert_eq!(presence.reason(), "nothing was sent for 2s");
     }
 
     #[tokio::test]
