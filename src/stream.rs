@@ -45,7 +45,7 @@ use self::tokens::Tokens;
 pub struct Config {
     /// A loopback address; port 0 takes a free one.
     pub address: SocketAddr,
-    /// A session on which nothing is sent for this long is closed.
+    /// A session on which nothing is sent for this long, pings included, is closed.
     pub idle: Duration,
     /// A certificate chain in PEM, and with it TLS.
     pub tls_certificate: Option<PathBuf>,

@@ -13,6 +13,8 @@ mod kube_client;
 mod protocols;
 #[path = "streams/server.rs"]
 mod server;
+#[path = "streams/slow.rs"]
+mod slow;
 #[path = "streams/sync.rs"]
 mod sync;
 

@@ -209,7 +209,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "DURATION",
         default: "4h",
         aliases: &[],
-        help: "An exec, attach or port-forward on which nothing is sent for this long is closed",
+        help: "An exec, attach or port-forward on which nothing is sent for this long, not even a ping of the client's, is closed",
         effect: Effect::Set(|config, value| set(&mut config.streaming.idle, value.text().and_then(idle))),
     },
     Setting {

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,8 +33,10 @@ const OUTPUT_LIMIT: usize = (16 << 20) - 1024;
 const END_LAG: Duration = Duration::from_millis(50);
 /// How long, at most, until the next look at a command whose output has ended and whose end was not told.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How long a background process that holds a command's output open after its end is listened to.
+/// How long a background process that holds a command's output open after its end may be silent.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How long Docker is waited for when it is asked for a command's process.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// How long the end of a killed command is waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// Between looks whether a command that is to be killed has begun.
@@ -56,8 +57,6 @@ pub struct Command {
     /// For messages.
     what: String,
     end: Arc<ExecEnd>,
-    /// When its end was told, once it was.
-    told_at: Arc<OnceLock<Instant>>,
 }
 
 /// How a command ended.
@@ -138,7 +137,6 @@ impl Containers {
             store: Arc::clone(&self.store),
             what: format!("container {container}: command {:?}", spec.command),
             end: Arc::new(self.engine.exec_end(&id)),
-            told_at: Arc::default(),
             container,
             id,
         })
@@ -161,11 +159,34 @@ impl Containers {
     /// to one that came just as the container went: Docker keeps that one for the container's next start, and there is
     /// none.
     pub async fn left_behind(&self, id: &str) {
+        self.end_told(id).await;
+        tokio::time::sleep(DRAIN_LIMIT).await;
+    }
+
+    /// Returns when the container's own process has ended, also when Docker does not say so yet: Docker gets rid of the
+    /// output first. The process is looked up by the call, as it can be found only while it is there.
+    pub fn over(&self, container: &Container) -> impl Future<Output = ()> {
+        let first = self.first_process(container);
+        let id = container.record.id.clone();
+        async move {
+            let gone = async {
+                match first {
+                    Some(pid) => tree::gone(pid, &id).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.end_told(&id) => {}
+                () = gone => {}
+            }
+        }
+    }
+
+    async fn end_told(&self, id: &str) {
         let mut changes = self.store.changes();
         while self.store.container(id).is_some_and(|container| container.process.is_running()) {
             changes.next().await;
         }
-        tokio::time::sleep(DRAIN_LIMIT).await;
     }
 
     /// Changes the size of the container's own terminal.
@@ -218,8 +239,8 @@ impl Command {
         Ok(self.engine.resize_exec(&self.id, size).await?)
     }
 
-    /// The next piece of its output. `None` after the last; also when the command has ended and only a process that it
-    /// left behind could still write.
+    /// The next piece of its output. `None` after the last; also when the command has ended and a process that it left
+    /// behind could still write, but does not. Dropping the future loses nothing.
     ///
     /// # Errors
     /// When Docker goes away.
@@ -227,13 +248,29 @@ impl Command {
         // In the ordinary case Docker ends the connection well within the limit.
         let left_open = async {
             self.end.told().await;
-            let told_at = *self.told_at.get_or_init(Instant::now);
-            tokio::time::sleep_until(told_at + DRAIN_LIMIT).await;
+            tokio::time::sleep(DRAIN_LIMIT).await;
         };
         tokio::select! {
             biased;
-            () = left_open => Ok(None),
             piece = output.next() => Ok(piece?),
+            () = left_open => Ok(None),
+        }
+    }
+
+    /// Returns when it has ended, also when Docker does not say so yet: Docker gets rid of the output first.
+    pub async fn over(&self) {
+        let gone = async {
+            match timeout(LOOK_LIMIT, self.pid()).await {
+                Ok(Ok(Some(pid))) => tree::gone(pid, &self.container).await,
+                // Docker has the command locked while it clears up after it.
+                Ok(Ok(None)) | Err(_) => {}
+                // The output ends with the container, or with Docker.
+                Ok(Err(_)) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.end.told() => {}
+            () = gone => {}
         }
     }
 

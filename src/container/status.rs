@@ -72,7 +72,7 @@ impl Containers {
     }
 
     /// The container's first process, as the kernel tells it: Docker is not asked for a status.
-    fn first_process(&self, container: &Container) -> Option<i32> {
+    pub(super) fn first_process(&self, container: &Container) -> Option<i32> {
         let record = &container.record;
         let facts = self.engine.link().facts().filter(|_| container.process.is_running())?;
         let sandbox = self.store.sandbox(&record.sandbox_id)?;

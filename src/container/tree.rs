@@ -21,6 +21,8 @@ use crate::error::Error;
 /// A process may fork while it is being killed; each round finds those that the last one missed.
 const ROUNDS: u32 = 50;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(2);
+/// Between looks whether a process is gone.
+const GONE_POLL: Duration = Duration::from_millis(200);
 
 /// One row of the process table.
 struct Row {
@@ -71,6 +73,14 @@ fn check_home(pid: i32, container: &str) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(_) => Err(Error::Precondition(format!("process {pid} does not belong to container {container} any more"))),
         Err(source) => Err(Error::Io { doing: "read", path: PathBuf::from(format!("/proc/{pid}/cgroup")), source }),
+    }
+}
+
+/// Returns when a process of that container is gone; at once, when there is none of this number.
+pub(super) async fn gone(pid: i32, container: &str) {
+    let first = check_home(pid, container).ok().and_then(|()| began(pid));
+    while first.is_some() && began(pid) == first {
+        tokio::time::sleep(GONE_POLL).await;
     }
 }
 
@@ -152,6 +162,20 @@ mod tests {
         let own = began(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(began(1).unwrap() <= own && own > 0);
         assert_eq!(began(i32::MAX), None);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_gone_is_noticed() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        // What stands for a container's id is in every process's list of cgroups.
+        let mut watching = tokio::spawn(gone(pid, "0:"));
+        assert!(tokio::time::timeout(GONE_POLL * 3, &mut watching).await.is_err());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        tokio::time::timeout(Duration::from_secs(10), watching).await.unwrap().unwrap();
+        // Another container's is none of this one.
+        gone(i32::try_from(std::process::id()).unwrap(), &"0123456789abcdef".repeat(4)).await;
     }
 
     #[test]

@@ -69,9 +69,12 @@ impl ReadMark {
         Ok(ReadMark { file: source.id, offset, witness: witness(source, offset)? })
     }
 
-    /// Whether this position is in that file.
+    /// Whether this position is in that file. The device is not compared: it may have another number since the machine was
+    /// started, and all files of one container are on the same.
     pub(super) fn is_in(&self, source: &Source) -> io::Result<bool> {
-        Ok(source.id == self.file && source.len()? >= self.offset && witness(source, self.offset)? == self.witness)
+        Ok(source.id.inode == self.file.inode
+            && source.len()? >= self.offset
+            && witness(source, self.offset)? == self.witness)
     }
 }
 

@@ -130,7 +130,12 @@ impl Follower {
         let chain = Chain::new(&self.place.docker_file);
         let named = checkpoint.as_ref().map(|checkpoint| checkpoint.written.file).filter(|file| *file != sink.id);
         let mut renamed = named.and_then(|file| Sink::find(&self.place, file));
-        let last = if named.is_some() { renamed.as_mut() } else { Some(&mut sink) };
+        // Without the file that was written last, one in its place may be a copy of it.
+        let copied = sink.len().map_err(Error::io("look at", &self.place.cri_file()))? > 0;
+        let last = match &mut renamed {
+            None if named.is_none() || copied => Some(&mut sink),
+            other => other.as_mut(),
+        };
         let located = resume::locate(&chain, checkpoint.as_ref(), last, scratch).map_err(self.reading())?;
         if located.gap {
             let until = resume::first_time(located.files.front(), located.offset, scratch);

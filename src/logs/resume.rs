@@ -26,8 +26,8 @@ pub(super) struct Located {
     pub(super) gap: bool,
 }
 
-/// Finds the first record that has no line yet. `sink` is the file that was written last, if it still exists; what a
-/// kill left of a line at its end is cut off.
+/// Finds the first record that has no line yet. `sink` is the file that was written last, if it still exists, or one that
+/// is in its place and may be a copy; what a kill left of a line at its end is cut off.
 pub(super) fn locate(
     chain: &Chain,
     checkpoint: Option<&Checkpoint>,
@@ -38,10 +38,21 @@ pub(super) fn locate(
     let (beyond, last_line) = match sink {
         Some(sink) => {
             let length = sink.len()?;
-            let known = checkpoint.map(|checkpoint| checkpoint.written.size).filter(|size| *size <= length);
+            let written = checkpoint.map(|checkpoint| &checkpoint.written);
+            let other = written.is_some_and(|written| written.file.inode != sink.id.inode);
+            let known = written.map(|written| written.size).filter(|size| !other && *size <= length);
             let from = known.unwrap_or(length.saturating_sub(1 << 20));
             let lines = sink.count_lines(from, &mut scratch.input)?;
-            (known.map(|_| lines), sink.last_line()?)
+            let last_line = sink.last_line()?;
+            if other && let Some(line) = &last_line {
+                let located = after_line(files, line, scratch)?;
+                if !located.gap {
+                    return Ok(located);
+                }
+                files = located.files;
+            }
+            // A file of another's is as good as none.
+            if other { (Some(0), None) } else { (known.map(|_| lines), last_line) }
         }
         // Somebody removed the file with whatever lines it had.
         None => (checkpoint.map(|_| 0), None),

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Component;
 use std::path::Path;
 
@@ -88,19 +89,20 @@ impl Sink {
         Ok(Opened { sink, created, parent, name })
     }
 
-    /// The file that `id` stands for, if it is still in the directory of the log file: a kubelet renames it there.
+    /// The file that `id` stands for, if it is still in the directory of the log file: a kubelet renames it there. The
+    /// device is not compared: it may have another number since the machine was started.
     pub(super) fn find(place: &Place, id: FileId) -> Option<Sink> {
         let path = place.cri_file();
         let candidates = fs::read_dir(path.parent()?).ok()?.filter_map(Result::ok);
         let names = std::iter::once(path.clone()).chain(candidates.map(|entry| entry.path()));
         names.into_iter().find_map(|candidate| {
             let known = fs::symlink_metadata(&candidate).ok()?;
-            if !known.is_file() || FileId::of(&known) != id {
+            if !known.is_file() || known.ino() != id.inode {
                 return None;
             }
             let file = File::options().read(true).append(true).open(&candidate).ok()?;
             let opened = FileId::of(&file.metadata().ok()?);
-            (opened == id).then_some(Sink { file, id, torn: 0 })
+            (opened == FileId::of(&known)).then_some(Sink { file, id: opened, torn: 0 })
         })
     }
 

@@ -352,6 +352,59 @@ fn a_file_that_took_over_an_inode_is_not_mistaken_for_the_one_that_had_it() {
     assert_eq!(numbers(&room.cri()), expected);
 }
 
+/// A log whose first hundred lines are written and noted, and ten more are to come.
+fn interrupted() -> (Room, Scratch) {
+    let mut room = Room::new();
+    let mut scratch = Scratch::new();
+    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
+    room.docker.write(100);
+    drain(&mut follower, &mut scratch, false);
+    follower.save().unwrap();
+    room.docker.write(10);
+    (room, scratch)
+}
+
+#[test]
+fn a_device_with_another_number_after_a_restart_of_the_machine_is_the_same() {
+    for (docker, cri) in [(true, true), (true, false), (false, true)] {
+        let (room, mut scratch) = interrupted();
+        let path = room.dir.path().join("state/c1.json");
+        let mut noted: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for (file, changes) in [("read", docker), ("written", cri)] {
+            let device = &mut noted[file]["file"]["device"];
+            *device = (device.as_u64().unwrap() + u64::from(changes)).into();
+        }
+        fs::write(&path, noted.to_string()).unwrap();
+        let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), room.checkpoints().read(ID));
+        drain(&mut follower, &mut scratch, true);
+        assert_eq!(numbers(&room.cri()), (1..=110).collect::<Vec<_>>(), "{docker} {cri}");
+    }
+}
+
+#[test]
+fn a_copy_in_the_place_of_the_file_is_gone_on_with() {
+    let (room, mut scratch) = interrupted();
+    let old = room.cri().with_extension("old");
+    fs::rename(room.cri(), &old).unwrap();
+    fs::copy(&old, room.cri()).unwrap();
+    fs::remove_file(old).unwrap();
+    let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), room.checkpoints().read(ID));
+    drain(&mut follower, &mut scratch, true);
+    assert_eq!(numbers(&room.cri()), (1..=110).collect::<Vec<_>>());
+}
+
+#[test]
+fn another_file_in_the_place_of_the_file_gets_what_is_new() {
+    let (room, mut scratch) = interrupted();
+    // Made first, so that it is another inode.
+    let other = room.cri().with_extension("other");
+    fs::write(&other, "2026-01-01T00:00:00.000000001Z stdout F 4711\n").unwrap();
+    fs::rename(other, room.cri()).unwrap();
+    let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), room.checkpoints().read(ID));
+    drain(&mut follower, &mut scratch, true);
+    assert_eq!(numbers(&room.cri()), std::iter::once(4711).chain(101..=110).collect::<Vec<_>>());
+}
+
 /// What happens to a log, in any order.
 #[derive(Debug, Clone)]
 enum Happening {

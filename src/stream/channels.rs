@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -51,6 +52,31 @@ pub(super) enum Piece {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gone;
 
+/// Whether the client is there, and may be.
+#[derive(Debug, Clone)]
+pub(super) struct Presence {
+    lost: CancellationToken,
+    reason: Arc<OnceLock<String>>,
+}
+
+impl Presence {
+    /// Returns when the client is gone, or its sessions have to end.
+    pub(super) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+
+    /// Tells the sessions to end, and why. They may still write.
+    pub(super) fn cut_off(&self, reason: String) {
+        self.reason.get_or_init(|| reason);
+        self.lost.cancel();
+    }
+
+    /// Why sessions have to end whose client is still there.
+    pub(super) fn reason(&self) -> &str {
+        self.reason.get().map_or("Dockside stops", String::as_str)
+    }
+}
+
 enum Received {
     Data(Bytes, OwnedSemaphorePermit),
     End,
@@ -73,25 +99,25 @@ pub(super) struct Inbound {
     ask: mpsc::WeakSender<Command>,
     room: Arc<Semaphore>,
     open: HashMap<Channel, mpsc::UnboundedSender<Received>>,
-    gone: CancellationToken,
-    _gone: DropGuard,
+    pub(super) presence: Presence,
+    _lost: DropGuard,
 }
 
-/// Makes the two sides of a connection. It lasts as long as the [`Sessions`] or a [`Writer`] of theirs; the token is
-/// cancelled when the client is gone, or by `stop`.
-pub(super) fn channels(stop: &CancellationToken) -> (Driver, Sessions, CancellationToken) {
+/// Makes the two sides of a connection. It lasts as long as the [`Sessions`] or a [`Writer`] of theirs; the client is lost
+/// when it is gone, or by `stop`.
+pub(super) fn channels(stop: &CancellationToken) -> (Driver, Sessions, Presence) {
     let (ask, commands) = mpsc::channel(SENDING_LIMIT);
     let (tell_taken, taken) = mpsc::unbounded_channel();
-    let gone = stop.child_token();
+    let presence = Presence { lost: stop.child_token(), reason: Arc::default() };
     let inbound = Inbound {
         tell_taken,
         ask: ask.downgrade(),
         room: Arc::new(Semaphore::new(RECEIVED_LIMIT)),
         open: HashMap::new(),
-        gone: gone.clone(),
-        _gone: gone.clone().drop_guard(),
+        _lost: presence.lost.clone().drop_guard(),
+        presence: presence.clone(),
     };
-    (Driver { commands, taken, inbound }, Sessions { ask }, gone)
+    (Driver { commands, taken, inbound }, Sessions { ask }, presence)
 }
 
 /// Keeps a connection open and makes writers for it.
@@ -149,11 +175,6 @@ impl Inbound {
             // The reader may have gone before.
             let _ = reader.send(Received::End);
         }
-    }
-
-    /// Tells the sessions to end. They may still write.
-    pub(super) fn cut_off(&self) {
-        self.gone.cancel();
     }
 
     /// The client gave the channel up.
@@ -288,16 +309,16 @@ mod tests {
 
     #[tokio::test]
     async fn each_side_sees_the_other_one_go() {
-        let (mut driver, sessions, gone) = channels(&CancellationToken::new());
+        let (mut driver, sessions, presence) = channels(&CancellationToken::new());
         let (mut reader, writer) = (driver.inbound.open(1), sessions.writer(1));
         drop(sessions);
         writer.finish().await;
         drop(writer);
         assert!(matches!(driver.commands.recv().await, Some(Command::Finish(1))));
         assert!(driver.commands.recv().await.is_none());
-        assert!(!gone.is_cancelled());
+        assert!(!presence.lost.is_cancelled());
         drop(driver);
-        assert!(gone.is_cancelled());
+        assert!(presence.lost.is_cancelled());
         assert_eq!(reader.next().await, Piece::Broken);
     }
 }

@@ -12,13 +12,15 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
 use crate::pod::Pods;
 
 use super::channels::Piece;
+use super::channels::Presence;
 use super::channels::Reader;
 use super::channels::Writer;
+use super::spdy::MAX_STREAMS;
 use super::spdy::Opened;
 
 /// How much is read from a port at once.
@@ -26,9 +28,12 @@ const READ_SIZE: usize = 32 << 10;
 
 /// How long a half waits for the other one.
 const PAIR_LIMIT: Duration = Duration::from_secs(30);
-/// How many may wait, and how long the word is by which the other half is known.
-const PAIRS_LIMIT: usize = 256;
+/// How many may wait, and how long the word is by which the other half is known. A client may open all first halves
+/// before it opens the others.
+const PAIRS_LIMIT: usize = MAX_STREAMS / 2;
 const ID_LIMIT: usize = 256;
+/// How long a client that cannot be told where a port's bytes end may still send after that end.
+const AFTER_END: Duration = Duration::from_secs(1);
 
 /// One connection, with both its channels.
 pub(super) struct Pair {
@@ -51,12 +56,7 @@ struct Waiting {
 }
 
 /// Serves the pairs that a client opens on a SPDY connection until it closes that.
-pub(super) async fn spdy(
-    pods: &Arc<Pods>,
-    sandbox: &str,
-    mut opened: mpsc::Receiver<Opened>,
-    gone: &CancellationToken,
-) {
+pub(super) async fn spdy(pods: &Arc<Pods>, sandbox: &str, mut opened: mpsc::Receiver<Opened>, presence: &Presence) {
     let mut waiting: HashMap<String, Waiting> = HashMap::new();
     let mut pairs = JoinSet::new();
     let mut sweep = tokio::time::interval(PAIR_LIMIT);
@@ -68,7 +68,7 @@ pub(super) async fn spdy(
                 give_up_late(&mut waiting).await;
                 continue;
             }
-            () = gone.cancelled() => return,
+            () = presence.lost() => return,
         };
         let Some(stream) = stream else { return };
         let writer = stream.writer.clone();
@@ -82,7 +82,7 @@ pub(super) async fn spdy(
         match pair(&mut waiting, id, half) {
             Some(Ok(pair)) => {
                 let (pods, sandbox) = (Arc::clone(pods), sandbox.to_owned());
-                pairs.spawn(async move { serve(&pods, &sandbox, pair).await });
+                pairs.spawn(async move { serve(&pods, &sandbox, pair, None).await });
             }
             Some(Err(())) => writer.reset().await,
             None => {}
@@ -137,37 +137,45 @@ fn half(stream: Opened) -> Option<(String, Half)> {
     }
 }
 
-/// Connects and passes bytes both ways until both sides have ended. What goes wrong is told on the error channel.
-pub(super) async fn serve(pods: &Pods, sandbox: &str, pair: Pair) {
-    let Pair { port, from_client, to_client, error } = pair;
-    let connection = match pods.connect(sandbox, port).await {
-        Ok(connection) => connection,
+/// Connects and passes bytes both ways until both sides have ended; `after_end` limits how long the client may still send
+/// when the port has. What goes wrong is told on the error channel.
+async fn serve(pods: &Pods, sandbox: &str, pair: Pair, after_end: Option<Duration>) {
+    match pods.connect(sandbox, pair.port).await {
+        Ok(connection) => pass(connection, pair, after_end).await,
         Err(reason) => {
-            tracing::debug!(sandbox, port, %reason, "could not forward a connection");
+            tracing::debug!(sandbox, port = pair.port, %reason, "could not forward a connection");
             // A client that is gone needs no reason.
-            let _ = error.write(reason.to_string()).await;
-            error.finish().await;
-            return to_client.reset().await;
+            let _ = pair.error.write(reason.to_string()).await;
+            pair.error.finish().await;
+            pair.to_client.reset().await;
         }
-    };
-    pass(connection, from_client, &to_client).await;
-    error.finish().await;
+    }
 }
 
-async fn pass(connection: TcpStream, from_client: Reader, to_client: &Writer) {
+async fn pass(connection: TcpStream, pair: Pair, after_end: Option<Duration>) {
     // Forwarded bytes are often short messages that are waited for.
     if let Err(error) = connection.set_nodelay(true) {
         tracing::debug!(%error, "could not send small packets at once");
     }
     let (read, write) = connection.into_split();
-    let upward = up(from_client, write);
-    let downward = down(read, to_client);
+    let upward = up(pair.from_client, write);
+    let downward = down(read, &pair.to_client);
     tokio::pin!(upward, downward);
     tokio::select! {
-        whole = &mut upward => if whole { downward.await },
+        whole = &mut upward => {
+            if whole {
+                downward.await;
+            }
+            pair.error.finish().await;
+        }
         () = &mut downward => {
-            // The port has said all; the client may still send until it ends the stream, or gives it up.
-            upward.await;
+            // The port has said all. There are clients that wait for the end of both channels before they end their own.
+            pair.error.finish().await;
+            // Until then, or until they give it up, they may still send.
+            match after_end {
+                Some(limit) => drop(timeout(limit, upward).await),
+                None => drop(upward.await),
+            }
         }
     }
 }
@@ -211,8 +219,10 @@ async fn down(mut port: OwnedReadHalf, to_client: &Writer) {
     }
 }
 
-/// Serves the older WebSocket protocol: two channels for each port the client asked for, with one connection each.
-pub(super) async fn websocket(pods: &Arc<Pods>, sandbox: &str, pairs: Vec<Pair>, gone: &CancellationToken) {
+/// Serves the older WebSocket protocol: two channels for each port the client asked for, with one connection each. It
+/// knows no end of a channel, so a client learns that all ports are done from the end of the connection.
+pub(super) async fn websocket(pods: &Arc<Pods>, sandbox: &str, pairs: Vec<Pair>, presence: &Presence) {
+    let errors: Vec<Writer> = pairs.iter().map(|pair| pair.error.clone()).collect();
     let mut serving = JoinSet::new();
     for pair in pairs {
         let (pods, sandbox) = (Arc::clone(pods), sandbox.to_owned());
@@ -220,12 +230,106 @@ pub(super) async fn websocket(pods: &Arc<Pods>, sandbox: &str, pairs: Vec<Pair>,
             // The client learns from it which port the channels are for.
             let port = pair.port.to_le_bytes().to_vec();
             if pair.to_client.write(port.clone()).await.is_ok() && pair.error.write(port).await.is_ok() {
-                serve(&pods, &sandbox, pair).await;
+                serve(&pods, &sandbox, pair, Some(AFTER_END)).await;
             }
         });
     }
     tokio::select! {
-        () = gone.cancelled() => {}
+        () = presence.lost() => {
+            for error in errors {
+                // One that has left does not hear it.
+                let _ = error.write(format!("the connection was ended: {}", presence.reason())).await;
+            }
+        }
         () = async { while serving.join_next().await.is_some() {} } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::channels::Command;
+    use super::super::channels::Driver;
+    use super::super::channels::channels;
+    use super::*;
+
+    const DATA: u32 = 3;
+    const ERROR: u32 = 1;
+
+    /// A connection that is forwarded: the client's side, the port's side, and what passes bytes between them.
+    async fn forwarded(after_end: Option<Duration>) -> (Driver, TcpStream, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connection = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (port, _) = listener.accept().await.unwrap();
+        let (mut driver, sessions, _) = channels(&CancellationToken::new());
+        let pair = Pair {
+            port: 80,
+            from_client: driver.inbound.open(DATA),
+            to_client: sessions.writer(DATA),
+            error: sessions.writer(ERROR),
+        };
+        (driver, port, tokio::spawn(pass(connection, pair, after_end)))
+    }
+
+    /// What the client is sent next.
+    async fn sent(driver: &mut Driver) -> Command {
+        timeout(Duration::from_secs(10), driver.commands.recv()).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn both_channels_end_with_the_port_while_the_client_may_still_send() {
+        let (mut driver, mut port, passing) = forwarded(None).await;
+        port.write_all(b"all").await.unwrap();
+        port.shutdown().await.unwrap();
+        assert!(matches!(sent(&mut driver).await, Command::Write(DATA, bytes) if bytes == "all"));
+        assert!(matches!(sent(&mut driver).await, Command::Finish(DATA)));
+        assert!(matches!(sent(&mut driver).await, Command::Finish(ERROR)));
+        let room = driver.inbound.try_room(4).unwrap();
+        driver.inbound.deliver(DATA, "late".into(), room);
+        driver.inbound.end(DATA);
+        let mut received = String::new();
+        timeout(Duration::from_secs(10), port.read_to_string(&mut received)).await.unwrap().unwrap();
+        assert_eq!(received, "late");
+        timeout(Duration::from_secs(10), passing).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn all_first_halves_may_come_before_the_second_ones() {
+        let (mut driver, sessions, _) = channels(&CancellationToken::new());
+        let mut waiting = HashMap::new();
+        let ids = 0..u32::try_from(MAX_STREAMS / 2).unwrap();
+        for id in ids.clone() {
+            let half = Half::Error { port: 80, writer: sessions.writer(4 * id + 1) };
+            assert!(pair(&mut waiting, id.to_string(), half).is_none());
+        }
+        for id in ids {
+            let channel = 4 * id + 3;
+            let half = Half::Data { port: 80, reader: driver.inbound.open(channel), writer: sessions.writer(channel) };
+            assert!(matches!(pair(&mut waiting, id.to_string(), half), Some(Ok(_))));
+        }
+        assert!(waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hears_of_no_end_is_not_waited_for() {
+        let (_driver, port, passing) = forwarded(Some(AFTER_END)).await;
+        drop(port);
+        timeout(Duration::from_secs(10), passing).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_port_may_answer_after_the_clients_end() {
+        let (mut driver, mut port, passing) = forwarded(Some(AFTER_END)).await;
+        driver.inbound.end(DATA);
+        let mut received = Vec::new();
+        timeout(Duration::from_secs(10), port.read_to_end(&mut received)).await.unwrap().unwrap();
+        port.write_all(b"answer").await.unwrap();
+        drop(port);
+        assert!(matches!(sent(&mut driver).await, Command::Write(DATA, bytes) if bytes == "answer"));
+        assert!(matches!(sent(&mut driver).await, Command::Finish(DATA)));
+        assert!(matches!(sent(&mut driver).await, Command::Finish(ERROR)));
+        timeout(Duration::from_secs(10), passing).await.unwrap().unwrap();
     }
 }

@@ -6,9 +6,11 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::StreamExt;
+use futures_util::stream::try_unfold;
 use serde::Deserialize;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::container::Command;
 use crate::container::CommandEnd;
@@ -20,9 +22,11 @@ use crate::docker::Output;
 use crate::docker::Source;
 use crate::docker::TerminalSize;
 use crate::error::Error;
+use crate::state::Container;
 
 use super::channels::Gone;
 use super::channels::Piece;
+use super::channels::Presence;
 use super::channels::Reader;
 use super::channels::Writer;
 use super::verdict::Verdict;
@@ -30,8 +34,13 @@ use super::verdict::Wording;
 
 /// A message about a size is two small numbers; what grows beyond this is none.
 const RESIZE_LIMIT: usize = 4 << 10;
-/// How much of a command's output is kept for a client that is slow.
+/// How much output is kept for a client that is slow.
 const READ_AHEAD: usize = 4 << 20;
+/// How much is kept when the process has ended: what Docker has of it is some megabytes, but what the process left behind
+/// may go on writing for a while.
+const REST_LIMIT: usize = 20 << 20;
+/// What a piece costs besides its bytes.
+const PIECE_COST: usize = 64;
 /// How long a terminal may take to be resized before the next size is looked at.
 const RESIZE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -43,8 +52,7 @@ pub(super) struct Channels {
     pub(super) resize: Option<Reader>,
     pub(super) error: Writer,
     pub(super) wording: Wording,
-    /// Cancelled when the client is gone.
-    pub(super) gone: CancellationToken,
+    pub(super) presence: Presence,
 }
 
 /// Runs a command for a client. One whose client goes away reads the end of its input; with a terminal, it is hung up.
@@ -57,7 +65,7 @@ pub(super) async fn exec(containers: &Containers, container: &str, spec: &ExecSp
     let (stdin, resize) = (channels.stdin.take(), channels.resize.take());
     let ended = tokio::select! {
         ended = run_to_end(&command, &mut output, &channels) => ended,
-        () = channels.gone.cancelled() => Err(Gone),
+        () = channels.presence.lost() => Err(Gone),
         never = feed(stdin, &mut input, !spec.terminal) => match never {},
         never = follow_sizes(resize, Terminal::Command(&command)) => match never {},
     };
@@ -68,17 +76,9 @@ pub(super) async fn exec(containers: &Containers, container: &str, spec: &ExecSp
             if spec.terminal {
                 command.hang_up().await;
             }
-            channels.conclude(&cut_off()).await;
+            channels.cut_off().await;
         }
     }
-}
-
-/// For a client that is still there when its session ends before the process; one that left does not hear it. Without a
-/// word, clients would take the end of the connection for success.
-fn cut_off() -> Verdict {
-    Verdict::Failure(
-        "the session was ended before the process: Dockside stops, or nothing was sent for too long".to_owned(),
-    )
 }
 
 /// Joins a client to a container's own process. It goes on when the client leaves.
@@ -91,34 +91,25 @@ pub(super) async fn attach(containers: &Containers, container: &str, spec: &Exec
     let config = &joined.record.config;
     let (stdin, resize) = (channels.stdin.take(), channels.resize.take());
     let ended = tokio::select! {
-        ended = listen(&mut output, &channels, containers.left_behind(&joined.record.id)) => ended,
-        () = channels.gone.cancelled() => Err(Gone),
+        ended = listen(containers, &joined, &mut output, &channels) => ended,
+        () = channels.presence.lost() => Err(Gone),
         never = feed(stdin, &mut input, !(config.stdin_once && config.tty)) => match never {},
         never = follow_sizes(resize, Terminal::Container(containers, &joined.record.id)) => match never {},
     };
-    channels.conclude(&ended.unwrap_or_else(|Gone| cut_off())).await;
+    match ended {
+        Ok(verdict) => channels.conclude(&verdict).await,
+        Err(Gone) => channels.cut_off().await,
+    }
 }
 
-/// Passes on a command's output and learns how it ended. Output is read ahead of a client that is slow: Docker waits two
-/// seconds for what a command has left when it ends, and then throws it away.
+/// Passes on a command's output and learns how it ended.
 async fn run_to_end(command: &Command, output: &mut Output, channels: &Channels) -> Result<Verdict, Gone> {
-    let (mut waiting, mut held) = (VecDeque::new(), 0);
-    let mut complete = false;
-    while !complete || !waiting.is_empty() {
-        tokio::select! {
-            piece = command.next(output), if !complete && held < READ_AHEAD => match piece {
-                Ok(Some((source, bytes))) => {
-                    held += bytes.len();
-                    waiting.push_back((source, bytes));
-                }
-                Ok(None) => complete = true,
-                Err(error) => return Ok(Verdict::Failure(error.to_string())),
-            },
-            written = channels.write(waiting.front()), if !waiting.is_empty() => {
-                written?;
-                held -= waiting.pop_front().map_or(0, |(_, bytes): (Source, Bytes)| bytes.len());
-            }
-        }
+    let pieces = try_unfold(output, |output| async move {
+        let piece = command.next(output).await?;
+        Ok::<_, Error>(piece.map(|piece| (piece, output)))
+    });
+    if let Some(failure) = pass_on(pieces, command.over(), channels).await? {
+        return Ok(failure);
     }
     Ok(match command.ended().await {
         // The reason why it never ran was its output.
@@ -127,21 +118,61 @@ async fn run_to_end(command: &Command, output: &mut Output, channels: &Channels)
     })
 }
 
-/// Passes on a container's output until Docker ends it, or until nothing comes any more once it is `over`.
-async fn listen(output: &mut Output, channels: &Channels, over: impl Future<Output = ()>) -> Result<Verdict, Gone> {
-    let mut over = pin!(over);
-    loop {
+/// Passes on a container's output until Docker ends it, or until nothing comes any more once the container has ended.
+async fn listen(
+    containers: &Containers,
+    container: &Container,
+    output: &mut Output,
+    channels: &Channels,
+) -> Result<Verdict, Gone> {
+    let left_behind = Box::pin(containers.left_behind(&container.record.id));
+    let pieces = try_unfold((output, left_behind), |(output, mut left_behind)| async move {
         let piece = tokio::select! {
             biased;
-            piece = output.next() => piece,
-            () = &mut over => return Ok(Verdict::Success),
+            piece = output.next() => piece?,
+            () = &mut left_behind => None,
         };
-        match piece {
-            Ok(Some(piece)) => channels.write(Some(&piece)).await?,
-            Ok(None) => return Ok(Verdict::Success),
-            Err(error) => return Ok(Verdict::Failure(error.to_string())),
+        Ok::<_, Error>(piece.map(|piece| (piece, (output, left_behind))))
+    });
+    let failure = pass_on(pieces, containers.over(container), channels).await?;
+    Ok(failure.unwrap_or(Verdict::Success))
+}
+
+/// Passes on output until there is no more; returns what went wrong. `over` returns when the process has ended.
+///
+/// Output is read ahead of a client that is slow, and when that is too much, the process waits for the client. But Docker
+/// gets to the process's end only when its last output is taken, and it throws away what is not taken in two seconds. So
+/// from the end on, all of the rest is read.
+async fn pass_on(
+    pieces: impl Stream<Item = Result<(Source, Bytes), Error>>,
+    over: impl Future<Output = ()>,
+    channels: &Channels,
+) -> Result<Option<Verdict>, Gone> {
+    let (mut pieces, mut over) = (pin!(pieces), pin!(over));
+    let (mut waiting, mut held, mut lost) = (VecDeque::new(), 0, 0);
+    let (mut complete, mut ended) = (false, false);
+    while !complete || !waiting.is_empty() {
+        let full = held >= READ_AHEAD;
+        tokio::select! {
+            piece = pieces.next(), if !complete && (ended || !full) => match piece {
+                Some(Ok((_, bytes))) if lost > 0 || held >= REST_LIMIT => lost += bytes.len(),
+                Some(Ok((source, bytes))) => {
+                    held += bytes.len() + PIECE_COST;
+                    waiting.push_back((source, bytes));
+                }
+                None => complete = true,
+                Some(Err(error)) => return Ok(Some(Verdict::Failure(error.to_string()))),
+            },
+            written = channels.write(waiting.front()), if !waiting.is_empty() => {
+                written?;
+                held -= waiting.pop_front().map_or(0, |(_, bytes): (Source, Bytes)| bytes.len() + PIECE_COST);
+            }
+            () = &mut over, if full && !ended && !complete => ended = true,
         }
     }
+    let words =
+        || format!("the last {lost} bytes of output were lost: the client did not take what came before in time");
+    Ok((lost > 0).then(|| Verdict::Failure(words())))
 }
 
 /// Passes on what the client types. Afterwards the process goes on, so this does not return.
@@ -239,6 +270,13 @@ impl Channels {
         }
     }
 
+    /// For a client that is still there when its session ends before the process; one that left does not hear it. Without
+    /// a word, clients would take the end of the connection for success.
+    async fn cut_off(&self) {
+        let reason = self.presence.reason();
+        self.conclude(&Verdict::Failure(format!("the session was ended before the process: {reason}"))).await;
+    }
+
     /// Ends the outputs, and says how the session ended.
     pub(super) async fn conclude(&self, verdict: &Verdict) {
         for output in [&self.stdout, &self.stderr].into_iter().flatten() {
@@ -254,7 +292,87 @@ impl Channels {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+
+    use super::super::channels;
+    use super::super::channels::Driver;
     use super::*;
+
+    const PIECE: usize = 64 << 10;
+
+    /// A client with an output, and what it has of the session.
+    fn client() -> (Driver, Channels) {
+        let (driver, sessions, presence) = channels::channels(&CancellationToken::new());
+        let channels = Channels {
+            stdin: None,
+            stdout: Some(sessions.writer(1)),
+            stderr: None,
+            resize: None,
+            error: sessions.writer(3),
+            wording: Wording::Json,
+            presence,
+        };
+        (driver, channels)
+    }
+
+    /// So many pieces of output, and how many of them were asked for.
+    fn output(pieces: usize) -> (impl Stream<Item = Result<(Source, Bytes), Error>>, watch::Receiver<usize>) {
+        let (taken, all_taken) = watch::channel(0);
+        let pieces = futures_util::stream::iter(0..=pieces).filter_map(move |number| {
+            taken.send_replace(number);
+            let piece = (number < pieces).then(|| Ok((Source::Stdout, Bytes::from_static(&[7; PIECE]))));
+            std::future::ready(piece)
+        });
+        (pieces, all_taken)
+    }
+
+    /// Passes on pieces of a process that has ended to a client that reads none until all are taken; returns what went
+    /// wrong, and how many it got.
+    async fn passed(pieces: usize) -> (Option<Verdict>, usize) {
+        let (mut driver, channels) = client();
+        let (output, mut taken) = output(pieces);
+        let reading = async {
+            taken.wait_for(|taken| *taken == pieces).await.unwrap();
+            let mut count = 0;
+            while let Some(channels::Command::Write(1, bytes)) = driver.commands.recv().await {
+                count += 1;
+                assert_eq!(bytes.len(), PIECE);
+            }
+            count
+        };
+        let passing = async {
+            let failure = pass_on(output, async {}, &channels).await.unwrap();
+            drop(channels);
+            failure
+        };
+        timeout(Duration::from_secs(10), async { tokio::join!(passing, reading) }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_process_that_has_ended_is_taken_from_docker_at_once() {
+        let pieces = 2 * READ_AHEAD / PIECE;
+        assert_eq!(passed(pieces).await, (None, pieces));
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_for_a_client_that_does_not_read_is_not_lost_in_silence() {
+        let pieces = 2 * REST_LIMIT / PIECE;
+        let (failure, got) = passed(pieces).await;
+        assert!((REST_LIMIT - PIECE..REST_LIMIT + READ_AHEAD).contains(&(got * PIECE)), "{got} pieces");
+        let Some(Verdict::Failure(words)) = failure else { panic!("{failure:?}") };
+        assert!(words.contains(&format!("{} bytes", (pieces - got) * PIECE)), "{words}");
+    }
+
+    #[tokio::test]
+    async fn a_process_that_goes_on_waits_for_its_client() {
+        let (_driver, channels) = client();
+        let (output, taken) = output(2 * REST_LIMIT / PIECE);
+        let passing = pass_on(output, std::future::pending(), &channels);
+        assert!(timeout(Duration::from_millis(300), passing).await.is_err());
+        let taken = *taken.borrow() * PIECE;
+        assert!((READ_AHEAD..2 * READ_AHEAD).contains(&taken), "{taken}");
+    }
 
     fn sizes(text: &str) -> (Vec<TerminalSize>, String) {
         let mut received = text.as_bytes().to_vec();

@@ -13,9 +13,11 @@ mod session;
 mod tests;
 
 pub(super) use self::connection::Opened;
+pub(super) use self::connection::arrivals;
 pub(super) use self::connection::run;
 pub(super) use self::frame::ResetStatus;
 pub(super) use self::frame::StreamId;
 pub(super) use self::headers::Headers;
 pub(super) use self::session::Event;
+pub(super) use self::session::MAX_STREAMS;
 pub(super) use self::session::Session;

@@ -19,13 +19,13 @@ use tokio::io::AsyncWrite;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
 use crate::docker::ExecSpec;
 
 use super::Streams;
 use super::channels::Channel;
 use super::channels::Driver;
+use super::channels::Presence;
 use super::channels::Sessions;
 use super::channels::channels;
 use super::forward;
@@ -38,15 +38,13 @@ use super::spdy;
 use super::spdy::Opened;
 use super::websocket;
 
-/// A WebSocket message.
-const MESSAGE_LIMIT: usize = 4 << 20;
+/// A WebSocket message: what kubelets and other runtimes take.
+const MESSAGE_LIMIT: usize = 32 << 20;
 /// A SPDY client has so long to open the streams that its request needs.
 const STREAMS_LIMIT: Duration = Duration::from_secs(30);
 
 /// Each has two channels, and in base64 a channel is one digit.
 const PORTS_LIMIT: usize = 5;
-/// Streams of a SPDY client that wait to be accepted; more are refused.
-const OPENING_LIMIT: usize = 64;
 /// The channels of WebSocket messages, for exec and attach.
 const STDIN: Channel = 0;
 const STDOUT: Channel = 1;
@@ -74,10 +72,10 @@ pub(super) async fn remote_command<R: Future<Output = ()> + Send>(
     match Upgrade::of(request.headers()) {
         Upgrade::Spdy => match negotiate::spdy(request.headers(), &negotiate::REMOTE_COMMAND) {
             Ok(protocol) => to_spdy(&Arc::clone(&streams), request, protocol, async move |io| {
-                let (driver, sessions, gone) = channels(&streams.stop);
-                let (opened, arriving) = mpsc::channel(OPENING_LIMIT);
+                let (driver, sessions, presence) = channels(&streams.stop);
+                let (opened, arriving) = spdy::arrivals();
                 let session = async move {
-                    let channels = timeout(STREAMS_LIMIT, collect(&spec, protocol, arriving, gone)).await;
+                    let channels = timeout(STREAMS_LIMIT, collect(&spec, protocol, arriving, presence)).await;
                     // From here on the channels keep the connection open.
                     drop(sessions);
                     match channels {
@@ -91,8 +89,8 @@ pub(super) async fn remote_command<R: Future<Output = ()> + Send>(
         },
         Upgrade::WebSocket => {
             to_websocket(&Arc::clone(&streams), request, &negotiate::WEBSOCKET, async move |socket, protocol| {
-                let (mut driver, sessions, gone) = channels(&streams.stop);
-                let channels = numbered(&spec, &protocol, &mut driver, &sessions, gone).await;
+                let (mut driver, sessions, presence) = channels(&streams.stop);
+                let channels = numbered(&spec, &protocol, &mut driver, &sessions, presence).await;
                 drop(sessions);
                 let driving = websocket::run(socket, negotiate::framing(&protocol), driver, streams.idle);
                 tokio::join!(driving, run(spec, channels));
@@ -137,17 +135,17 @@ pub(super) async fn port_forward(
 }
 
 async fn forward_pairs(streams: &Streams, sandbox: &str, io: impl AsyncRead + AsyncWrite) {
-    let (driver, sessions, gone) = channels(&streams.stop);
-    let (opened, arriving) = mpsc::channel(OPENING_LIMIT);
+    let (driver, sessions, presence) = channels(&streams.stop);
+    let (opened, arriving) = spdy::arrivals();
     let serving = async {
-        forward::spdy(&streams.pods, sandbox, arriving, &gone).await;
+        forward::spdy(&streams.pods, sandbox, arriving, &presence).await;
         drop(sessions);
     };
     tokio::join!(spdy::run(io, driver, opened, streams.idle), serving);
 }
 
 async fn forward_ports(streams: &Streams, sandbox: &str, ports: &[u16], socket: WebSocket, protocol: &str) {
-    let (mut driver, sessions, gone) = channels(&streams.stop);
+    let (mut driver, sessions, presence) = channels(&streams.stop);
     let pairs = (0..).step_by(2).zip(ports).map(|(data, port)| Pair {
         port: *port,
         from_client: driver.inbound.open(data),
@@ -157,7 +155,7 @@ async fn forward_ports(streams: &Streams, sandbox: &str, ports: &[u16], socket: 
     let pairs: Vec<Pair> = pairs.collect();
     drop(sessions);
     let driving = websocket::run(socket, negotiate::framing(protocol), driver, streams.idle);
-    tokio::join!(driving, forward::websocket(&streams.pods, sandbox, pairs, &gone));
+    tokio::join!(driving, forward::websocket(&streams.pods, sandbox, pairs, &presence));
 }
 
 /// Waits until a SPDY client has opened all streams that its request needs. `None` when it goes away before.
@@ -165,7 +163,7 @@ async fn collect(
     spec: &ExecSpec,
     protocol: &str,
     mut arriving: mpsc::Receiver<Opened>,
-    gone: CancellationToken,
+    presence: Presence,
 ) -> Option<Channels> {
     let (mut stdin, mut stdout, mut stderr, mut error, mut resize) = (None, None, None, None, None);
     let resizes = spec.terminal && negotiate::has_resize(protocol);
@@ -182,7 +180,7 @@ async fn collect(
                 resize,
                 error,
                 wording: negotiate::wording(protocol),
-                gone,
+                presence,
             });
         }
         let Opened { headers, reader, writer, .. } = arriving.recv().await?;
@@ -209,7 +207,7 @@ async fn numbered(
     protocol: &str,
     driver: &mut Driver,
     sessions: &Sessions,
-    gone: CancellationToken,
+    presence: Presence,
 ) -> Channels {
     let stdin = spec.stdin.then(|| driver.inbound.open(STDIN));
     let resize = spec.terminal.then(|| driver.inbound.open(RESIZE));
@@ -218,7 +216,7 @@ async fn numbered(
     let error = sessions.writer(ERROR);
     // An empty message first: by it, clients know that the server is there. There is room for it.
     let _ = stdout.as_ref().or(stderr.as_ref()).unwrap_or(&error).write(Vec::new()).await;
-    Channels { stdin, stdout, stderr, resize, error, wording: negotiate::wording(protocol), gone }
+    Channels { stdin, stdout, stderr, resize, error, wording: negotiate::wording(protocol), presence }
 }
 
 /// Answers 101 and runs `work` on the connection.

@@ -19,6 +19,7 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio::time::sleep_until;
 use tokio::time::timeout;
 use tokio_util::io::CopyToBytes;
@@ -31,6 +32,10 @@ use super::channels::Inbound;
 use super::framing::Framing;
 use super::framing::Incoming;
 use super::framing::Outgoing;
+
+/// How long sessions that are cut off may take for their last words, and these to the client.
+const FAREWELL: Duration = Duration::from_secs(5);
+const DELIVERY: Duration = Duration::from_secs(1);
 
 /// When something last came or went.
 #[derive(Clone)]
@@ -59,26 +64,32 @@ pub(super) async fn run(socket: WebSocket, framing: Framing, driver: Driver, idl
     let (sink, messages) = socket.split();
     // There are no windows here, so it does not matter what was taken.
     let Driver { commands, inbound, taken: _ } = driver;
+    let presence = inbound.presence.clone();
     let activity = Activity(Arc::new(Mutex::new(Instant::now())));
     // Side by side: a client may send while it is slow to read.
     let writing = send(sink, framing, commands, activity.clone());
     let reading = receive(messages, framing, inbound, activity.clone());
     tokio::pin!(writing, reading);
-    let complete = tokio::select! {
-        reason = &mut reading => {
-            tracing::debug!(reason, "a WebSocket connection ended");
-            return;
-        }
+    let there = tokio::select! {
+        there = &mut reading => there,
         () = activity.none_for(idle) => {
-            tracing::info!(?idle, "closed a WebSocket connection on which nothing was sent");
+            presence.cut_off(format!("nothing was sent for {idle:?}"));
+            true
+        }
+        complete = &mut writing => {
+            if complete {
+                // A client closes its side when it has read everything, which may be long after. What it still sends must
+                // be read until then, or the kernel would reset the connection and lose what is on its way.
+                let _ = timeout(idle, reading).await;
+            }
             return;
         }
-        complete = &mut writing => complete,
     };
-    if complete {
-        // A client closes its side when it has read everything, which may be long after. What it still sends must be
-        // read until then, or the kernel would reset the connection and lose what is on its way.
-        let _ = timeout(idle, reading).await;
+    tracing::debug!(reason = presence.reason(), "a WebSocket connection ended");
+    // The sessions have heard of it, and may say a last word. What the client still sends is not read any more, so the
+    // word has to reach it before the connection goes.
+    if there && let Ok(true) = timeout(FAREWELL, writing).await {
+        sleep(DELIVERY).await;
     }
 }
 
@@ -106,31 +117,43 @@ async fn send(
     sink.send(Message::Close(Some(farewell))).await.is_ok() && sink.flush().await.is_ok()
 }
 
-/// Hands on what comes; returns why that ended.
+/// Hands on what comes until there is no more, and tells the sessions why. True when the client may still hear of it.
 async fn receive(
     mut messages: SplitStream<WebSocket>,
     framing: Framing,
     mut inbound: Inbound,
     activity: Activity,
-) -> String {
-    loop {
+) -> bool {
+    let reason = loop {
         let message = match messages.next().await {
             Some(Ok(Message::Binary(bytes))) => bytes,
             Some(Ok(Message::Text(text))) => Bytes::from(text),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            Some(Ok(Message::Close(_))) | None => return "the client closed it".to_owned(),
-            Some(Err(error)) => return error.to_string(),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                activity.note();
+                continue;
+            }
+            Some(Ok(Message::Close(_))) | None => {
+                inbound.presence.cut_off("the client closed it".to_owned());
+                return false;
+            }
+            Some(Err(error)) => break format!("could not read what the client sent: {error}"),
         };
         activity.note();
+        // Clients may send one to see whether the connection works.
+        if message.is_empty() {
+            continue;
+        }
         match framing.decode(&message) {
             Ok(Incoming::Data(channel, bytes)) => {
-                let Some(room) = inbound.room(bytes.len()).await else { return "there is no room".to_owned() };
+                let Some(room) = inbound.room(bytes.len()).await else { break "there is no room".to_owned() };
                 inbound.deliver(channel, bytes, room);
             }
             Ok(Incoming::End(channel)) => inbound.end(channel),
-            Err(reason) => return format!("the client sent {reason}"),
+            Err(fault) => break format!("the client sent {fault}"),
         }
-    }
+    };
+    inbound.presence.cut_off(reason);
+    true
 }
 
 /// The bytes that a tunnel carries.

@@ -4,18 +4,25 @@ use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::OnceLock;
 
 use crate::*;
 
 /// crictl on the tests' Dockside; in a terminal of its own where it wants one.
 fn crictl(terminal: bool, args: &[&str]) -> Command {
-    let config = node().dir.join("crictl.yaml");
-    let endpoint = format!("unix://{}", node().socket().display());
-    std::fs::write(&config, format!("runtime-endpoint: {endpoint}\nimage-endpoint: {endpoint}\ntimeout: 30\n"))
-        .unwrap();
+    // Once: the crictl of another test may be reading it.
+    static CONFIG: OnceLock<PathBuf> = OnceLock::new();
+    let config = CONFIG.get_or_init(|| {
+        let config = node().dir.join("crictl.yaml");
+        let endpoint = format!("unix://{}", node().socket().display());
+        std::fs::write(&config, format!("runtime-endpoint: {endpoint}\nimage-endpoint: {endpoint}\ntimeout: 30\n"))
+            .unwrap();
+        config
+    });
     let words = [&["crictl"], args].concat();
     let mut command;
     if terminal {

@@ -159,10 +159,10 @@ async fn nonsense_on_a_connection_ends_that_connection_alone() {
     place.remove().await;
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<TcpStream>>;
 
 /// Connects with one protocol; none when it is empty.
-async fn web_socket(url: &str, protocol: &str) -> Socket {
+pub(crate) async fn web_socket(url: &str, protocol: &str) -> Socket {
     let mut request = url.replace("http", "ws").into_client_request().unwrap();
     if !protocol.is_empty() {
         request.headers_mut().insert("Sec-WebSocket-Protocol", protocol.parse().unwrap());
@@ -174,7 +174,7 @@ async fn web_socket(url: &str, protocol: &str) -> Socket {
 }
 
 /// The messages so far, each as the digit of its channel and its text, until `end` has come.
-async fn receive_until(socket: &mut Socket, end: &str) -> String {
+pub(crate) async fn receive_until(socket: &mut Socket, end: &str) -> String {
     let mut text = String::new();
     while !text.contains(end) {
         let message = within(Duration::from_secs(20), "a message", socket.next()).await;
@@ -224,6 +224,44 @@ async fn receive_rest(socket: &mut Socket) -> Vec<Message> {
         rest.push(message);
     }
     rest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_may_be_long_or_empty_and_one_that_is_too_long_is_told() {
+    let mut place = Place::new("long-messages").await;
+    let url = place.exec(&["sh", "-c", "head -c 8000000 | wc -c; cat"], all_streams()).await;
+    let mut socket = web_socket(&url, "v4.channel.k8s.io").await;
+    socket.send(Message::Binary(Vec::new().into())).await.unwrap();
+    socket.send(Message::Binary(vec![0; 8_000_001].into())).await.unwrap();
+    let text = receive_until(&mut socket, "8000000").await;
+    assert!(!text.contains('3'), "{text}");
+    let (mut sink, mut messages) = socket.split();
+    // The server stops reading in the middle of it.
+    let sending = tokio::spawn(async move { sink.send(Message::Binary(vec![0; 40 << 20].into())).await });
+    let mut text = String::new();
+    while let Some(Ok(message)) = within(Duration::from_secs(20), "the end", messages.next()).await {
+        if let Message::Binary(bytes) = message {
+            text.push(char::from(b'0' + bytes[0]));
+            text += &String::from_utf8_lossy(&bytes[1..]);
+        }
+    }
+    sending.abort();
+    assert!(text.contains("InternalError") && text.contains("too long"), "{text}");
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_all_ports_ends_the_old_web_socket_protocol() {
+    let mut place = Place::new("old-forward-end").await;
+    crate::forward::serve_in(&place.sandbox);
+    let request = PortForwardRequest { pod_sandbox_id: place.sandbox.clone(), port: vec![8081, 8081] };
+    let url = place.runtime.port_forward(request).await.unwrap().into_inner().url;
+    let mut socket = web_socket(&url, "v4.channel.k8s.io").await;
+    let said = receive_rest(&mut socket).await;
+    let hellos = said.iter().filter(|message| matches!(message, Message::Binary(bytes) if bytes.ends_with(b"hello\n")));
+    assert_eq!(hellos.count(), 2, "{said:?}");
+    assert!(matches!(said.last(), Some(Message::Close(Some(_)))), "{said:?}");
+    place.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,13 @@
 use std::process::Command;
 use std::time::Instant;
 
+use futures_util::SinkExt;
+use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::kube_client::kube_stream;
+use crate::protocols::web_socket;
 use crate::*;
 
 async fn place_on(node: &Node, name: &str) -> Place {
@@ -66,6 +70,22 @@ async fn a_session_on_which_nothing_is_sent_is_closed() {
         assert!(began.elapsed() >= Duration::from_secs(2), "{transport}");
         // Nobody shall take it for the command's success.
         assert_eq!(output.status.code(), Some(255), "{transport}: {output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("nothing was sent for 2s"), "{transport}: {output:?}");
+    }
+    // A client that only pings is there.
+    let url = place.exec(&["cat"], all_streams()).await;
+    let mut socket = web_socket(&url, "v4.channel.k8s.io").await;
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        socket.send(Message::Ping(Vec::new().into())).await.unwrap();
+    }
+    socket.send(Message::Binary(b"\x00still here".to_vec().into())).await.unwrap();
+    loop {
+        match within(Duration::from_secs(20), "the answer", socket.next()).await {
+            Some(Ok(Message::Binary(bytes))) if bytes.ends_with(b"still here") => break,
+            Some(Ok(Message::Binary(_) | Message::Pong(_))) => {}
+            other => panic!("{other:?}"),
+        }
     }
     place.remove().await;
 }

@@ -117,6 +117,13 @@ async fn a_process_left_in_the_background_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     // It was put there on purpose.
     assert_eq!(place.processes("sleep 7200").len(), 1);
+    // Nor when it has much to say.
+    for noise in ["while echo noise; do sleep 0.2; done", "yes noise"] {
+        let began = Instant::now();
+        let answer = place.exec_sync(&format!("({noise}) & echo started"), 0).await.unwrap();
+        assert_eq!(answer.exit_code, 0, "{noise}");
+        assert!(began.elapsed() < Duration::from_secs(15), "{noise}: {:?}", began.elapsed());
+    }
     place.remove().await;
 }
 

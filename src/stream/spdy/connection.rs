@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::Event;
 use super::Headers;
+use super::MAX_STREAMS;
 use super::ResetStatus;
 use super::Session;
 use super::StreamId;
@@ -37,6 +38,12 @@ pub(in crate::stream) struct Opened {
     pub(in crate::stream) headers: Headers,
     pub(in crate::stream) reader: Reader,
     pub(in crate::stream) writer: Writer,
+}
+
+/// Where streams wait to be accepted or reset: there is room for all that a client may have open, as it may open them in
+/// one go.
+pub(in crate::stream) fn arrivals() -> (mpsc::Sender<Opened>, mpsc::Receiver<Opened>) {
+    mpsc::channel(MAX_STREAMS)
 }
 
 /// Why a connection ended.
@@ -65,7 +72,7 @@ struct Connection {
     unflushed: bool,
     /// Whether all sessions have ended, and only what they wrote is still to be sent.
     over: bool,
-    /// When data was last sent either way. Pings do not count: clients send them by themselves.
+    /// When anything last came, or data was sent. Pings count: by them, kubectl says that somebody is there though silent.
     active: Instant,
     /// The end of a connection on which nothing was sent for too long.
     deadline: Option<Instant>,
@@ -149,6 +156,8 @@ impl Connection {
             tokio::select! {
                 count = read.read_buf(&mut self.received), if wanted.is_none() && unsent < HIGH_WATER * 2 => match count {
                     Ok(0) => return End::Closed,
+                    // Once all is over, the client has to take the rest and not just to live.
+                    Ok(_) if !self.over => self.active = Instant::now(),
                     Ok(_) => {}
                     Err(error) => return End::Io(error),
                 },
@@ -180,7 +189,7 @@ impl Connection {
                         return End::Idle(idle);
                     }
                     // The sessions hear of it, and may say a last word.
-                    self.driver.inbound.cut_off();
+                    self.driver.inbound.presence.cut_off(format!("nothing was sent for {idle:?}"));
                     self.deadline = Some(Instant::now() + FAREWELL);
                 }
             }
@@ -201,16 +210,13 @@ impl Connection {
             match self.session.receive(&mut self.received)? {
                 None => return Ok(()),
                 Some(Event::Opened { stream, headers, fin }) => self.open(stream, headers, fin),
-                Some(Event::Data { stream, bytes, fin }) => {
-                    self.active = Instant::now();
-                    match self.driver.inbound.try_room(bytes.len()) {
-                        Some(room) => {
-                            self.driver.inbound.deliver(stream.0, bytes, room);
-                            self.end(stream, fin);
-                        }
-                        None => self.held = Some((stream, bytes, fin)),
+                Some(Event::Data { stream, bytes, fin }) => match self.driver.inbound.try_room(bytes.len()) {
+                    Some(room) => {
+                        self.driver.inbound.deliver(stream.0, bytes, room);
+                        self.end(stream, fin);
                     }
-                }
+                    None => self.held = Some((stream, bytes, fin)),
+                },
                 Some(Event::Reset { stream }) => self.driver.inbound.give_up(stream.0),
                 Some(Event::GoAway) => {}
             }
@@ -259,20 +265,22 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::super::client::Client;
+    use super::super::frame::Frame;
     use super::*;
     use crate::stream::channels::Piece;
+    use crate::stream::channels::Presence;
     use crate::stream::channels::Sessions;
     use crate::stream::channels::channels;
 
     const IDLE: Duration = Duration::from_secs(3600);
 
     /// A server that runs, with the socket of its client.
-    fn serve() -> (DuplexStream, Sessions, mpsc::Receiver<Opened>, CancellationToken) {
+    fn serve() -> (DuplexStream, Sessions, mpsc::Receiver<Opened>, Presence) {
         let (client, server) = tokio::io::duplex(64 << 10);
-        let (driver, sessions, gone) = channels(&CancellationToken::new());
+        let (driver, sessions, presence) = channels(&CancellationToken::new());
         let (opened, arriving) = mpsc::channel(4);
         tokio::spawn(run(server, driver, opened, IDLE));
-        (client, sessions, arriving, gone)
+        (client, sessions, arriving, presence)
     }
 
     /// How many bytes a server takes before it takes none for a while.
@@ -289,7 +297,7 @@ mod tests {
 
     #[tokio::test]
     async fn small_pieces_that_nobody_reads_are_not_taken_without_end() {
-        let (mut socket, _sessions, mut arriving, _gone) = serve();
+        let (mut socket, _sessions, mut arriving, _presence) = serve();
         let mut client = Client::new();
         let stream = client.open(&[("streamtype", "stdin")], false);
         socket.write_all_buf(&mut client.output).await.unwrap();
@@ -312,7 +320,7 @@ mod tests {
 
     #[tokio::test]
     async fn streams_that_nobody_accepts_are_refused() {
-        let (mut socket, _sessions, mut arriving, _gone) = serve();
+        let (mut socket, _sessions, mut arriving, _presence) = serve();
         let mut client = Client::new();
         for _ in 0..100 {
             client.open(&[("streamtype", "data")], false);
@@ -329,9 +337,25 @@ mod tests {
         assert_eq!(waiting, 4);
     }
 
+    #[tokio::test]
+    async fn streams_that_come_in_one_go_are_all_taken() {
+        const STREAMS: usize = 200;
+        let (mut socket, server) = tokio::io::duplex(64 << 10);
+        let (driver, _sessions, _) = channels(&CancellationToken::new());
+        let (opened, mut arriving) = arrivals();
+        let mut client = Client::new();
+        let streams: Vec<StreamId> = (0..STREAMS).map(|_| client.open(&[("streamtype", "data")], false)).collect();
+        socket.write_all_buf(&mut client.output).await.unwrap();
+        tokio::spawn(run(server, driver, opened, IDLE));
+        for stream in streams {
+            let opened = timeout(Duration::from_secs(10), arriving.recv()).await.unwrap().unwrap();
+            assert_eq!(opened.id, stream.0);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_last_words_wait_for_a_client_that_does_not_read() {
-        let (mut socket, sessions, mut arriving, _gone) = serve();
+        let (mut socket, sessions, mut arriving, _presence) = serve();
         let mut client = Client::new();
         client.open(&[("streamtype", "stdout")], false);
         socket.write_all_buf(&mut client.output).await.unwrap();
@@ -347,10 +371,29 @@ mod tests {
         assert!(received.len() > words.len(), "{} bytes", received.len());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_only_pings_is_there() {
+        let limit = Duration::from_secs(2);
+        let (mut socket, server) = tokio::io::duplex(64 << 10);
+        let (driver, _sessions, presence) = channels(&CancellationToken::new());
+        tokio::spawn(run(server, driver, arrivals().0, limit));
+        let mut client = Client::new();
+        let mut answers = BytesMut::new();
+        for number in 0..10 {
+            tokio::time::sleep(limit / 2).await;
+            client.write(&Frame::Ping { id: 2 * number + 1 });
+            socket.write_all_buf(&mut client.output).await.unwrap();
+            socket.read_buf(&mut answers).await.unwrap();
+        }
+        assert!(timeout(limit / 2, presence.lost()).await.is_err());
+        timeout(limit, presence.lost()).await.unwrap();
+        assert_eq!(presence.reason(), "nothing was sent for 2s");
+    }
+
     #[tokio::test]
     async fn a_client_that_goes_is_noticed() {
-        let (socket, _sessions, _arriving, gone) = serve();
+        let (socket, _sessions, _arriving, presence) = serve();
         drop(socket);
-        timeout(Duration::from_secs(10), gone.cancelled()).await.unwrap();
+        timeout(Duration::from_secs(10), presence.lost()).await.unwrap();
     }
 }
