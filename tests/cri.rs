@@ -95,6 +95,11 @@ fn assert_refused<T: Debug>(answer: Result<T, Status>, code: Code, words: &[&str
     }
 }
 
+/// Whether this box's Docker leaves images to containerd, as 29 does by default.
+fn containerd_has_images() -> bool {
+    docker(&["info", "--format", "{{.DriverStatus}}"]).contains("io.containerd.snapshotter")
+}
+
 /// Whether this box's Docker has version 1.`minor` of its API: 1.44 came with Docker 25, 1.48 with 28.
 fn docker_knows(minor: u32) -> bool {
     let version = docker(&["version", "--format", "{{.Server.APIVersion}}"]);

@@ -7,6 +7,7 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
+use crate::containerd_has_images;
 use crate::containers::of_image;
 use crate::harness::*;
 use crate::images;
@@ -282,14 +283,11 @@ async fn the_file_system_of_images_is_one_that_can_be_looked_at() {
     let info = images.image_fs_info(ImageFsInfoRequest {}).await.unwrap().into_inner();
     assert_eq!((info.image_filesystems.len(), info.container_filesystems.len()), (1, 1));
     let images_on = &info.image_filesystems[0];
-    // Docker may leave images to containerd, which keeps them in a directory of its own, as 29 does by default.
     let directory = Path::new(&images_on.fs_id.as_ref().unwrap().mountpoint);
-    let driver = docker(&["info", "--format", "{{.DriverStatus}} {{.Driver}}"]);
-    let store = match driver.trim().rsplit_once(' ').unwrap() {
-        (status, _) if status.contains("io.containerd.snapshotter") => {
-            "io.containerd.content.v1.content/blobs".to_owned()
-        }
-        (_, driver) => format!("image/{driver}/imagedb"),
+    let store = if containerd_has_images() {
+        "io.containerd.content.v1.content/blobs".to_owned()
+    } else {
+        format!("image/{}/imagedb", docker(&["info", "--format", "{{.Driver}}"]).trim())
     };
     assert!(directory.join(&store).is_dir(), "no {store} in {}", directory.display());
     assert!(images_on.timestamp > 0);
