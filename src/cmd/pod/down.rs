@@ -14,8 +14,8 @@ use super::report::short;
 use super::report::told;
 use super::translate::GRACE;
 use super::translate::POD_UID;
+use super::up::may_run;
 use crate::proto::Container;
-use crate::proto::ContainerState;
 use crate::proto::PodSandbox;
 
 /// Kubernetes' default, in seconds, for containers that do not say.
@@ -85,10 +85,7 @@ impl Down<'_> {
 
     /// Stops what may run, all at once: the grace period is the Pod's, not one after another.
     async fn stop(&self, containers: &[Container], grace: Option<i64>) -> Result<(), Failed> {
-        let may_run = |container: &&Container| {
-            matches!(container.state(), ContainerState::ContainerRunning | ContainerState::ContainerUnknown)
-        };
-        let stops = containers.iter().filter(may_run).map(|container| async move {
+        let stops = containers.iter().filter(|container| may_run(container)).map(|container| async move {
             let grace = grace.or_else(|| annotated_grace(container)).unwrap_or(DEFAULT_GRACE);
             let object = name(container);
             let stop = self.client.stop_container(&container.id, grace);

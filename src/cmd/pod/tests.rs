@@ -126,6 +126,17 @@ async fn what_still_runs_in_a_dead_sandbox_is_stopped_first() {
 }
 
 #[tokio::test]
+async fn a_container_of_unknown_state_is_stopped_before_there_is_another() {
+    let node = Node::new();
+    let spec = format!("terminationGracePeriodSeconds: 9\n{PLAIN}");
+    node.up(&spec).await;
+    node.fake.node.lock().containers[0].state = ContainerState::ContainerUnknown.into();
+    let (worked, calls) = node.up(&spec).await;
+    assert!(worked);
+    assert_eq!(calls, ["StopContainer c 9", "CreateContainer c 1", "StartContainer c"]);
+}
+
+#[tokio::test]
 async fn an_ended_container_is_restarted_by_its_policy() {
     for (policy, code, restarts) in
         [("Always", 0, true), ("OnFailure", 0, false), ("OnFailure", 3, true), ("Never", 0, false)]

@@ -182,7 +182,7 @@ impl Pass<'_> {
         if let Some(ready) = newest.filter(|sandbox| sandbox.state() == PodSandboxState::SandboxReady) {
             return Ok((ready.id.clone(), attempt(ready), false));
         }
-        self.stop(sandboxes, containers).await?;
+        self.stop_dead(sandboxes, containers).await?;
         let attempt = newest.map_or(0, |dead| attempt(dead) + 1);
         let object = format!("pod {}", self.pod);
         let run = self.up.client.run_pod_sandbox(self.config(attempt), &self.pod.spec.runtime_class_name);
@@ -193,12 +193,9 @@ impl Pass<'_> {
 
     /// Stops what is left of dead sandboxes: containers can outlive theirs, and its address and host ports are
     /// given back only when it is stopped.
-    async fn stop(&self, sandboxes: &[proto::PodSandbox], containers: &[proto::Container]) -> Result<(), Failure> {
-        let grace = self.pod.spec.termination_grace_period_seconds;
-        for left in containers.iter().filter(|container| container.state() == ContainerState::ContainerRunning) {
-            let object = format!("container {}…", short(&left.id));
-            let stop = self.up.client.stop_container(&left.id, grace);
-            self.call("StopContainer", object.clone(), stop, |()| format!("{object} of a dead sandbox")).await?;
+    async fn stop_dead(&self, sandboxes: &[proto::PodSandbox], containers: &[proto::Container]) -> Result<(), Failure> {
+        for left in containers.iter().filter(|container| may_run(container)) {
+            self.stop(&left.id, "of a dead sandbox").await?;
         }
         for dead in sandboxes {
             let object = format!("sandbox {}…", short(&dead.id));
@@ -206,6 +203,12 @@ impl Pass<'_> {
             self.call("StopPodSandbox", object.clone(), stop, |()| format!("{object}, which is dead")).await?;
         }
         Ok(())
+    }
+
+    async fn stop(&self, container: &str, which: &str) -> Result<(), Failure> {
+        let object = format!("container {}…", short(container));
+        let stop = self.up.client.stop_container(container, self.pod.spec.termination_grace_period_seconds);
+        self.call("StopContainer", object.clone(), stop, |()| format!("{object} {which}")).await
     }
 
     async fn status(&self, id: &str) -> Result<PodSandboxStatus, Failure> {
@@ -216,6 +219,11 @@ impl Pass<'_> {
         };
         self.call("PodSandboxStatus", format!("sandbox {}…", short(id)), status, told).await
     }
+}
+
+/// Whether a container runs, as far as is known.
+pub(super) fn may_run(container: &proto::Container) -> bool {
+    matches!(container.state(), ContainerState::ContainerRunning | ContainerState::ContainerUnknown)
 }
 
 fn uid(sandbox: &proto::PodSandbox) -> &str {

@@ -47,6 +47,10 @@ impl Pass<'_> {
         for init in &spec.init_containers {
             let (id, attempt) = match decide(&init.name, &sandbox.id, existing) {
                 Decision::Start { attempt } => (self.start(sandbox, init, attempt).await?, attempt),
+                Decision::Replace { id, attempt } => {
+                    self.stop(&id, "of which is not known whether it runs").await?;
+                    (self.start(sandbox, init, attempt).await?, attempt)
+                }
                 Decision::Running { id, attempt } => (id, attempt),
                 Decision::Ended { id, attempt } => match self.look_at(&id).await?.exit_code {
                     0 => continue,
@@ -74,6 +78,10 @@ impl Pass<'_> {
     ) -> Result<Outcome, Failure> {
         let attempt = match decide(&container.name, &sandbox.id, existing) {
             Decision::Start { attempt } => attempt,
+            Decision::Replace { id, attempt } => {
+                self.stop(&id, "of which is not known whether it runs").await?;
+                attempt
+            }
             Decision::Running { id, .. } => {
                 self.warn_of_change(container, &id, existing);
                 self.up.report.note(format_args!("container {} runs already, {}…", container.name, short(&id)));

@@ -8,6 +8,8 @@ use crate::proto::ContainerState;
 pub(super) enum Decision {
     /// Make a new one, of this attempt.
     Start { attempt: u32 },
+    /// The same, once this one is stopped: nobody knows whether it runs.
+    Replace { id: String, attempt: u32 },
     /// It runs.
     Running { id: String, attempt: u32 },
     /// It has ended; what follows depends on how.
@@ -41,7 +43,8 @@ pub(super) fn decide(name: &str, sandbox: &str, existing: &[Container]) -> Decis
     match latest.state() {
         ContainerState::ContainerRunning => Decision::Running { id, attempt },
         ContainerState::ContainerExited => Decision::Ended { id, attempt },
-        ContainerState::ContainerCreated | ContainerState::ContainerUnknown => Decision::Start { attempt: next },
+        ContainerState::ContainerCreated => Decision::Start { attempt: next },
+        ContainerState::ContainerUnknown => Decision::Replace { id, attempt: next },
     }
 }
 
@@ -69,7 +72,7 @@ mod tests {
             (vec![container("1", "now", 0, ContainerRunning)], Decision::Running { id: "1".into(), attempt: 0 }),
             (vec![container("1", "now", 4, ContainerExited)], Decision::Ended { id: "1".into(), attempt: 4 }),
             (vec![container("1", "now", 0, ContainerCreated)], start(1)),
-            (vec![container("1", "now", 0, ContainerUnknown)], start(1)),
+            (vec![container("1", "now", 0, ContainerUnknown)], Decision::Replace { id: "1".into(), attempt: 1 }),
             (vec![container("1", "old", 6, ContainerRunning)], start(7)),
             (
                 vec![container("2", "now", 1, ContainerRunning), container("1", "now", 0, ContainerExited)],
