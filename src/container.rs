@@ -41,6 +41,7 @@ use self::looks::Looks;
 
 pub use self::exec::Command;
 pub use self::exec::CommandEnd;
+pub use self::exec::Life;
 pub use self::log::DockerLog;
 pub use self::mounts::has_recursive_read_only;
 pub use self::undo::Outcome;

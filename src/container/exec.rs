@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::StreamExt;
+use futures_util::stream;
 use tokio::time::Instant;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -35,8 +38,8 @@ const END_LAG: Duration = Duration::from_millis(50);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// How long a background process that holds a command's output open after its end may be silent.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-/// How long Docker is waited for when it is asked for a command's process.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// Between two attempts to learn which process a command's is.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// How long the end of a killed command is waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// Between looks whether a command that is to be killed has begun.
@@ -57,6 +60,14 @@ pub struct Command {
     /// For messages.
     what: String,
     end: Arc<ExecEnd>,
+}
+
+/// What is known of a process whose output somebody reads, also when Docker does not say so yet: it gets rid of the output
+/// first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Runs,
+    Ended,
 }
 
 /// How a command ended.
@@ -163,12 +174,13 @@ impl Containers {
         tokio::time::sleep(DRAIN_LIMIT).await;
     }
 
-    /// Returns when the container's own process has ended, also when Docker does not say so yet: Docker gets rid of the
-    /// output first. The process is looked up by the call, as it can be found only while it is there.
-    pub fn over(&self, container: &Container) -> impl Future<Output = ()> {
+    /// What becomes of the container's own process. That is looked up by the call, as it can be found only while it is
+    /// there.
+    pub fn life(&self, container: &Container) -> impl Stream<Item = Life> {
         let first = self.first_process(container);
         let id = container.record.id.clone();
-        async move {
+        let begun = stream::iter(first.map(|_| Life::Runs));
+        let ended = async move {
             let gone = async {
                 match first {
                     Some(pid) => tree::gone(pid, &id).await,
@@ -176,10 +188,11 @@ impl Containers {
                 }
             };
             tokio::select! {
-                () = self.end_told(&id) => {}
-                () = gone => {}
+                () = self.end_told(&id) => Life::Ended,
+                () = gone => Life::Ended,
             }
-        }
+        };
+        begun.chain(stream::once(ended))
     }
 
     async fn end_told(&self, id: &str) {
@@ -257,20 +270,35 @@ impl Command {
         }
     }
 
-    /// Returns when it has ended, also when Docker does not say so yet: Docker gets rid of the output first.
-    pub async fn over(&self) {
-        let gone = async {
-            match timeout(LOOK_LIMIT, self.pid()).await {
-                Ok(Ok(Some(pid))) => tree::gone(pid, &self.container).await,
-                // Docker has the command locked while it clears up after it.
-                Ok(Ok(None)) | Err(_) => {}
-                // The output ends with the container, or with Docker.
-                Ok(Err(_)) => std::future::pending().await,
+    /// What becomes of its process.
+    pub fn life(&self) -> impl Stream<Item = Life> {
+        let begun = async {
+            tokio::select! {
+                _ = self.end.told() => None,
+                process = self.find() => process,
             }
         };
-        tokio::select! {
-            _ = self.end.told() => {}
-            () = gone => {}
+        stream::once(begun).flat_map(move |process| {
+            let ended = async move {
+                let Some(pid) = process else { return Life::Ended };
+                tokio::select! {
+                    _ = self.end.told() => Life::Ended,
+                    () = tree::gone(pid, &self.container) => Life::Ended,
+                }
+            };
+            stream::iter(process.map(|_| Life::Runs)).chain(stream::once(ended))
+        })
+    }
+
+    /// Its process; `None` when it has ended. Docker is asked until it answers.
+    async fn find(&self) -> Option<i32> {
+        loop {
+            match self.pid().await {
+                Ok(found) => return found,
+                Err(Error::Docker(error)) if error.is_not_found() => return None,
+                Err(error) => tracing::debug!(%error, "could not look for the process of a command yet"),
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
 

@@ -76,10 +76,20 @@ fn check_home(pid: i32, container: &str) -> Result<(), Error> {
     }
 }
 
-/// Returns when a process of that container is gone; at once, when there is none of this number.
+/// Returns when a process of that container is gone; at once, when there is none of this number. A failure to look is no
+/// proof of anything.
 pub(super) async fn gone(pid: i32, container: &str) {
-    let first = check_home(pid, container).ok().and_then(|()| began(pid));
-    while first.is_some() && began(pid) == first {
+    let mut first = None;
+    loop {
+        match look(pid) {
+            Ok(None) => return,
+            Ok(Some(row)) if first.is_none() => match check_home(pid, container) {
+                Err(Error::Precondition(_)) => return,
+                home => first = home.is_ok().then_some(row.began),
+            },
+            Ok(Some(row)) if first != Some(row.began) => return,
+            Ok(Some(_)) | Err(_) => {}
+        }
         tokio::time::sleep(GONE_POLL).await;
     }
 }
@@ -131,7 +141,18 @@ pub(super) fn began(pid: i32) -> Option<u64> {
 }
 
 fn row(pid: i32) -> Option<Row> {
-    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    look(pid).ok()?
+}
+
+fn look(pid: i32) -> io::Result<Option<Row>> {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => Ok(parse(pid, &stat)),
+        // The second is for one that ends between opening and reading.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// `/proc/PID/stat`: the name stands in parentheses and may contain any character, so the rest begins after the last

@@ -137,7 +137,7 @@ impl Inbound {
     pub(super) fn open(&mut self, channel: Channel) -> Reader {
         let (deliver, received) = mpsc::unbounded_channel();
         self.open.insert(channel, deliver);
-        Reader { channel, received, tell_taken: self.tell_taken.clone(), taken: 0 }
+        Reader { channel, received, tell_taken: self.tell_taken.clone(), taken: 0, room: None }
     }
 
     /// A writer for a channel; `None` when all sessions have ended.
@@ -192,8 +192,9 @@ pub(super) struct Reader {
     channel: Channel,
     received: mpsc::UnboundedReceiver<Received>,
     tell_taken: mpsc::UnboundedSender<(Channel, usize)>,
-    /// The bytes last given; asking for the next means that these were used.
+    /// The bytes last given, and their room; asking for the next means that these were used.
     taken: usize,
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Reader {
@@ -203,10 +204,12 @@ impl Reader {
             // The connection may have gone.
             let _ = self.tell_taken.send((self.channel, self.taken));
             self.taken = 0;
+            self.room = None;
         }
         match self.received.recv().await {
-            Some(Received::Data(bytes, _room)) => {
+            Some(Received::Data(bytes, room)) => {
                 self.taken = bytes.len();
+                self.room = Some(room);
                 Piece::Data(bytes)
             }
             Some(Received::End) => Piece::End,

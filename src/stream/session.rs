@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::container::Command;
 use crate::container::CommandEnd;
 use crate::container::Containers;
+use crate::container::Life;
 use crate::docker::ExecSpec;
 use crate::docker::Hijacked;
 use crate::docker::Input;
@@ -39,6 +40,8 @@ const READ_AHEAD: usize = 4 << 20;
 /// How much is kept when the process has ended: what Docker has of it is some megabytes, but what the process left behind
 /// may go on writing for a while.
 const REST_LIMIT: usize = 20 << 20;
+/// With so much kept, the process is looked for: early, as Docker does not tell which it is while it clears up after it.
+const LOOK_FROM: usize = READ_AHEAD / 4;
 /// What a piece costs besides its bytes.
 const PIECE_COST: usize = 64;
 /// How long a terminal may take to be resized before the next size is looked at.
@@ -108,7 +111,7 @@ async fn run_to_end(command: &Command, output: &mut Output, channels: &Channels)
         let piece = command.next(output).await?;
         Ok::<_, Error>(piece.map(|piece| (piece, output)))
     });
-    if let Some(failure) = pass_on(pieces, command.over(), channels).await? {
+    if let Some(failure) = pass_on(pieces, command.life(), channels).await? {
         return Ok(failure);
     }
     Ok(match command.ended().await {
@@ -134,45 +137,50 @@ async fn listen(
         };
         Ok::<_, Error>(piece.map(|piece| (piece, (output, left_behind))))
     });
-    let failure = pass_on(pieces, containers.over(container), channels).await?;
+    let failure = pass_on(pieces, containers.life(container), channels).await?;
     Ok(failure.unwrap_or(Verdict::Success))
 }
 
-/// Passes on output until there is no more; returns what went wrong. `over` returns when the process has ended.
+/// Passes on output until there is no more; returns what went wrong. `lives` tells what becomes of the process.
 ///
 /// Output is read ahead of a client that is slow, and when that is too much, the process waits for the client. But Docker
 /// gets to the process's end only when its last output is taken, and it throws away what is not taken in two seconds. So
 /// from the end on, all of the rest is read.
 async fn pass_on(
     pieces: impl Stream<Item = Result<(Source, Bytes), Error>>,
-    over: impl Future<Output = ()>,
+    lives: impl Stream<Item = Life>,
     channels: &Channels,
 ) -> Result<Option<Verdict>, Gone> {
-    let (mut pieces, mut over) = (pin!(pieces), pin!(over));
+    let (mut pieces, mut lives) = (pin!(pieces), pin!(lives));
     let (mut waiting, mut held, mut lost) = (VecDeque::new(), 0, 0);
-    let (mut complete, mut ended) = (false, false);
+    let (mut complete, mut failure, mut life) = (false, None, None);
     while !complete || !waiting.is_empty() {
-        let full = held >= READ_AHEAD;
+        let limit = match life {
+            Some(Life::Runs) => READ_AHEAD,
+            // It may have ended: nothing is thrown away for that, and there is some room.
+            None => REST_LIMIT,
+            Some(Life::Ended) => usize::MAX,
+        };
         tokio::select! {
-            piece = pieces.next(), if !complete && (ended || !full) => match piece {
+            piece = pieces.next(), if !complete && held < limit => match piece {
                 Some(Ok((_, bytes))) if lost > 0 || held >= REST_LIMIT => lost += bytes.len(),
                 Some(Ok((source, bytes))) => {
                     held += bytes.len() + PIECE_COST;
                     waiting.push_back((source, bytes));
                 }
                 None => complete = true,
-                Some(Err(error)) => return Ok(Some(Verdict::Failure(error.to_string()))),
+                Some(Err(error)) => (complete, failure) = (true, Some(error.to_string())),
             },
             written = channels.write(waiting.front()), if !waiting.is_empty() => {
                 written?;
                 held -= waiting.pop_front().map_or(0, |(_, bytes): (Source, Bytes)| bytes.len() + PIECE_COST);
             }
-            () = &mut over, if full && !ended && !complete => ended = true,
+            Some(now) = lives.next(), if held >= LOOK_FROM && !complete && life != Some(Life::Ended) => life = Some(now),
         }
     }
     let words =
         || format!("the last {lost} bytes of output were lost: the client did not take what came before in time");
-    Ok((lost > 0).then(|| Verdict::Failure(words())))
+    Ok(failure.or_else(|| (lost > 0).then(words)).map(Verdict::Failure))
 }
 
 /// Passes on what the client types. Afterwards the process goes on, so this does not return.
@@ -292,6 +300,7 @@ impl Channels {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
     use tokio::sync::watch;
     use tokio_util::sync::CancellationToken;
 
@@ -342,7 +351,7 @@ mod tests {
             count
         };
         let passing = async {
-            let failure = pass_on(output, async {}, &channels).await.unwrap();
+            let failure = pass_on(output, stream::iter([Life::Runs, Life::Ended]), &channels).await.unwrap();
             drop(channels);
             failure
         };
@@ -368,10 +377,42 @@ mod tests {
     async fn a_process_that_goes_on_waits_for_its_client() {
         let (_driver, channels) = client();
         let (output, taken) = output(2 * REST_LIMIT / PIECE);
-        let passing = pass_on(output, std::future::pending(), &channels);
+        let passing = pass_on(output, stream::iter([Life::Runs]).chain(stream::pending()), &channels);
         assert!(timeout(Duration::from_millis(300), passing).await.is_err());
         let taken = *taken.borrow() * PIECE;
         assert!((READ_AHEAD..2 * READ_AHEAD).contains(&taken), "{taken}");
+    }
+
+    #[tokio::test]
+    async fn a_process_of_which_nothing_is_known_loses_nothing() {
+        let (mut driver, channels) = client();
+        let (output, taken) = output(2 * REST_LIMIT / PIECE);
+        let passing = pass_on(output, stream::pending(), &channels);
+        let mut passing = std::pin::pin!(passing);
+        assert!(timeout(Duration::from_millis(300), &mut passing).await.is_err());
+        let (before, limit) = (*taken.borrow() * PIECE, REST_LIMIT - PIECE..2 * REST_LIMIT);
+        assert!(limit.contains(&before), "{before}");
+        let reading = async {
+            let mut count = 0;
+            while count < 2 * REST_LIMIT / PIECE {
+                count += usize::from(matches!(driver.commands.recv().await, Some(channels::Command::Write(1, _))));
+            }
+        };
+        let (failure, ()) = timeout(Duration::from_secs(10), async { tokio::join!(passing, reading) }).await.unwrap();
+        assert_eq!(failure.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_came_before_docker_went_away_is_passed_on() {
+        let (mut driver, channels) = client();
+        let pieces = stream::iter([
+            Ok((Source::Stdout, Bytes::from_static(b"last words"))),
+            Err(Error::Precondition("gone".to_owned())),
+        ]);
+        let failure = pass_on(pieces, stream::pending(), &channels).await.unwrap();
+        assert_eq!(failure, Some(Verdict::Failure("gone".to_owned())));
+        let Some(channels::Command::Write(1, bytes)) = driver.commands.recv().await else { panic!("no output") };
+        assert_eq!(bytes, "last words");
     }
 
     fn sizes(text: &str) -> (Vec<TerminalSize>, String) {

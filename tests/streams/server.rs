@@ -72,11 +72,17 @@ async fn a_session_on_which_nothing_is_sent_is_closed() {
         assert_eq!(output.status.code(), Some(255), "{transport}: {output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("nothing was sent for 2s"), "{transport}: {output:?}");
     }
-    // A client that only pings is there.
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_only_pings_is_there() {
+    let node = Node::start(&["--streaming-idle-timeout", "8s"]).await;
+    let mut place = place_on(&node, "pings").await;
     let url = place.exec(&["cat"], all_streams()).await;
     let mut socket = web_socket(&url, "v4.channel.k8s.io").await;
-    for _ in 0..8 {
-        tokio::time::sleep(Duration::from_millis(500)).await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
         socket.send(Message::Ping(Vec::new().into())).await.unwrap();
     }
     socket.send(Message::Binary(b"\x00still here".to_vec().into())).await.unwrap();

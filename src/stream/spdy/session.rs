@@ -26,7 +26,7 @@ use super::headers::Encoder;
 use super::headers::Headers;
 
 /// Streams that may be open at a time; each forwarded connection takes two.
-pub(in crate::stream) const MAX_STREAMS: usize = 1024;
+pub const MAX_STREAMS: usize = 1024;
 /// Bytes of answers (to pings, to frames out of place) that may wait in the output. A peer of good will reads them;
 /// one that does not could fill our memory with them.
 pub(super) const MAX_REPLIES: usize = 1 << 20;
