@@ -87,6 +87,9 @@ mod tests {
                 let _ = server.lock().recv();
             })
         };
+        while asked.load(Ordering::Relaxed) == 0 {
+            assert!(timeout(A_WHILE, dead(&looks)).await.is_err());
+        }
         for _ in 0..10 {
             assert!(timeout(A_WHILE, dead(&looks)).await.is_err());
         }

@@ -48,14 +48,25 @@ impl Watch {
         let mut looks = stream::iter(here).map(look).buffer_unordered(INSPECT_AT_ONCE);
         while let Some((seen, id)) = looks.next().await {
             let Err(error) = seen else { continue };
-            if error.is_unanswered() {
-                // It may be for this container alone.
-                self.within(self.engine.ping()).await?;
-                tracing::warn!(container = id, %error, "could not learn the state of a container yet");
-                self.store.set_unsettled(&id, true);
+            if !error.is_unanswered() {
+                self.believe_listing(&rows, &id);
+                self.learn(id);
+                continue;
             }
-            self.believe_listing(&rows, &id);
-            self.learn(id);
+            // It may be for this container alone.
+            self.within(self.engine.ping()).await?;
+            tracing::warn!(container = id, %error, "could not learn the state of a container yet");
+            match rows.iter().find(|row| row.id == id).map(|row| row.state.as_str()) {
+                Some("running" | "paused") => {
+                    self.believe_listing(&rows, &id);
+                    self.learn(id);
+                }
+                // Docker may be just starting it.
+                Some("created") if self.store.container(&id).is_some() => self.store.set_unsettled(&id, true),
+                Some("created") => self.learn(id),
+                // How it ended is not known, and a kubelet would run a job again that is done.
+                _ => return Err(error),
+            }
         }
         Ok(())
     }
@@ -78,7 +89,7 @@ impl Watch {
 
     /// What the listing says of a container that Docker cannot tell more of: a pod that runs must not seem to be over.
     fn believe_listing(&self, rows: &[ContainerEntry], id: &str) {
-        if !rows.iter().any(|row| row.id == *id && row.state == "running") {
+        if !rows.iter().any(|row| row.id == *id && matches!(row.state.as_str(), "running" | "paused")) {
             return;
         }
         let made = self.store.container(id).map(|container| container.record.created_at);

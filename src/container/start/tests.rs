@@ -11,7 +11,7 @@ use crate::proto::LinuxContainerConfig;
 use crate::proto::LinuxContainerResources;
 use crate::state::testing;
 
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_secs(1);
 
 /// A container with a setting of cgroup v2; there is no cgroup of this name.
 fn limited() -> ContainerRecord {

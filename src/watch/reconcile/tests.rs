@@ -10,7 +10,7 @@ use crate::docker::testing::NEVER;
 use crate::pod::Pods;
 use crate::state::testing;
 
-const SHORT: Duration = Duration::from_millis(200);
+const SHORT: Duration = Duration::from_secs(1);
 
 fn watch(bench: &Bench) -> Arc<Watch> {
     let settings = cni::Config { conf_dir: "/nowhere".into(), cache_dir: "/nowhere".into(), ..cni::Config::default() };
@@ -29,6 +29,20 @@ fn row(id: &str, state: &str) -> String {
 fn running(id: &str) -> (u16, String) {
     let state = r#"{"Status": "running", "Running": true, "Pid": 1, "StartedAt": "2026-01-01T00:00:01Z"}"#;
     (200, format!(r#"{{"Id": "{id}", "State": {state}}}"#))
+}
+
+/// A Docker that lists `slow` in a state, and does not tell more of it.
+fn slow_and(state: &'static str) -> Bench {
+    let bench = Bench::new(SHORT, move |request| match request {
+        "GET /_ping" => (200, "OK".to_owned()),
+        "GET /images/json" => (200, "[]".to_owned()),
+        "GET /containers/json" => (200, format!("[{}, {}]", row(SANDBOX, "running"), row("slow", state))),
+        "GET /containers/slow/json" => (NEVER, String::new()),
+        "GET /containers/pod1/json" => running(SANDBOX),
+        _ => (500, r#"{"message": "unexpected EOF"}"#.to_owned()),
+    });
+    bench.put(testing::container("slow", SANDBOX));
+    bench
 }
 
 /// A Docker that does not tell of `slow`, and cannot list its images until they are `repaired`.
@@ -99,6 +113,18 @@ async fn a_container_that_docker_may_be_starting_is_unknown_until_it_is_told_of(
         } => {}
     }
     assert!(bench.process("slow").is_running());
+}
+
+#[tokio::test]
+async fn only_what_docker_may_be_starting_is_unknown() {
+    let bench = slow_and("paused");
+    watch(&bench).reconcile().await.unwrap();
+    let slow = bench.store.container("slow").unwrap();
+    assert!(slow.process.is_running() && !slow.unsettled);
+    // A job that is done must not be run again for want of its exit code.
+    let bench = slow_and("exited");
+    assert!(watch(&bench).reconcile().await.is_err());
+    assert!(!bench.store.container("slow").unwrap().unsettled);
 }
 
 #[tokio::test]
