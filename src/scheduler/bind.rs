@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 pub use self::volumes::bind as bind_volumes;
 use super::api::Client;
@@ -40,7 +41,7 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Binds a pod to a node, after its volumes.
 pub async fn bind(client: &Client, intern: &Intern, pod: &Pod, node: &str, plan: &VolumePlan) -> Outcome {
-    match bind_volumes(client, intern, pod, node, plan).await {
+    match bind_volumes(client, intern, pod, node, plan, &Semaphore::new(1)).await {
         Ok(()) => bind_pod(client, intern, pod, node).await,
         Err(outcome) => outcome,
     }

@@ -73,6 +73,8 @@ pub enum Error {
 
 /// So many decisions are made before news is heard again.
 const DECISIONS_AT_ONCE: usize = 16;
+/// How many pods that wait for their volumes look after them at a time.
+const LOOKS: usize = 16;
 /// And no more once it has taken so long: in a large cluster one decision takes some of it.
 const DECIDE_FOR: Duration = Duration::from_millis(50);
 /// Bindings that are under way may take so long after a stop.
@@ -118,6 +120,9 @@ struct Scheduler {
     /// One for each binding that the API server may be asked for. A pod that waits for its volumes, for minutes perhaps,
     /// has none, so that it holds up nobody.
     permits: Arc<Semaphore>,
+    /// One for each pod that waits for its volumes and may look after them: many wait, and the lease and the bindings of
+    /// others are asked for on the same connection.
+    looks: Arc<Semaphore>,
     /// Bound pods that the watch has not shown yet.
     unconfirmed: HashMap<Arc<str>, (Arc<Pod>, Instant)>,
     start: Instant,
@@ -171,6 +176,7 @@ impl Scheduler {
             bindings: HashMap::new(),
             most_bindings: options.bindings,
             permits: Arc::new(Semaphore::new(options.bindings)),
+            looks: Arc::new(Semaphore::new(LOOKS)),
             unconfirmed: HashMap::new(),
             start: Instant::now(),
         }
@@ -283,10 +289,10 @@ impl Scheduler {
         let permit = Some(permit).filter(|_| placement.volumes.is_empty());
         self.reporter.set_bindings(self.under_way());
         let (client, intern, news) = (self.client.clone(), self.intern.clone(), self.news.clone());
-        let permits = self.permits.clone();
+        let (permits, looks) = (self.permits.clone(), self.looks.clone());
         tokio::spawn(async move {
             let uid = pod.uid.clone();
-            let bound = match bind::bind_volumes(&client, &intern, &pod, &node, &placement.volumes).await {
+            let bound = match bind::bind_volumes(&client, &intern, &pod, &node, &placement.volumes, &looks).await {
                 Ok(()) => {
                     let permit = if permit.is_some() { permit } else { permits.acquire_owned().await.ok() };
                     let outcome = bind::bind_pod(&client, &intern, &pod, &node).await;
@@ -312,7 +318,8 @@ impl Scheduler {
         }
         let nominated = match found {
             Some(Ok(preemption)) => Some(self.preempt(pod, preemption)),
-            Some(Err(Spared::Ineligible(_))) => None,
+            // The report that told of it may have been lost.
+            Some(Err(Spared::Ineligible(_))) => self.world.cluster.nominations.untold(&pod.uid),
             // There is no use in keeping a node for it.
             Some(Err(Spared::Useless(_))) | None => pod.nominated.as_ref().map(|_| {
                 self.world.denominate(pod, self.start.elapsed());

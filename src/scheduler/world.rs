@@ -161,10 +161,9 @@ impl World {
 
     /// Keeps a node for a waiting pod; returns the pod as it is from now on.
     pub fn nominate(&mut self, pod: &Pod, node: &Arc<str>, now: Moment) -> Arc<Pod> {
-        let pod = Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(pod) });
-        let events = not_kept(self.cluster.nominations.choose(pod.clone()));
+        let (pod, before) = self.cluster.nominations.choose(pod, node);
         self.queue.put(pod.clone(), now);
-        self.queue.wake(events, now);
+        self.queue.wake(not_kept(before), now);
         pod
     }
 

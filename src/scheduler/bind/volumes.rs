@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Outcome;
 use super::get;
 use crate::scheduler::api::Client;
+use crate::scheduler::api::Error;
 use crate::scheduler::api::Format;
 use crate::scheduler::api::Lane;
 use crate::scheduler::cluster::VolumePlan;
@@ -25,28 +27,42 @@ use crate::scheduler::wire;
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Between two looks, of which the later ones come more rarely: many pods may wait at a time.
 const FIRST_POLL: Duration = Duration::from_millis(500);
-const LAST_POLL: Duration = Duration::from_secs(5);
+const LAST_POLL: Duration = Duration::from_secs(2);
 
-/// Does what the plan says, and waits until all its claims are bound, as long as there is a pod to wait for.
+/// Does what the plan says, and waits until all its claims are bound, as long as there is a pod to wait for. `looks` are
+/// shared with all who ask the API server for this.
 ///
 /// # Errors
 /// What became of the pod, or went wrong: then it has to be decided about anew.
-pub async fn bind(client: &Client, intern: &Intern, pod: &Pod, node: &str, plan: &VolumePlan) -> Result<(), Outcome> {
+pub async fn bind(
+    client: &Client,
+    intern: &Intern,
+    pod: &Pod,
+    node: &str,
+    plan: &VolumePlan,
+    looks: &Semaphore,
+) -> Result<(), Outcome> {
     if plan.is_empty() {
         return Ok(());
     }
-    order(client, node, plan).await.map_err(Outcome::Failed)?;
+    let failed = Outcome::Failed;
+    // It is never closed.
+    let turn = looks.acquire().await;
+    order(client, node, plan).await.map_err(failed)?;
+    drop(turn);
     let end = Instant::now() + PATIENCE;
     let mut pause = FIRST_POLL;
-    while let Some(claim) = missing(client, intern, node, plan).await.map_err(Outcome::Failed)? {
+    loop {
+        let turn = looks.acquire().await;
+        let Some(claim) = missing(client, intern, node, plan).await.map_err(failed)? else { return Ok(()) };
         still_waits(client, intern, pod).await?;
+        drop(turn);
         if Instant::now() >= end {
-            return Err(Outcome::Failed(format!("binding volumes: {} was not bound in time", name(claim))));
+            return Err(failed(format!("binding volumes: {} was not bound in time", name(claim))));
         }
         tokio::time::sleep(pause).await;
         pause = pause.mul_f64(1.25).min(LAST_POLL);
     }
-    Ok(())
 }
 
 async fn order(client: &Client, node: &str, plan: &VolumePlan) -> Result<(), String> {
@@ -62,10 +78,10 @@ async fn order(client: &Client, node: &str, plan: &VolumePlan) -> Result<(), Str
 /// Whether the pod is still there and has no node.
 async fn still_waits(client: &Client, intern: &Intern, pod: &Pod) -> Result<(), Outcome> {
     match get(client, intern, pod).await {
-        Ok(Some(found)) if found.node.is_none() && !found.terminating => Ok(()),
+        Ok(Some(found)) if found.node.is_none() && !found.terminating && !found.finished => Ok(()),
         Ok(found) => Err(Outcome::Refused(found)),
         // The next look will tell.
-        Err(error) if error.is_uncertain() => Ok(()),
+        Err(error) if cannot_say(&error) => Ok(()),
         Err(error) => Err(Outcome::Failed(format!("could not look at pod {pod}: {error}"))),
     }
 }
@@ -157,9 +173,14 @@ async fn is_bound(
 async fn look<T: DeserializeOwned>(client: &Client, path: &str, name: &str) -> Result<Option<T>, String> {
     match client.get(Lane::Call, path).await {
         Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_uncertain() => Ok(None),
+        Err(error) if cannot_say(&error) => Ok(None),
         Err(error) => Err(format!("could not look at {name}: {error}")),
     }
+}
+
+/// Whether the API server may say something else a moment later: it may have too much to do.
+fn cannot_say(error: &Error) -> bool {
+    error.is_uncertain() || error.code() == Some(429)
 }
 
 fn volume_path(name: &str) -> String {
@@ -237,7 +258,7 @@ mod tests {
         } else {
             VolumePlan { bind: vec![(volume, claim)], ..VolumePlan::default() }
         };
-        bind(&api.client, &Intern::default(), &builder.pod(json!({})), "a", &plan).await
+        bind(&api.client, &Intern::default(), &builder.pod(json!({})), "a", &plan, &Semaphore::new(1)).await
     }
 
     #[tokio::test]

@@ -9,8 +9,15 @@ use crate::scheduler::model::Pod;
 #[derive(Debug, Default)]
 pub struct Nominations {
     by_node: HashMap<Arc<str>, Vec<Arc<Pod>>>,
-    /// The nodes that were chosen here and that the API server has not told of yet, by the pod's uid.
-    untold: HashMap<Arc<str>, Arc<str>>,
+    /// What was chosen here and the API server has not told of yet, by the pod's uid.
+    untold: HashMap<Arc<str>, Untold>,
+}
+
+#[derive(Debug)]
+struct Untold {
+    node: Arc<str>,
+    /// What the API server tells until then.
+    before: Option<Arc<str>>,
 }
 
 impl Nominations {
@@ -24,22 +31,33 @@ impl Nominations {
         before
     }
 
-    /// The same for a node that was chosen here, of which the API server does not know yet.
-    pub fn choose(&mut self, pod: Arc<Pod>) -> Option<Arc<str>> {
-        if let Some(node) = &pod.nominated {
-            self.untold.insert(pod.uid.clone(), node.clone());
-        }
-        self.put(pod)
+    /// The same for a node that is chosen here, of which the API server does not know yet; returns the pod as well, as it
+    /// is from now on.
+    pub fn choose(&mut self, pod: &Pod, node: &Arc<str>) -> (Arc<Pod>, Option<Arc<str>>) {
+        let before = match self.untold.remove(&pod.uid) {
+            Some(earlier) => earlier.before,
+            None => pod.nominated.clone(),
+        };
+        self.untold.insert(pod.uid.clone(), Untold { node: node.clone(), before });
+        let pod = Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(pod) });
+        (pod.clone(), self.put(pod))
     }
 
-    /// A waiting pod as the API server has it, with the node that was chosen here if the server does not name any yet.
+    /// The node that was chosen for a pod, while the API server has not told of it.
+    pub fn untold(&self, uid: &str) -> Option<Arc<str>> {
+        self.untold.get(uid).map(|untold| untold.node.clone())
+    }
+
+    /// A waiting pod as the API server has it, with the node that was chosen here if the server tells what it told before.
     pub fn complete(&mut self, pod: Arc<Pod>) -> Arc<Pod> {
-        if pod.nominated.is_some() {
-            self.untold.remove(&pod.uid);
-            return pod;
-        }
         match self.untold.get(&pod.uid) {
-            Some(node) => Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(&pod) }),
+            Some(untold) if untold.before == pod.nominated => {
+                Arc::new(Pod { nominated: Some(untold.node.clone()), ..Pod::clone(&pod) })
+            }
+            Some(_) => {
+                self.untold.remove(&pod.uid);
+                pod
+            }
             None => pod,
         }
     }
@@ -92,6 +110,21 @@ mod tests {
         let builder = Builder::default();
         let pod = builder.pod(json!({"spec": {"priority": priority}, "status": {"nominatedNodeName": node}}));
         Arc::new(Pod { uid: Arc::from(name), ..Pod::clone(&pod) })
+    }
+
+    #[test]
+    fn a_choice_stays_until_the_server_tells_something_new() {
+        let mut nominations = Nominations::default();
+        let named = |node: &str| waiting("p", 1, node);
+        nominations.put(named("a"));
+        let (chosen, kept) = nominations.choose(&named("a"), &Arc::from("b"));
+        assert_eq!((chosen.nominated.as_deref(), kept.as_deref()), (Some("b"), Some("a")));
+        // An answer from before.
+        assert_eq!(nominations.complete(named("a")).nominated.as_deref(), Some("b"));
+        assert_eq!(nominations.untold("p").as_deref(), Some("b"));
+        assert_eq!(nominations.complete(named("b")).nominated.as_deref(), Some("b"));
+        assert_eq!(nominations.untold("p"), None);
+        assert_eq!(nominations.complete(named("a")).nominated.as_deref(), Some("a"));
     }
 
     #[test]
