@@ -44,6 +44,7 @@ pub use self::exec::CommandEnd;
 pub use self::exec::Life;
 pub use self::log::DockerLog;
 pub use self::mounts::has_recursive_read_only;
+pub use self::status::state;
 pub use self::undo::Outcome;
 pub use self::undo::runs_already;
 

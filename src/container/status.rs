@@ -91,7 +91,8 @@ fn passes(container: &Container, filter: &ContainerFilter) -> bool {
         && filter.label_selector.iter().all(|(key, value)| record.config.labels.get(key) == Some(value))
 }
 
-fn state(container: &Container) -> ContainerState {
+/// The state of a container, as clients are told it.
+pub fn state(container: &Container) -> ContainerState {
     match container.process {
         // A kubelet makes another one of a container that was only created. One of unknown state it stops first.
         Process::Created if container.unsettled => ContainerState::ContainerUnknown,

@@ -22,8 +22,16 @@ impl Containers {
             return Ok(());
         }
         self.engine.facts()?;
-        // One that Docker was just starting may be there only afterwards.
-        let mut again = container.unsettled;
+        self.end(id, grace, container.unsettled).await
+    }
+
+    /// The same for what runs or may run, be it a sandbox. One that Docker was `starting` may be there only afterwards: it
+    /// is ended once more then.
+    ///
+    /// # Errors
+    /// When Docker could not end it.
+    pub async fn end(&self, id: &str, grace: Duration, starting: bool) -> Result<(), Error> {
+        let mut again = starting;
         loop {
             let stopped = if grace.is_zero() {
                 self.engine.kill_container(id).await

@@ -11,10 +11,11 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use crate::container;
 use crate::docker::Engine;
 use crate::docker::LinkState;
 use crate::logs::Logs;
-use crate::state::Process;
+use crate::proto::ContainerState;
 use crate::state::Store;
 
 /// The rooms that know.
@@ -67,11 +68,11 @@ impl Now {
         by_state(encoder, "sandboxes", "Pod sandboxes, by state", &sandboxes)?;
         let mut containers = BTreeMap::from([("created", 0), ("running", 0), ("exited", 0), ("unknown", 0)]);
         for container in self.store.containers() {
-            let state = match container.process {
-                Process::Created if container.unsettled => "unknown",
-                Process::Created => "created",
-                Process::Running { .. } => "running",
-                Process::Exited { .. } => "exited",
+            let state = match container::state(&container) {
+                ContainerState::ContainerCreated => "created",
+                ContainerState::ContainerRunning => "running",
+                ContainerState::ContainerExited => "exited",
+                ContainerState::ContainerUnknown => "unknown",
             };
             *containers.entry(state).or_default() += 1;
         }

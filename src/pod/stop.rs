@@ -1,9 +1,10 @@
 //! StopPodSandbox: the containers first, then the network, then the pause process.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 
 use crate::error::Error;
-use crate::observe;
 use crate::state::SandboxRecord;
 
 use super::Pods;
@@ -48,17 +49,6 @@ impl Pods {
 
     /// Kills one process and learns how it ended; one whose container is gone has ended.
     async fn end(&self, id: String) -> Result<(), Error> {
-        // One that Docker was just starting may be there only after the first.
-        for _ in 0..2 {
-            match self.engine.kill_container(&id).await {
-                Err(error) if !error.is_not_found() => return Err(error.into()),
-                _ => {}
-            }
-            observe::refresh(&self.engine, &self.store, self.containers.logs(), &id).await?;
-            if !self.store.container(&id).is_some_and(|container| container.process.is_running()) {
-                break;
-            }
-        }
-        Ok(())
+        self.containers.end(&id, Duration::ZERO, true).await
     }
 }
