@@ -31,14 +31,14 @@ fn running(id: &str) -> (u16, String) {
     (200, format!(r#"{{"Id": "{id}", "State": {state}}}"#))
 }
 
-/// A Docker that lists `slow` in a state, and does not tell more of it.
-fn slow_and(state: &'static str) -> Bench {
+/// A Docker that lists `slow` in a state, and does not tell more of it until it is `told`.
+fn slow_and(state: &'static str, told: Arc<AtomicBool>) -> Bench {
     let bench = Bench::new(SHORT, move |request| match request {
         "GET /_ping" => (200, "OK".to_owned()),
         "GET /images/json" => (200, "[]".to_owned()),
         "GET /containers/json" => (200, format!("[{}, {}]", row(SANDBOX, "running"), row("slow", state))),
-        "GET /containers/slow/json" => (NEVER, String::new()),
-        "GET /containers/pod1/json" => running(SANDBOX),
+        "GET /containers/slow/json" if !told.load(Ordering::Relaxed) => (NEVER, String::new()),
+        "GET /containers/slow/json" | "GET /containers/pod1/json" => running(request.split('/').nth(2).unwrap()),
         _ => (500, r#"{"message": "unexpected EOF"}"#.to_owned()),
     });
     bench.put(testing::container("slow", SANDBOX));
@@ -90,15 +90,7 @@ async fn a_container_and_images_that_docker_does_not_tell_of_do_not_keep_the_nod
 #[tokio::test]
 async fn a_container_that_docker_may_be_starting_is_unknown_until_it_is_told_of() {
     let told = Arc::new(AtomicBool::new(false));
-    let answers = Arc::clone(&told);
-    let bench = Bench::new(SHORT, move |request| match request {
-        "GET /_ping" => (200, "OK".to_owned()),
-        "GET /containers/json" => (200, format!("[{}, {}]", row(SANDBOX, "running"), row("slow", "created"))),
-        "GET /containers/slow/json" if !answers.load(Ordering::Relaxed) => (NEVER, String::new()),
-        "GET /containers/slow/json" | "GET /containers/pod1/json" => running(request.split('/').nth(2).unwrap()),
-        _ => (500, r#"{"message": "unexpected EOF"}"#.to_owned()),
-    });
-    bench.put(testing::container("slow", SANDBOX));
+    let bench = slow_and("created", Arc::clone(&told));
     let watch = watch(&bench);
     watch.reconcile().await.unwrap();
     let unsettled = || bench.store.container("slow").unwrap().unsettled;
@@ -117,12 +109,12 @@ async fn a_container_that_docker_may_be_starting_is_unknown_until_it_is_told_of(
 
 #[tokio::test]
 async fn only_what_docker_may_be_starting_is_unknown() {
-    let bench = slow_and("paused");
+    let bench = slow_and("paused", Arc::default());
     watch(&bench).reconcile().await.unwrap();
     let slow = bench.store.container("slow").unwrap();
     assert!(slow.process.is_running() && !slow.unsettled);
     // A job that is done must not be run again for want of its exit code.
-    let bench = slow_and("exited");
+    let bench = slow_and("exited", Arc::default());
     assert!(watch(&bench).reconcile().await.is_err());
     assert!(!bench.store.container("slow").unwrap().unsettled);
 }

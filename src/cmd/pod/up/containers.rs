@@ -22,6 +22,8 @@ use crate::proto::ContainerStatus;
 /// How often a container is looked at while it is waited for: often at first, less often later.
 const POLL_MIN: Duration = Duration::from_millis(20);
 const POLL_MAX: Duration = Duration::from_secs(1);
+/// Said of a container that is stopped to be replaced.
+const UNSURE: &str = "of which is not known whether it runs";
 /// How long after the last start containers are looked at once more.
 const SETTLE: Duration = Duration::from_millis(250);
 
@@ -48,7 +50,7 @@ impl Pass<'_> {
             let (id, attempt) = match decide(&init.name, &sandbox.id, existing) {
                 Decision::Start { attempt } => (self.start(sandbox, init, attempt).await?, attempt),
                 Decision::Replace { id, attempt } => {
-                    self.stop(&id, "of which is not known whether it runs").await?;
+                    self.stop(&id, UNSURE).await?;
                     (self.start(sandbox, init, attempt).await?, attempt)
                 }
                 Decision::Running { id, attempt } => (id, attempt),
@@ -79,7 +81,7 @@ impl Pass<'_> {
         let attempt = match decide(&container.name, &sandbox.id, existing) {
             Decision::Start { attempt } => attempt,
             Decision::Replace { id, attempt } => {
-                self.stop(&id, "of which is not known whether it runs").await?;
+                self.stop(&id, UNSURE).await?;
                 attempt
             }
             Decision::Running { id, .. } => {
