@@ -33,8 +33,8 @@ use self::settings::Setting;
 use self::value::Value;
 pub use self::value::duration;
 pub use self::value::socket;
-use crate::cni::PodCidrs;
 use crate::stream;
+use cni_runtime::PodCidrs;
 
 /// Docker's socket when nothing else is said.
 const DOCKER_ENDPOINT: &str = "unix:///var/run/docker.sock";

@@ -28,7 +28,6 @@ use tonic::Status;
 use tonic::transport::Server;
 use tracing::Instrument;
 
-use crate::cni::Cni;
 use crate::container::Containers;
 use crate::docker::Engine;
 use crate::error::Error;
@@ -39,6 +38,7 @@ use crate::proto::runtime_service_server::RuntimeServiceServer;
 use crate::state::Store;
 use crate::stats::Stats;
 use crate::stream::Streams;
+use cni_runtime::Cni;
 
 pub use self::log::Calls;
 pub use self::socket::BindError;

@@ -12,6 +12,8 @@ mod exec;
 mod hijack;
 mod image;
 mod link;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod system;
 mod transport;
 

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use tonic::Code;
 use tonic::Status;
 
-use crate::cni;
 use crate::docker;
 use crate::logs;
 use crate::state;
+use cni_runtime as cni;
 
 /// The error of every verb.
 #[derive(Debug, thiserror::Error)]

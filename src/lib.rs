@@ -9,12 +9,13 @@
 //! ```
 
 pub mod cmd;
-pub mod cni;
 pub mod config;
 pub mod container;
 pub mod cri;
 pub mod docker;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod image;
 pub mod limits;
 pub mod logs;
@@ -25,7 +26,6 @@ pub mod observe;
 pub mod pod;
 pub mod proto;
 pub mod quantity;
-pub mod scheduler;
 pub mod state;
 pub mod stats;
 pub mod stream;

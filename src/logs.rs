@@ -20,6 +20,8 @@ mod checkpoint;
 mod convert;
 mod follower;
 mod pool;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod record;
 mod resume;
 mod signs;

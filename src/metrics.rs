@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -19,7 +20,6 @@ use prometheus_client::registry::Unit;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::cni;
 use crate::cri;
 use crate::docker::Engine;
 use crate::logs::Logs;
@@ -27,6 +27,7 @@ use crate::measure::Durations;
 use crate::measure::page;
 use crate::state::Store;
 use crate::watch;
+use cni_runtime as cni;
 
 /// How long an answer that is being read is waited for at the end.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -39,10 +40,25 @@ pub struct Error {
     source: std::io::Error,
 }
 
+/// What runs of CNI plugins are measured by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PluginCall {
+    plugin: String,
+    command: &'static str,
+    ok: bool,
+}
+
+impl PluginCall {
+    /// The labels of one run.
+    pub fn of(run: &cni::PluginRun<'_>) -> PluginCall {
+        PluginCall { plugin: run.plugin.to_owned(), command: run.verb.as_str(), ok: run.ok }
+    }
+}
+
 /// Where the numbers are.
 pub struct Sources {
     pub calls: cri::Calls,
-    pub plugins: Durations<cni::PluginCall>,
+    pub plugins: Durations<PluginCall>,
     pub sessions: watch::Sessions,
     pub engine: Engine,
     pub store: Arc<Store>,

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use crate::cni;
 use crate::docker;
 use crate::docker::ContainerDetails;
 use crate::docker::Engine;
@@ -17,6 +16,7 @@ use crate::logs::Logs;
 use crate::state::Exit;
 use crate::state::Process;
 use crate::state::Store;
+use cni_runtime as cni;
 
 /// The exit code told for a process that somebody removed with its container: as if it was killed.
 const GONE: i32 = 137;

@@ -16,7 +16,6 @@ mod stop;
 
 use std::sync::Arc;
 
-use crate::cni::Cni;
 use crate::container::Containers;
 use crate::docker::Engine;
 use crate::docker::Facts;
@@ -29,6 +28,7 @@ use crate::state::Resolved;
 use crate::state::Sandbox;
 use crate::state::SandboxRecord;
 use crate::state::Store;
+use cni_runtime::Cni;
 
 /// What the verbs on sandboxes work with.
 pub struct Pods {

@@ -9,6 +9,8 @@ mod channels;
 mod forward;
 mod framing;
 mod negotiate;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod properties;
 mod server;
 mod session;
 mod spdy;

@@ -76,7 +76,7 @@ impl Traces {
 }
 
 fn start(level: LogLevel, format: LogFormat, provider: Option<&SdkTracerProvider>) {
-    let filter = EnvFilter::new(format!("{},{QUIET},{SPANS}=off", level.as_str()));
+    let filter = EnvFilter::new(format!("{},{QUIET},{SPANS}=off,{}=off", level.as_str(), cni_runtime::SPANS));
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Json => log.json().flatten_event(true).boxed(),
@@ -84,7 +84,9 @@ fn start(level: LogLevel, format: LogFormat, provider: Option<&SdkTracerProvider
     };
     let traces = provider.map(|provider| {
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("dockside")).with_location(false);
-        layer.with_filter(Targets::new().with_target(SPANS, LevelFilter::INFO))
+        layer.with_filter(
+            [SPANS, cni_runtime::SPANS].into_iter().map(|target| (target, LevelFilter::INFO)).collect::<Targets>(),
+        )
     });
     let started = tracing_subscriber::registry().with(log.with_filter(filter)).with(traces).try_init();
     if let Err(error) = started {

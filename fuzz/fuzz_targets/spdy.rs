@@ -1,34 +1,20 @@
 //! A server's SPDY session under any bytes in any pieces, while the server does anything with its streams.
 #![no_main]
 
-// Parts of these modules are for their tests, or for callers that are not here.
-#[allow(dead_code)]
-#[path = "../../src/stream/spdy/dictionary.rs"]
-mod dictionary;
-#[allow(dead_code)]
-#[path = "../../src/stream/spdy/frame.rs"]
-mod frame;
-#[allow(dead_code)]
-#[path = "../../src/stream/spdy/headers.rs"]
-mod headers;
-#[allow(dead_code)]
-#[path = "../../src/stream/spdy/session.rs"]
-mod session;
-
 use bytes::Bytes;
 use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 
-use frame::Frame;
-use frame::MAX_CONTROL;
-use frame::ResetStatus;
-use frame::StreamId;
-use headers::Encoder;
-use headers::Headers;
-use headers::MAX_HEADERS;
-use session::Event;
-use session::MAX_STREAMS;
-use session::Session;
+use spdy::Encoder;
+use spdy::Event;
+use spdy::Frame;
+use spdy::Headers;
+use spdy::MAX_CONTROL;
+use spdy::MAX_HEADERS;
+use spdy::MAX_STREAMS;
+use spdy::ResetStatus;
+use spdy::Session;
+use spdy::StreamId;
 
 /// What one step of the server's can send.
 const SENT: usize = 40_000;

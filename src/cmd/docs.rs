@@ -11,7 +11,6 @@ use clap::CommandFactory as _;
 
 use super::pod::PodArgs;
 use crate::config::docs::check;
-use crate::scheduler;
 
 const UPDATE: &str = "UPDATE_DOCS=1 cargo test cmd::docs";
 
@@ -26,7 +25,7 @@ fn markdown() -> String {
     let mut text = format!("<!-- Made from the programs by `{UPDATE}`. -->\n\n{INTRODUCTION}");
     let pod = PodArgs::augment_args(Command::new("dockside pod"));
     section(&mut text, &pod.about("Run pods by hand, step by step, as a kubelet would"), "");
-    section(&mut text, &scheduler::cmd::Command::command(), "");
+    section(&mut text, &dockside_scheduler::cmd::Command::command(), "");
     text
 }
 

@@ -18,9 +18,6 @@ use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cni;
-use crate::cni::Cni;
-use crate::cni::PodCidrs;
 use crate::config::Config;
 use crate::container::Containers;
 use crate::container::DockerLog;
@@ -35,7 +32,9 @@ use crate::limits;
 use crate::logs;
 use crate::logs::Logs;
 use crate::measure;
+use crate::measure::Durations;
 use crate::metrics;
+use crate::metrics::PluginCall;
 use crate::pod::Pods;
 use crate::state;
 use crate::state::Store;
@@ -45,6 +44,9 @@ use crate::stream::Server;
 use crate::telemetry;
 use crate::telemetry::Traces;
 use crate::watch::Watch;
+use cni_runtime as cni;
+use cni_runtime::Cni;
+use cni_runtime::PodCidrs;
 
 /// Why Dockside could not start, or stopped serving.
 #[derive(Debug, thiserror::Error)]
@@ -91,13 +93,13 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let socket = Socket::bind(&config.listen).await?;
     let shutdown = stop_signal()?;
     let _alone = lock(&config.state_dir).await?;
-    let House { service, watch, server, logs } = build(&config, &shutdown).await?;
+    let House { service, watch, server, logs, plugin_times } = build(&config, &shutdown).await?;
     let background = TaskTracker::new();
     background.spawn(server.serve());
     if let Some(address) = config.metrics {
         let sources = metrics::Sources {
             calls: service.calls.clone(),
-            plugins: service.cni.plugin_times(),
+            plugins: plugin_times,
             sessions: watch.sessions(),
             engine: service.engine.clone(),
             store: Arc::clone(&service.store),
@@ -140,13 +142,15 @@ struct House {
     watch: Arc<Watch>,
     server: Server,
     logs: Arc<Logs>,
+    plugin_times: Durations<PluginCall>,
 }
 
 async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, Error> {
     let (store, half_made) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let engine = Engine::new(&config.docker_endpoint, config.runtime_request_timeout)?;
-    let cni = Arc::new(network(config, &store));
+    let plugin_times = measure::durations();
+    let cni = Arc::new(network(config, &store, &plugin_times));
     let stall_limit = config.image_pull_progress_deadline.unwrap_or(Duration::ZERO);
     let images = Arc::new(Images::new(engine.clone(), config.sandbox_image.clone(), stall_limit));
     let logs = Arc::new(logs(config, &store)?);
@@ -197,7 +201,7 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
         calls: measure::durations(),
         jobs,
     };
-    Ok(House { service, watch, server, logs })
+    Ok(House { service, watch, server, logs, plugin_times })
 }
 
 /// The logs, going on where an earlier process left off: Docker need not be there for that.
@@ -209,7 +213,7 @@ fn logs(config: &Config, store: &Store) -> Result<Logs, logs::Error> {
 }
 
 /// The pod network. What a kubelet said of the node's pod CIDR is newer than the configuration.
-fn network(config: &Config, store: &Store) -> Cni {
+fn network(config: &Config, store: &Store, plugin_times: &Durations<PluginCall>) -> Cni {
     let remembered: Option<PodCidrs> = store.pod_cidr().and_then(|cidr| cidr.parse().ok());
     let settings = cni::Config {
         conf_dir: config.cni_conf_dir.clone(),
@@ -218,7 +222,11 @@ fn network(config: &Config, store: &Store) -> Cni {
         builtin_network: config.builtin_network,
         ..cni::Config::default()
     };
-    Cni::new(settings, remembered.or_else(|| config.pod_cidr.clone()))
+    let times = plugin_times.clone();
+    let observer = cni::Observer::new(move |run| {
+        times.get_or_create(&PluginCall::of(&run)).observe(run.elapsed.as_secs_f64());
+    });
+    Cni::new(settings, remembered.or_else(|| config.pod_cidr.clone())).with_observer(observer)
 }
 
 /// Two processes that write the same records would lose each other's.

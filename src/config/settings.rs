@@ -306,14 +306,14 @@ fn directories(value: &Value) -> Result<Vec<PathBuf>, String> {
     if directories.is_empty() { Err("at least one directory is needed".into()) } else { Ok(directories) }
 }
 
-fn pod_cidr(value: &Value) -> Result<Option<crate::cni::PodCidrs>, String> {
+fn pod_cidr(value: &Value) -> Result<Option<cni_runtime::PodCidrs>, String> {
     if value.is_empty() {
         return Ok(None);
     }
     let ranges = value.list().collect::<Vec<_>>().join(",");
-    ranges.parse().map(Some).map_err(|error: crate::cni::Error| match error {
+    ranges.parse().map(Some).map_err(|error: cni_runtime::Error| match error {
         // The value is part of the message already.
-        crate::cni::Error::PodCidr { reason, .. } => reason,
+        cni_runtime::Error::PodCidr { reason, .. } => reason,
         other => other.to_string(),
     })
 }

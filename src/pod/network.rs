@@ -5,14 +5,14 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cni;
-use crate::cni::Attachment;
 use crate::error::Error;
 use crate::proto;
 use crate::proto::PodSandboxConfig;
 use crate::quantity::Quantity;
 use crate::state::NetworkRecord;
 use crate::state::SandboxRecord;
+use cni_runtime as cni;
+use cni_runtime::Attachment;
 
 use super::Pods;
 use super::describe;

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::cni;
-use crate::cni::Attachment;
-use crate::cni::Known;
 use crate::error::Error;
+use cni_runtime as cni;
+use cni_runtime::Attachment;
+use cni_runtime::Known;
 
 use super::Pods;
 use super::network::blocking;

@@ -20,8 +20,8 @@ use super::channels::Piece;
 use super::channels::Presence;
 use super::channels::Reader;
 use super::channels::Writer;
-use super::spdy::MAX_STREAMS;
 use super::spdy::Opened;
+use ::spdy::MAX_STREAMS;
 
 /// How much is read from a port at once.
 const READ_SIZE: usize = 32 << 10;

@@ -7,12 +7,12 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::look::*;
 use crate::pods::now;
 use crate::pods::odd_texts;
 use crate::pods::texts;
 use crate::runtime;
+use harness::*;
 
 /// A container of this image, with the image's own command.
 pub fn of_image(name: &str, image: &str) -> ContainerConfig {

@@ -8,9 +8,9 @@ use tonic::Code;
 
 use crate::assert_refused;
 use crate::containers::of_image;
-use crate::harness::*;
 use crate::look::*;
 use crate::runtime;
+use harness::*;
 
 async fn try_start(runtime: &mut Runtime, id: &str) -> Result<(), tonic::Status> {
     runtime.start_container(StartContainerRequest { container_id: id.to_owned() }).await.map(|_| ())

@@ -4,9 +4,9 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::look::*;
 use crate::runtime;
+use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_is_not_whole_is_refused_by_what_is_missing() {

@@ -9,10 +9,10 @@ use tonic::Code;
 use crate::assert_refused;
 use crate::containerd_has_images;
 use crate::containers::of_image;
-use crate::harness::*;
 use crate::images;
 use crate::look::*;
 use crate::runtime;
+use harness::*;
 
 pub fn spec(image: &str) -> Option<ImageSpec> {
     Some(ImageSpec { image: image.to_owned(), ..Default::default() })

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::harness::*;
+use harness::*;
 
 /// `docker inspect` of one container.
 pub fn inspect(id: &str) -> Value {

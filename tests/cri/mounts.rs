@@ -8,9 +8,9 @@ use tonic::Code;
 
 use crate::assert_refused;
 use crate::docker_knows;
-use crate::harness::*;
 use crate::look::*;
 use crate::runtime;
+use harness::*;
 
 const NGINX: &str = "nginx:1.14";
 

@@ -4,11 +4,11 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::look::*;
 use crate::pods::netns;
 use crate::pods::texts;
 use crate::runtime;
+use harness::*;
 
 /// The namespaces a pod asks for.
 fn modes(network: NamespaceMode, pid: NamespaceMode, ipc: NamespaceMode) -> NamespaceOption {

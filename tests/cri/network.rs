@@ -12,11 +12,11 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::look::*;
 use crate::pods::netns;
 use crate::pods::texts;
 use crate::runtime;
+use harness::*;
 
 /// The box's own address, which is on no pod network.
 const NODE_IP: &str = "198.51.100.10";

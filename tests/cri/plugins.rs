@@ -9,8 +9,8 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::look::*;
+use harness::*;
 
 /// A plugin for tests. What it does for a verb is said in the file of that name beside it; without one it does
 /// nothing, as a chained plugin does that has no work. Its calls are noted in the file `calls`.

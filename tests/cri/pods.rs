@@ -9,9 +9,9 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::look::*;
 use crate::runtime;
+use harness::*;
 
 /// Keys and values that a careless program would change.
 pub fn odd_texts() -> BTreeMap<String, String> {

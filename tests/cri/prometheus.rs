@@ -3,7 +3,7 @@
 use dockside::proto::*;
 use tonic::Code;
 
-use crate::harness::*;
+use harness::*;
 
 const ADDRESS: &str = "127.0.0.1:19187";
 

@@ -12,7 +12,6 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::images;
 use crate::images::make_image;
 use crate::images::noticed;
@@ -20,6 +19,7 @@ use crate::images::remove;
 use crate::images::spec;
 use crate::images::status;
 use crate::runtime;
+use harness::*;
 
 async fn pull(images: &mut Images, image: &str, auth: Option<AuthConfig>) -> Result<String, tonic::Status> {
     let request = PullImageRequest { image: spec(image), auth, sandbox_config: None };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use dockside::proto::*;
 
-use crate::harness::*;
 use crate::images::spec;
+use harness::*;
 
 /// The requests between two counts. Looks at images are left out: other tests on the same Docker change images, and
 /// Dockside looks at what changed.

@@ -7,10 +7,10 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::look::*;
 use crate::pods::texts;
 use crate::runtime;
+use harness::*;
 
 const MIB: i64 = 1 << 20;
 

@@ -17,8 +17,8 @@ use sha2::Sha256;
 use tonic::Code;
 
 use crate::docker_knows;
-use crate::harness::*;
 use crate::images::spec;
+use harness::*;
 
 /// How long a pull may go without progress in these tests.
 const PATIENCE: Duration = Duration::from_secs(2);

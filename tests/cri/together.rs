@@ -7,9 +7,9 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::harness::*;
 use crate::look::*;
 use crate::runtime;
+use harness::*;
 
 /// As the client gives up: the call is dropped after a while.
 async fn abandon(delay_ms: u64, call: impl Future) {

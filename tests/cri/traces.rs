@@ -17,7 +17,7 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
-use crate::harness::*;
+use harness::*;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";

@@ -5,13 +5,13 @@ use tonic::Code;
 
 use crate::assert_refused;
 use crate::containers::of_image;
-use crate::harness::*;
 use crate::look::*;
 use crate::runtime;
 use crate::security::Security;
 use crate::security::id;
 use crate::security::process;
 use crate::security::secured;
+use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_user_is_the_requests_else_the_images() {

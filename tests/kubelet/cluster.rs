@@ -14,7 +14,7 @@ use parking_lot::RwLockWriteGuard;
 use serde_json::Value;
 use serde_json::json;
 
-pub use crate::in_cluster::*;
+pub use harness::in_cluster::*;
 
 pub const NGINX: &str = "nginx:1.14";
 /// A script that runs until it is told to end, then ends at once.

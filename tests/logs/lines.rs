@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dockside::proto::*;
 
-use super::harness::*;
 use super::*;
+use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_told_when_every_line_is_in_the_file() {

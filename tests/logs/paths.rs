@@ -6,8 +6,8 @@ use std::path::Path;
 use dockside::proto::*;
 use tonic::Code;
 
-use super::harness::*;
 use super::*;
+use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_path_that_leads_elsewhere_is_refused_by_its_name() {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dockside::proto::*;
 
-use super::harness::*;
 use super::*;
+use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigkill_while_a_container_writes_at_full_speed_neither_loses_nor_doubles_a_line() {

@@ -10,8 +10,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tonic::Code;
 
-use super::harness::*;
 use super::*;
+use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_logs_are_rotated_while_they_are_written() {

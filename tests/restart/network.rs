@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use dockside::proto::*;
 
 use super::ALONE;
-use super::harness::*;
+use harness::*;
 
 /// Takes the name of a pod's network namespace away, as `ip netns delete` does.
 fn unpin(path: &str) {

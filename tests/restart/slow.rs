@@ -8,7 +8,7 @@ use dockside::proto::*;
 use tonic::Code;
 
 use super::ALONE;
-use super::harness::*;
+use harness::*;
 
 /// An OCI runtime that starts no process while there is this file.
 const RUNTIME: &str = "/run/box/slow-runc";

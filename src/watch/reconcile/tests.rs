@@ -2,13 +2,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::cni;
-use crate::cni::Cni;
 use crate::container::testing::Bench;
 use crate::container::testing::SANDBOX;
 use crate::docker::testing::NEVER;
 use crate::pod::Pods;
 use crate::state::testing;
+use cni_runtime as cni;
+use cni_runtime::Cni;
 
 const SHORT: Duration = Duration::from_secs(1);
 

@@ -1,0 +1,33 @@
+//! Refuses pods that ask for what this scheduler cannot give: better left waiting than placed against their wishes.
+
+use super::Events;
+use super::Filter;
+use super::Prepared;
+use super::Refusal;
+use crate::cluster::Cluster;
+use crate::model::Pod;
+
+pub(super) const FILTER: Filter = Filter { name: "Unsupported", prepare, woken_by: Events::NONE };
+
+fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
+    match &*pod.shape.unsupported {
+        [] => Ok(None),
+        fields => Err(Refusal::told(format!("this scheduler does not support {}", fields.join(", ")))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::testing::Builder;
+
+    #[test]
+    fn a_pod_with_resource_claims_is_refused_by_name() {
+        let builder = Builder::default().nodes(&["a"]);
+        let pod = builder.pod(json!({"spec": {"resourceClaims": [{"name": "gpu"}]}}));
+        let refusal = prepare(&pod, &builder.cluster).err().unwrap();
+        assert_eq!(refusal.to_string(), "this scheduler does not support spec.resourceClaims");
+    }
+}

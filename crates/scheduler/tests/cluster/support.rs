@@ -1,0 +1,70 @@
+//! Pods that wait, and the program.
+
+use serde_json::Value;
+use serde_json::json;
+
+pub use harness::in_cluster::*;
+
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_dockside-scheduler");
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The cluster's only node.
+pub fn node() -> String {
+    environment("NODE")
+}
+
+/// What the scheduler prints for a subcommand.
+pub fn scheduler(args: &[&str]) -> String {
+    run_with(PROGRAM, args, "")
+}
+
+/// A pod that asks a scheduler of this name for a node, and these things of it.
+pub fn create_with(name: &str, scheduler: &str, requests: &Value, more: &Value) {
+    let container = json!({
+        "name": "main",
+        "image": BUSYBOX,
+        "command": ["sh", "-c", "trap 'exit 0' TERM; sleep infinity & wait"],
+        "resources": {"requests": requests, "limits": more["limits"]},
+    });
+    let spec = json!({
+        "schedulerName": scheduler,
+        "priorityClassName": more["priority"],
+        "terminationGracePeriodSeconds": 2,
+        "containers": [container],
+    });
+    let metadata = json!({"name": name, "labels": more["labels"]});
+    apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}));
+}
+
+/// A small pod but for its processor.
+pub fn create(name: &str, scheduler: &str, cpu: &str) {
+    create_with(name, scheduler, &json!({"cpu": cpu, "memory": "16Mi"}), &Value::Null);
+}
+
+pub fn pod(name: &str) -> Value {
+    serde_json::from_str(&kubectl(&["get", "pod", name, "-o", "json"])).unwrap()
+}
+
+/// Waits until a pod has a phase, and returns it.
+pub fn phase(name: &str, phase: &str) -> Value {
+    let condition = format!("--for=jsonpath={{.status.phase}}={phase}");
+    kubectl(&["wait", &condition, &format!("pod/{name}"), &format!("--timeout={}s", DEADLINE.as_secs())]);
+    pod(name)
+}
+
+/// Waits until a pod runs on the node, and lets it go.
+pub fn runs_on_the_node(name: &str) {
+    let pod = phase(name, "Running");
+    assert_eq!(pod["spec"]["nodeName"], node(), "{pod}");
+    kubectl(&["delete", "pod", name, "--wait=false"]);
+}
+
+/// Who told of the binding of a pod in an event.
+pub fn told_by(name: &str) -> String {
+    let about = format!("--field-selector=regarding.name={name},reason=Scheduled");
+    let event = ["get", "events.events.k8s.io", &about, "-o", "jsonpath={.items[*].reportingController}"];
+    kubectl(&event)
+}

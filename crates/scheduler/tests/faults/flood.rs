@@ -1,0 +1,79 @@
+//! Nodes, and as many pods as fit on them.
+
+use serde_json::Value;
+use serde_json::json;
+
+use harness::in_cluster::*;
+
+/// So many programs create the pods: each sends a limited number of requests a second.
+const CREATORS: usize = 4;
+/// Pods that fit on each node.
+pub const ROOM: usize = 20;
+
+pub struct Flood {
+    /// Of the namespace, the scheduler, the label of the nodes.
+    pub name: &'static str,
+    pub nodes: usize,
+}
+
+impl Flood {
+    /// Makes the nodes, and a namespace for the pods.
+    pub fn new(name: &'static str, nodes: usize) -> Flood {
+        apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        let nodes_made: Vec<Value> = (0..nodes).map(|number| node(&format!("{name}-{number}"), name)).collect();
+        create(&nodes_made);
+        Flood { name, nodes }
+    }
+
+    /// Makes exactly as many pods as there is room for.
+    pub fn pods(&self) -> usize {
+        let all: Vec<Value> = (0..self.nodes * ROOM).map(|number| self.pod(&format!("p-{number}"))).collect();
+        std::thread::scope(|scope| {
+            for part in all.chunks(all.len().div_ceil(CREATORS)) {
+                scope.spawn(|| create(part));
+            }
+        });
+        all.len()
+    }
+
+    pub fn pod(&self, name: &str) -> Value {
+        let requests = json!({"cpu": "500m", "memory": "64Mi"});
+        let container = json!({"name": "main", "image": "none", "resources": {"requests": requests}});
+        let spec = json!({"schedulerName": self.name, "nodeSelector": {"flood": self.name}, "containers": [container]});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self.name}, "spec": spec})
+    }
+
+    /// The nodes of the pods that have one.
+    pub fn bound(&self) -> Vec<String> {
+        let query = ["get", "pods", "-n", self.name, "-o", "jsonpath={.items[*].spec.nodeName}"];
+        kubectl(&query).split_whitespace().map(str::to_owned).collect()
+    }
+
+    /// Waits until so many pods have a node; says how many it saw.
+    pub fn until_bound(&self, at_least: usize) -> usize {
+        let what = format!("{at_least} pods of {} with a node", self.name);
+        eventually(&what, || Some(self.bound().len()).filter(|bound| *bound >= at_least))
+    }
+
+    /// All pods have a node, and no node has more than there is room for.
+    pub fn is_in_place(&self) {
+        self.until_bound(self.nodes * ROOM);
+        let bound = self.bound();
+        for number in 0..self.nodes {
+            let node = format!("{}-{number}", self.name);
+            assert_eq!(bound.iter().filter(|name| **name == node).count(), ROOM, "pods on {node}");
+        }
+    }
+}
+
+fn node(name: &str, flood: &str) -> Value {
+    let room = json!({"cpu": format!("{}m", ROOM * 500), "memory": "64Gi", "pods": "110"});
+    let status = json!({"capacity": room, "allocatable": room, "conditions": [{"type": "Ready", "status": "True"}]});
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"flood": flood}},
+        "status": status})
+}
+
+fn create(objects: &[Value]) {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+    run_with("kubectl", &["create", "-f", "-"], &list.to_string());
+}

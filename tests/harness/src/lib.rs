@@ -1,0 +1,28 @@
+//! What the test suites share: a Dockside on the Docker of the box they run in ([`node`]), a cluster that `hack/cluster`
+//! made ([`in_cluster`]), replicas of the scheduler ([`replica`]), and commands ([`commands`]).
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod commands;
+pub mod in_cluster;
+pub mod node;
+pub mod replica;
+
+use std::path::Path;
+use std::path::PathBuf;
+
+pub use self::node::*;
+
+/// The top of the source tree.
+pub fn repository() -> &'static Path {
+    // tests/harness is two below it.
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
+}
+
+/// One of Dockside's own programs, built beside the running test: `dockside` or `dockside-scheduler`.
+pub fn program(name: &str) -> PathBuf {
+    // Cargo puts tests into `deps`, and programs above it.
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join(name);
+    assert!(path.exists(), "{} is not there: build it with cargo build --workspace", path.display());
+    path
+}
