@@ -5,13 +5,13 @@
 //! what we read back on hot paths has our own lenient types, because a new enum value in a newer daemon
 //! must not make a running pod invisible.
 
+mod connection;
 mod container;
 mod demux;
 mod error;
 mod exec;
 mod hijack;
 mod image;
-mod link;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
 mod system;
@@ -22,6 +22,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::connection::Connection;
+pub use self::connection::ConnectionState;
 pub use self::container::ContainerDetails;
 pub use self::container::ContainerEntry;
 pub use self::container::ContainerState;
@@ -39,12 +41,10 @@ pub use self::image::Credentials;
 pub use self::image::ImageDetails;
 pub use self::image::ImageEntry;
 pub use self::image::PullProgress;
-pub use self::link::Link;
-pub use self::link::LinkState;
 pub use self::system::ApiVersion;
 pub use self::system::CgroupDriver;
+pub use self::system::EngineInfo;
 pub use self::system::Event;
-pub use self::system::Facts;
 pub use self::transport::RequestCounts;
 
 /// Docker's request models, as its API documents them.
@@ -58,7 +58,7 @@ use self::transport::Transport;
 pub struct Engine {
     api: bollard::Docker,
     transport: Arc<Transport>,
-    link: Arc<Link>,
+    connection: Arc<Connection>,
     exec_ends: Arc<ExecEnds>,
     socket: Arc<PathBuf>,
     timeout: Duration,
@@ -86,7 +86,7 @@ impl Engine {
         Ok(Engine {
             api,
             transport,
-            link: Arc::new(Link::new()),
+            connection: Arc::new(Connection::new()),
             exec_ends: Arc::default(),
             socket: Arc::new(socket.to_owned()),
             timeout,
@@ -95,26 +95,26 @@ impl Engine {
 
     /// The same connection, for requests that get no more time than `limit`.
     #[must_use]
-    pub fn hurried(&self, limit: Duration) -> Engine {
+    pub fn with_timeout(&self, limit: Duration) -> Engine {
         Engine { timeout: limit.min(self.timeout), ..self.clone() }
     }
 
     /// Whether Docker answers, and what it is.
-    pub fn link(&self) -> &Link {
-        &self.link
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// What is known of this Docker, which answers just now.
     ///
     /// # Errors
     /// [`Error::Unavailable`] while it does not answer.
-    pub fn facts(&self) -> Result<Arc<Facts>, Error> {
-        match self.link.state() {
-            LinkState::Up(facts) => Ok(facts),
-            LinkState::Joining(_) => {
+    pub fn info(&self) -> Result<Arc<EngineInfo>, Error> {
+        match self.connection.state() {
+            ConnectionState::Up(info) => Ok(info),
+            ConnectionState::Joining(_) => {
                 Err(self.unreachable("Docker came back, and the state of its containers is being learnt"))
             }
-            LinkState::Suspect(reason) | LinkState::Down(reason) => Err(self.unreachable(&reason)),
+            ConnectionState::Suspect(reason) | ConnectionState::Down(reason) => Err(self.unreachable(&reason)),
         }
     }
 
@@ -122,8 +122,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when it never has.
-    pub fn last_facts(&self) -> Result<Arc<Facts>, Error> {
-        self.link.facts().map_or_else(|| self.facts(), Ok)
+    pub fn last_info(&self) -> Result<Arc<EngineInfo>, Error> {
+        self.connection.info().map_or_else(|| self.info(), Ok)
     }
 
     fn unreachable(&self, reason: &str) -> Error {
@@ -159,12 +159,12 @@ impl Engine {
         object: &str,
         request: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, Error> {
-        if let Some(reason) = self.link.down_reason() {
+        if let Some(reason) = self.connection.down_reason() {
             return Err(Error::unavailable(doing, object, reason));
         }
         tokio::select! {
             answer = request => answer.map_err(|source| Error::from_bollard(doing, object, source)),
-            reason = self.link.wait_down() => Err(Error::unavailable(doing, object, reason)),
+            reason = self.connection.wait_down() => Err(Error::unavailable(doing, object, reason)),
             () = tokio::time::sleep(limit) => Err(Error::Timeout { doing, object: object.to_owned(), limit }),
         }
     }
@@ -211,13 +211,13 @@ pub(crate) mod testing {
             }
         });
         let engine = Engine::new(&socket, Duration::from_secs(5)).unwrap();
-        engine.link.set_up(facts(41));
+        engine.connection.set_up(engine_info(41));
         (engine, directory)
     }
 
     /// An engine on cgroup v1 with API 1.`minor` and nothing special.
-    pub(crate) fn facts(minor: u16) -> Facts {
-        Facts {
+    pub(crate) fn engine_info(minor: u16) -> EngineInfo {
+        EngineInfo {
             version: "20.10.24".to_owned(),
             api: ApiVersion::v1(minor),
             root_dir: "/var/lib/docker".into(),

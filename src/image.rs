@@ -162,8 +162,8 @@ impl Images {
     /// The bytes are the sum over images, so layers that several images share count for each of them. Before Docker
     /// has ever answered its usual directory is told: a kubelet asks this when it connects, and ends if it fails.
     pub fn filesystem(&self) -> FilesystemUsage {
-        let facts = self.engine.link().facts();
-        let root = facts.map_or_else(|| PathBuf::from(USUAL_ROOT), |facts| facts.image_dir.clone());
+        let info = self.engine.connection().info();
+        let root = info.map_or_else(|| PathBuf::from(USUAL_ROOT), |info| info.image_dir.clone());
         let used = self.index.read().all().map(|image| image.message.size).sum();
         let inodes = statvfs(&root).ok().map(|fs| fs.files().saturating_sub(fs.files_free()));
         FilesystemUsage {
@@ -264,7 +264,7 @@ mod tests {
         images.refresh().await.unwrap();
         let ids: Vec<String> = images.list("").into_iter().map(|image| image.id).collect();
         assert_eq!(ids, ["sha256:good"]);
-        engine.link().set_down("gone");
+        engine.connection().set_down("gone");
         assert!(images.refresh().await.is_err());
     }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::container::Containers;
 use crate::docker::Engine;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::image::Images;
@@ -55,8 +55,8 @@ impl Pods {
     }
 
     /// What Docker can do; refused while it is away, so that a client knows at once.
-    fn facts(&self) -> Result<Arc<Facts>, Error> {
-        Ok(self.engine.facts()?)
+    fn engine_info(&self) -> Result<Arc<EngineInfo>, Error> {
+        Ok(self.engine.info()?)
     }
 
     /// The sandbox that `id`, or its beginning, stands for; `None` when there is none.

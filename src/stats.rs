@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::container::cgroup as place;
 use crate::docker::Engine;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::error::Kind;
 
@@ -133,25 +133,25 @@ impl Stats {
         sandboxes: Vec<Arc<Sandbox>>,
     ) -> Result<Measured, Error> {
         // While Docker restarts, its containers can still be measured where they live on.
-        let facts = self.engine.link().facts();
+        let info = self.engine.connection().info();
         let stats = Arc::clone(self);
         self.disk.keep(|id| self.store.knows(id));
         self.rates.keep(|id| self.store.knows(id));
         on_file_thread(move || Measured {
-            containers: containers.iter().map(|container| stats.of_container(container, facts.as_deref())).collect(),
-            sandboxes: sandboxes.iter().map(|sandbox| stats.of_sandbox(sandbox, facts.as_deref())).collect(),
+            containers: containers.iter().map(|container| stats.of_container(container, info.as_deref())).collect(),
+            sandboxes: sandboxes.iter().map(|sandbox| stats.of_sandbox(sandbox, info.as_deref())).collect(),
         })
         .await
     }
 
-    fn of_container(&self, container: &Container, facts: Option<&Facts>) -> ContainerStats {
+    fn of_container(&self, container: &Container, info: Option<&EngineInfo>) -> ContainerStats {
         let record = &container.record;
         let sandbox = self.store.sandbox(&record.sandbox_id);
         let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
-        let running = facts.filter(|_| container.process.is_running());
-        let sample = running.and_then(|facts| cgroup::of_container(facts, parent, &record.id));
+        let running = info.filter(|_| container.process.is_running());
+        let sample = running.and_then(|info| cgroup::of_container(info, parent, &record.id));
         let usage = sample.map(|sample| self.usage(&record.id, &sample)).unwrap_or_default();
-        let layer = self.disk.usage(&record.id, running, |facts| place::first_process(facts, parent, &record.id));
+        let layer = self.disk.usage(&record.id, running, |info| place::first_process(info, parent, &record.id));
         ContainerStats {
             attributes: Some(ContainerAttributes {
                 id: record.id.clone(),
@@ -167,15 +167,15 @@ impl Stats {
         }
     }
 
-    fn of_sandbox(&self, sandbox: &Sandbox, facts: Option<&Facts>) -> PodSandboxStats {
+    fn of_sandbox(&self, sandbox: &Sandbox, info: Option<&EngineInfo>) -> PodSandboxStats {
         let record = &sandbox.record;
         let running =
             self.store.containers_of(&record.id).into_iter().filter(|container| container.process.is_running());
-        let containers: Vec<ContainerStats> = running.map(|container| self.of_container(&container, facts)).collect();
+        let containers: Vec<ContainerStats> = running.map(|container| self.of_container(&container, info)).collect();
         let parent = record.cgroup_parent();
-        let (whole, processes) = facts.map(|facts| self.whole(sandbox, facts)).unwrap_or_default();
+        let (whole, processes) = info.map(|info| self.whole(sandbox, info)).unwrap_or_default();
         let usage = whole.as_ref().map(|sample| self.usage(&record.id, sample)).unwrap_or_default();
-        let first = facts.and_then(|facts| place::first_process(facts, parent, &record.id));
+        let first = info.and_then(|info| place::first_process(info, parent, &record.id));
         let network = first.filter(|_| !record.config.is_host_network()).and_then(network::usage);
         PodSandboxStats {
             attributes: Some(PodSandboxAttributes {
@@ -200,17 +200,17 @@ impl Stats {
 
     /// What all of a pod has used, and its number of processes. A pod without a cgroup of its own is what its containers
     /// are.
-    fn whole(&self, sandbox: &Sandbox, facts: &Facts) -> (Option<Sample>, Option<u64>) {
+    fn whole(&self, sandbox: &Sandbox, info: &EngineInfo) -> (Option<Sample>, Option<u64>) {
         let record = &sandbox.record;
         match record.cgroup_parent() {
             "" => {
                 let others = self.store.containers_of(&record.id);
                 let ids = || others.iter().map(|container| container.record.id.as_str()).chain([record.id.as_str()]);
-                let samples = ids().filter_map(|id| cgroup::of_container(facts, "", id));
-                let processes = ids().filter_map(|id| cgroup::processes_of_container(facts, "", id));
+                let samples = ids().filter_map(|id| cgroup::of_container(info, "", id));
+                let processes = ids().filter_map(|id| cgroup::processes_of_container(info, "", id));
                 (samples.reduce(Sample::plus), processes.reduce(|one, two| one + two))
             }
-            parent => (cgroup::of_pod(facts, parent), cgroup::processes_of_pod(facts, parent)),
+            parent => (cgroup::of_pod(info, parent), cgroup::processes_of_pod(info, parent)),
         }
     }
 

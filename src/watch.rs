@@ -128,10 +128,10 @@ impl Watch {
             docker::Error::Unavailable { reason, .. } => reason.clone(),
             other => other.to_string(),
         };
-        let known = matches!(self.engine.link().state(), docker::LinkState::Down(known) if known == reason);
+        let known = matches!(self.engine.connection().state(), docker::ConnectionState::Down(known) if known == reason);
         if !known {
             tracing::warn!(reason, "Docker is not available");
-            self.engine.link().set_down(reason);
+            self.engine.connection().set_down(reason);
         }
     }
 
@@ -147,16 +147,16 @@ impl Watch {
         self: &Arc<Self>,
     ) -> Result<impl futures_util::Stream<Item = Result<Event, docker::Error>> + use<>, docker::Error> {
         self.within(self.engine.ping()).await?;
-        let facts = self.engine.contact().await?;
+        let info = self.engine.contact().await?;
         let events = self.within(self.engine.events()).await?;
-        self.engine.link().set_joining(facts.clone());
+        self.engine.connection().set_joining(info.clone());
         let began = Instant::now();
         self.reconcile().await?;
         self.sessions.reconciled.observe(began.elapsed().as_secs_f64());
         self.sessions.joined.inc();
         self.store.set_true();
-        tracing::info!(version = facts.version, api = %facts.api, "Docker is available");
-        self.engine.link().set_up(facts);
+        tracing::info!(version = info.version, api = %info.api, "Docker is available");
+        self.engine.connection().set_up(info);
         self.first_attempt.notify_one();
         Ok(events)
     }
@@ -181,7 +181,7 @@ impl Watch {
             error = self.keep_asking() => error,
             () = self.keep_settling() => self.ended("never reached"),
             () = self.keep_undoing() => self.ended("never reached"),
-            () = self.relearn_facts() => self.ended("never reached"),
+            () = self.refresh_engine_info() => self.ended("never reached"),
         }
     }
 
@@ -194,13 +194,13 @@ impl Watch {
             match self.within(self.engine.ping()).await {
                 Ok(()) => {
                     misses = 0;
-                    self.engine.link().clear_suspicion();
+                    self.engine.connection().clear_suspicion();
                 }
                 Err(error) if misses + 1 == MISSES => return error,
                 Err(error) => {
                     misses += 1;
                     tracing::warn!(%error, "Docker is slow");
-                    self.engine.link().set_suspect(error.to_string());
+                    self.engine.connection().set_suspect(error.to_string());
                 }
             }
         }
@@ -217,11 +217,11 @@ impl Watch {
     }
 
     /// After a reload Docker may have other runtimes.
-    async fn relearn_facts(&self) {
+    async fn refresh_engine_info(&self) {
         loop {
             self.reloaded.notified().await;
             match self.engine.contact().await {
-                Ok(facts) => self.engine.link().set_up(facts),
+                Ok(info) => self.engine.connection().set_up(info),
                 Err(error) => tracing::warn!(%error, "could not learn what Docker's reload changed"),
             }
         }
@@ -235,7 +235,7 @@ impl Watch {
             let mut pause = FIRST_IMAGES_RETRY;
             while let Err(error) = self.images.refresh().await {
                 tracing::warn!(%error, "could not refresh the list of images");
-                if matches!(self.engine.link().state(), docker::LinkState::Down(_)) {
+                if matches!(self.engine.connection().state(), docker::ConnectionState::Down(_)) {
                     break;
                 }
                 tokio::select! {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::docker::CgroupDriver;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::error::Error;
 
 use super::tree;
@@ -19,7 +19,7 @@ const MOST_CHILDREN: usize = 256;
 
 /// Docker's `CgroupParent` for the parent a kubelet gives. With systemd the kubelet sends the whole path of slices
 /// while Docker wants the last one's name.
-pub fn parent(object: &str, parent: &str, facts: &Facts) -> Result<Option<String>, Error> {
+pub fn parent(object: &str, parent: &str, info: &EngineInfo) -> Result<Option<String>, Error> {
     const FIELD: &str = "linux.cgroup_parent";
     if parent.is_empty() {
         return Ok(None);
@@ -27,7 +27,7 @@ pub fn parent(object: &str, parent: &str, facts: &Facts) -> Result<Option<String
     if parent.split('/').any(|part| part == "..") {
         return Err(Error::invalid(object, FIELD, format!("{parent:?} must not contain \"..\"")));
     }
-    match facts.cgroup_driver {
+    match info.cgroup_driver {
         CgroupDriver::Cgroupfs => Ok(Some(parent.to_owned())),
         CgroupDriver::Systemd => {
             let slice = parent.rsplit('/').find(|part| !part.is_empty()).unwrap_or_default();
@@ -41,12 +41,12 @@ pub fn parent(object: &str, parent: &str, facts: &Facts) -> Result<Option<String
 }
 
 /// Checks the names of cgroup v2 settings.
-pub(super) fn check_unified(object: &str, unified: &BTreeMap<String, String>, facts: &Facts) -> Result<(), Error> {
+pub(super) fn check_unified(object: &str, unified: &BTreeMap<String, String>, info: &EngineInfo) -> Result<(), Error> {
     const FIELD: &str = "linux.resources.unified";
     if unified.is_empty() {
         return Ok(());
     }
-    if facts.cgroup_version < 2 {
+    if info.cgroup_version < 2 {
         return Err(Error::unsupported(object, FIELD, "this host has cgroup v1, which knows no unified settings"));
     }
     let wrong = unified.keys().find(|key| key.contains('/') || !key.contains('.') || key.starts_with("cgroup."));
@@ -61,12 +61,12 @@ pub(super) fn check_unified(object: &str, unified: &BTreeMap<String, String>, fa
 /// # Errors
 /// The setting that could not be written; those before it are in force.
 pub(super) async fn write_unified(
-    facts: &Facts,
+    info: &EngineInfo,
     parent: &str,
     id: &str,
     unified: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
-    let directory = directory(Path::new(CGROUP_ROOT), facts.cgroup_driver, parent, id);
+    let directory = directory(Path::new(CGROUP_ROOT), info.cgroup_driver, parent, id);
     for (key, value) in unified {
         let path = directory.join(key);
         tokio::fs::write(&path, value).await.map_err(|source| Error::Io {
@@ -81,8 +81,8 @@ pub(super) async fn write_unified(
 /// The first process of a running container, by the host's number; `None` when it cannot be told. It is the one that was
 /// there first: what a person runs in the container comes later. A container that runs containers or systemd keeps its
 /// processes in cgroups below its own, as version 2 wants it.
-pub fn first_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
-    let (directory, own) = processes(facts, parent, id)?;
+pub fn first_process(info: &EngineInfo, parent: &str, id: &str) -> Option<i32> {
+    let (directory, own) = processes(info, parent, id)?;
     let pids = if own.is_empty() { processes_below(&directory) } else { own };
     match *pids {
         [only] => Some(only),
@@ -92,17 +92,17 @@ pub fn first_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
 
 /// The process of a running container, by the host's number; `None` when there are more, or it cannot be told. One that
 /// is not in the container's own cgroup is not it.
-pub fn only_process(facts: &Facts, parent: &str, id: &str) -> Option<i32> {
-    match *processes(facts, parent, id)?.1 {
+pub fn only_process(info: &EngineInfo, parent: &str, id: &str) -> Option<i32> {
+    match *processes(info, parent, id)?.1 {
         [only] => Some(only),
         _ => None,
     }
 }
 
 /// A container's cgroup, and the processes that are in it and not below.
-fn processes(facts: &Facts, parent: &str, id: &str) -> Option<(PathBuf, Vec<i32>)> {
-    let roots: &[&str] = if facts.cgroup_version >= 2 { &[CGROUP_ROOT] } else { &VERSION_1_ROOTS };
-    let mut directories = roots.iter().map(|root| directory(Path::new(root), facts.cgroup_driver, parent, id));
+fn processes(info: &EngineInfo, parent: &str, id: &str) -> Option<(PathBuf, Vec<i32>)> {
+    let roots: &[&str] = if info.cgroup_version >= 2 { &[CGROUP_ROOT] } else { &VERSION_1_ROOTS };
+    let mut directories = roots.iter().map(|root| directory(Path::new(root), info.cgroup_driver, parent, id));
     directories.find_map(|directory| processes_in(&directory).map(|pids| (directory, pids)))
 }
 
@@ -164,16 +164,16 @@ fn slice_path(slice: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::testing::facts;
+    use crate::docker::testing::engine_info;
 
     #[test]
     fn systemd_gets_the_name_of_the_slice_and_cgroupfs_the_path() {
         let path = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1.slice";
-        let systemd = Facts { cgroup_driver: CgroupDriver::Systemd, ..facts(41) };
+        let systemd = EngineInfo { cgroup_driver: CgroupDriver::Systemd, ..engine_info(41) };
         assert_eq!(parent("pod", path, &systemd).unwrap().unwrap(), "kubepods-burstable-pod1.slice");
-        assert_eq!(parent("pod", "/kubepods/pod1", &facts(41)).unwrap().unwrap(), "/kubepods/pod1");
+        assert_eq!(parent("pod", "/kubepods/pod1", &engine_info(41)).unwrap().unwrap(), "/kubepods/pod1");
         assert!(parent("pod", "/kubepods/pod1", &systemd).is_err());
-        assert!(parent("pod", "/../x", &facts(41)).is_err());
+        assert!(parent("pod", "/../x", &engine_info(41)).is_err());
     }
 
     #[test]
@@ -208,10 +208,10 @@ mod tests {
 
     #[test]
     fn unified_settings_need_cgroup_v2_and_cannot_leave_the_directory() {
-        let v2 = Facts { cgroup_version: 2, ..facts(41) };
+        let v2 = EngineInfo { cgroup_version: 2, ..engine_info(41) };
         let key = |key: &str| BTreeMap::from([(key.to_owned(), "1".to_owned())]);
         assert!(check_unified("c", &key("memory.oom.group"), &v2).is_ok());
-        assert!(check_unified("c", &key("memory.oom.group"), &facts(41)).is_err());
+        assert!(check_unified("c", &key("memory.oom.group"), &engine_info(41)).is_err());
         assert!(check_unified("c", &key("../memory.max"), &v2).is_err());
         assert!(check_unified("c", &key("cgroup.procs"), &v2).is_err());
     }

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::docker;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::docker::model::ContainerCreateBody;
 use crate::error::Error;
 use crate::error::Kind;
@@ -50,7 +50,7 @@ impl Containers {
         // Held so that the sandbox cannot be stopped or removed around a container it does not know of yet.
         let _sandbox_guard = self.store.lock(&sandbox.record.key).await;
         let sandbox = self.ready_sandbox(&sandbox.record.id)?;
-        let facts = self.engine.facts()?;
+        let info = self.engine.info()?;
         let pod = sandbox.record.config.metadata.clone().unwrap_or_default();
         let name = naming::container(meta, &pod);
         let key = key_of(&name);
@@ -74,7 +74,7 @@ impl Containers {
             config,
         };
         let pid_target = self.pid_target(&record.config, &sandbox)?;
-        let body = self.body(&record, &sandbox, facts, pid_target).await?;
+        let body = self.body(&record, &sandbox, info, pid_target).await?;
         self.store.write_container(&record).await?;
         match self.make(&mut record, body).await {
             Ok(()) => {
@@ -96,7 +96,7 @@ impl Containers {
         &self,
         record: &ContainerRecord,
         sandbox: &Arc<Sandbox>,
-        facts: Arc<Facts>,
+        info: Arc<EngineInfo>,
         pid_target: Option<String>,
     ) -> Result<ContainerCreateBody, Error> {
         let (mut config, sandbox, docker_log) = (record.config.clone(), Arc::clone(sandbox), self.docker_log.clone());
@@ -105,7 +105,7 @@ impl Containers {
         let build = move || {
             let around = Surroundings {
                 sandbox: &sandbox.record,
-                facts: &facts,
+                info: &info,
                 log_path: &log_path,
                 docker_log: &docker_log,
                 pid_target,

@@ -141,7 +141,7 @@ impl Containers {
         if spec.command.is_empty() {
             return Err(Error::invalid(format!("container {container}"), "cmd", "is empty"));
         }
-        self.engine.facts()?;
+        self.engine.info()?;
         let id = self.engine.create_exec(&container, spec).await?;
         Ok(Command {
             engine: self.engine.clone(),
@@ -159,7 +159,7 @@ impl Containers {
     /// [`Error::NotFound`]; [`Error::Precondition`] when the container does not run.
     pub async fn attach(&self, id: &str, spec: &ExecSpec) -> Result<(Arc<Container>, Hijacked), Error> {
         let container = self.running(id)?;
-        self.engine.facts()?;
+        self.engine.info()?;
         // Docker's format depends on what the container has, not on what the client asked for.
         let spec = ExecSpec { terminal: container.record.config.tty, ..spec.clone() };
         let io = self.engine.attach_container(&container.record.id, &spec).await?;

@@ -93,9 +93,9 @@ impl Containers {
         if record.log_path(sandbox).is_empty() {
             return Ok(None);
         }
-        let facts = self.engine.last_facts()?;
+        let info = self.engine.last_info()?;
         Ok(Some(Place {
-            docker_file: logs::docker_file(&facts.container_directory(&record.id), &record.id),
+            docker_file: logs::docker_file(&info.container_directory(&record.id), &record.id),
             directory: PathBuf::from(&sandbox.config.log_directory),
             path: PathBuf::from(&record.config.log_path),
         }))

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::docker::model::DeviceMapping;
 use crate::docker::model::DeviceRequest;
 use crate::docker::model::HostConfig;
@@ -30,31 +30,31 @@ const API_CDI: u16 = 44;
 ///
 /// # Errors
 /// The field that is wrong, or that this Docker cannot honour.
-pub(super) fn apply(config: &ContainerConfig, host: &mut HostConfig, facts: &Facts) -> Result<(), Error> {
+pub(super) fn apply(config: &ContainerConfig, host: &mut HostConfig, info: &EngineInfo) -> Result<(), Error> {
     let object = describe(config);
     let mut mounts = Vec::new();
     let mut binds = Vec::new();
     for mount in &config.mounts {
-        check(&object, mount, facts)?;
+        check(&object, mount, info)?;
         if let Some(image) = image_of(mount) {
             mounts.push(image_mount(mount, image));
             continue;
         }
         let source = source(&object, mount)?;
-        if mount.selinux_relabel && facts.selinux {
+        if mount.selinux_relabel && info.selinux {
             binds.push(relabelled(&object, mount, &source)?);
         } else {
-            mounts.push(bind(mount, &source, facts));
+            mounts.push(bind(mount, &source, info));
         }
     }
     host.mounts = (!mounts.is_empty()).then_some(mounts);
     host.binds = (!binds.is_empty()).then_some(binds);
     host.devices = devices(config)?;
-    host.device_requests = cdi_devices(&object, config, facts)?;
+    host.device_requests = cdi_devices(&object, config, info)?;
     Ok(())
 }
 
-fn check(object: &str, mount: &Mount, facts: &Facts) -> Result<(), Error> {
+fn check(object: &str, mount: &Mount, info: &EngineInfo) -> Result<(), Error> {
     let invalid =
         |field, reason: &str| Err(Error::invalid(object, field, format!("{}: {reason}", mount.container_path)));
     let unsupported =
@@ -63,11 +63,11 @@ fn check(object: &str, mount: &Mount, facts: &Facts) -> Result<(), Error> {
         return invalid("mounts.container_path", "must be an absolute path");
     }
     if image_of(mount).is_some() {
-        return match facts.has_api(API_IMAGE) {
+        return match info.has_api(API_IMAGE) {
             true if mount.host_path.is_empty() => Ok(()),
             true => invalid("mounts.host_path", "must be empty beside mounts.image"),
             false => {
-                let reason = format!("{}: needs Docker 28; this is {}", mount.container_path, facts.version);
+                let reason = format!("{}: needs Docker 28; this is {}", mount.container_path, info.version);
                 Err(Error::Unimplemented { object: object.to_owned(), field: "mounts.image", reason })
             }
         };
@@ -90,15 +90,15 @@ fn check(object: &str, mount: &Mount, facts: &Facts) -> Result<(), Error> {
     if mount.propagation() != MountPropagation::PropagationPrivate {
         return invalid("mounts.recursive_read_only", "needs private propagation");
     }
-    if !has_recursive_read_only(facts) {
+    if !has_recursive_read_only(info) {
         return unsupported("mounts.recursive_read_only", "needs Docker 25 and Linux 5.12");
     }
     Ok(())
 }
 
 /// Whether this Docker can make a mount and all mounts below it read-only.
-pub fn has_recursive_read_only(facts: &Facts) -> bool {
-    facts.has_api(API_RECURSIVE_READ_ONLY) && kernel_at_least(&facts.kernel, 5, 12)
+pub fn has_recursive_read_only(info: &EngineInfo) -> bool {
+    info.has_api(API_RECURSIVE_READ_ONLY) && kernel_at_least(&info.kernel, 5, 12)
 }
 
 fn kernel_at_least(release: &str, major: u32, minor: u32) -> bool {
@@ -137,8 +137,8 @@ fn image_mount(mount: &Mount, image: &str) -> DockerMount {
     }
 }
 
-fn bind(mount: &Mount, source: &Path, facts: &Facts) -> DockerMount {
-    let tells_recursion = mount.readonly && facts.has_api(API_RECURSIVE_READ_ONLY);
+fn bind(mount: &Mount, source: &Path, info: &EngineInfo) -> DockerMount {
+    let tells_recursion = mount.readonly && info.has_api(API_RECURSIVE_READ_ONLY);
     DockerMount {
         typ: Some(MountType::BIND),
         source: Some(source.display().to_string()),
@@ -210,12 +210,12 @@ fn devices(config: &ContainerConfig) -> Result<Option<Vec<DeviceMapping>>, Error
     Ok((!all.is_empty()).then_some(all))
 }
 
-fn cdi_devices(object: &str, config: &ContainerConfig, facts: &Facts) -> Result<Option<Vec<DeviceRequest>>, Error> {
+fn cdi_devices(object: &str, config: &ContainerConfig, info: &EngineInfo) -> Result<Option<Vec<DeviceRequest>>, Error> {
     if config.cdi_devices.is_empty() {
         return Ok(None);
     }
-    if !facts.has_api(API_CDI) {
-        let reason = format!("{}: needs Docker 25; this is {}", config.cdi_devices[0].name, facts.version);
+    if !info.has_api(API_CDI) {
+        let reason = format!("{}: needs Docker 25; this is {}", config.cdi_devices[0].name, info.version);
         return Err(Error::unsupported(object, "CDI_devices", reason));
     }
     Ok(Some(vec![DeviceRequest {
@@ -228,15 +228,15 @@ fn cdi_devices(object: &str, config: &ContainerConfig, facts: &Facts) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::testing::facts;
+    use crate::docker::testing::engine_info;
     use crate::proto::CdiDevice;
     use crate::proto::Device;
     use crate::proto::ImageSpec;
 
-    fn mounted(mount: Mount, facts: &Facts) -> Result<HostConfig, Error> {
+    fn mounted(mount: Mount, info: &EngineInfo) -> Result<HostConfig, Error> {
         let config = ContainerConfig { mounts: vec![mount], ..Default::default() };
         let mut host = HostConfig::default();
-        apply(&config, &mut host, facts).map(|()| host)
+        apply(&config, &mut host, info).map(|()| host)
     }
 
     fn mount(path: &Path) -> Mount {
@@ -254,9 +254,9 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&target, &link).unwrap();
         std::fs::create_dir(&target).unwrap();
-        let host = mounted(mount(&link), &facts(41)).unwrap();
+        let host = mounted(mount(&link), &engine_info(41)).unwrap();
         assert_eq!(host.mounts.unwrap()[0].source.as_deref(), target.to_str());
-        mounted(mount(&dir.path().join("new/dir")), &facts(41)).unwrap();
+        mounted(mount(&dir.path().join("new/dir")), &engine_info(41)).unwrap();
         assert!(dir.path().join("new/dir").is_dir());
     }
 
@@ -264,19 +264,22 @@ mod tests {
     fn docker_29_is_told_that_read_only_does_not_reach_below() {
         let dir = tempfile::tempdir().unwrap();
         let read_only = Mount { readonly: true, ..mount(dir.path()) };
-        assert_eq!(options(mounted(read_only.clone(), &facts(52)).unwrap()).read_only_non_recursive, Some(true));
-        assert_eq!(options(mounted(read_only, &facts(41)).unwrap()).read_only_non_recursive, None);
+        assert_eq!(options(mounted(read_only.clone(), &engine_info(52)).unwrap()).read_only_non_recursive, Some(true));
+        assert_eq!(options(mounted(read_only, &engine_info(41)).unwrap()).read_only_non_recursive, None);
     }
 
     #[test]
     fn recursive_read_only_needs_an_engine_that_can_and_a_mount_that_allows_it() {
         let dir = tempfile::tempdir().unwrap();
         let recursive = Mount { readonly: true, recursive_read_only: true, ..mount(dir.path()) };
-        assert_eq!(options(mounted(recursive.clone(), &facts(52)).unwrap()).read_only_force_recursive, Some(true));
-        assert!(mounted(recursive.clone(), &facts(41)).is_err());
+        assert_eq!(
+            options(mounted(recursive.clone(), &engine_info(52)).unwrap()).read_only_force_recursive,
+            Some(true)
+        );
+        assert!(mounted(recursive.clone(), &engine_info(41)).is_err());
         let shared = Mount { propagation: MountPropagation::PropagationBidirectional.into(), ..recursive.clone() };
-        assert!(mounted(shared, &facts(52)).is_err());
-        assert!(mounted(Mount { readonly: false, ..recursive }, &facts(52)).is_err());
+        assert!(mounted(shared, &engine_info(52)).is_err());
+        assert!(mounted(Mount { readonly: false, ..recursive }, &engine_info(52)).is_err());
     }
 
     #[test]
@@ -288,22 +291,22 @@ mod tests {
             container_path: "/data".into(),
             ..Default::default()
         };
-        let mounted_image = mounted(mount.clone(), &facts(48)).unwrap().mounts.unwrap().remove(0);
+        let mounted_image = mounted(mount.clone(), &engine_info(48)).unwrap().mounts.unwrap().remove(0);
         assert_eq!(mounted_image.typ, Some(MountType::IMAGE));
         assert_eq!((mounted_image.source.as_deref(), mounted_image.read_only), (Some("sha256:1"), Some(true)));
         assert_eq!(mounted_image.image_options.unwrap().subpath.as_deref(), Some("etc"));
         let both = Mount { host_path: "/tmp".into(), ..mount.clone() };
-        assert!(mounted(both, &facts(48)).unwrap_err().to_string().contains("mounts.host_path"));
-        assert!(mounted(mount, &facts(47)).unwrap_err().to_string().contains("needs Docker 28"));
+        assert!(mounted(both, &engine_info(48)).unwrap_err().to_string().contains("mounts.host_path"));
+        assert!(mounted(mount, &engine_info(47)).unwrap_err().to_string().contains("needs Docker 28"));
     }
 
     #[test]
     fn what_docker_cannot_mount_is_refused_by_its_field() {
         let dir = tempfile::tempdir().unwrap();
         let noexec = Mount { mount_options: vec!["noexec".into()], ..mount(dir.path()) };
-        assert!(mounted(noexec, &facts(52)).unwrap_err().to_string().contains("mounts.mount_options"));
+        assert!(mounted(noexec, &engine_info(52)).unwrap_err().to_string().contains("mounts.mount_options"));
         let relative = Mount { host_path: "data".into(), ..mount(dir.path()) };
-        assert!(mounted(relative, &facts(52)).unwrap_err().to_string().contains("mounts.host_path"));
+        assert!(mounted(relative, &engine_info(52)).unwrap_err().to_string().contains("mounts.host_path"));
     }
 
     #[test]
@@ -323,8 +326,8 @@ mod tests {
             cdi_devices: vec![CdiDevice { name: "vendor.example/a=b".into() }],
             ..Default::default()
         };
-        assert!(cdi_devices("c", &cdi, &facts(41)).is_err());
-        assert_eq!(cdi_devices("c", &cdi, &facts(52)).unwrap().unwrap()[0].driver.as_deref(), Some("cdi"));
+        assert!(cdi_devices("c", &cdi, &engine_info(41)).is_err());
+        assert_eq!(cdi_devices("c", &cdi, &engine_info(52)).unwrap().unwrap()[0].driver.as_deref(), Some("cdi"));
     }
 
     #[test]

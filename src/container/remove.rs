@@ -12,7 +12,7 @@ impl Containers {
     /// When Docker could not remove it; then it stays listed.
     pub async fn remove(&self, id: &str) -> Result<(), Error> {
         let Some(container) = self.find(id)? else { return Ok(()) };
-        self.engine.facts()?;
+        self.engine.info()?;
         let _guard = self.store.lock(&container.record.key).await;
         let Some(container) = self.store.container(&container.record.id) else { return Ok(()) };
         self.engine.remove_container(&container.record.id).await?;

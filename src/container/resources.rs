@@ -2,7 +2,7 @@
 
 use std::sync::Once;
 
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::docker::model::ContainerUpdateBody;
 use crate::docker::model::HostConfig;
 use crate::error::Error;
@@ -14,7 +14,7 @@ use super::cgroup;
 const OOM_SCORE: std::ops::RangeInclusive<i64> = -1000..=1000;
 
 /// Checks values that Docker would take and misread.
-pub(super) fn check(object: &str, resources: &LinuxContainerResources, facts: &Facts) -> Result<(), Error> {
+pub(super) fn check(object: &str, resources: &LinuxContainerResources, info: &EngineInfo) -> Result<(), Error> {
     if !OOM_SCORE.contains(&resources.oom_score_adj) {
         let reason = format!("{} is not between -1000 and 1000", resources.oom_score_adj);
         return Err(Error::invalid(object, "linux.resources.oom_score_adj", reason));
@@ -28,12 +28,12 @@ pub(super) fn check(object: &str, resources: &LinuxContainerResources, facts: &F
             return Err(Error::invalid(object, field, format!("{value} is negative")));
         }
     }
-    cgroup::check_unified(object, &resources.unified, facts)
+    cgroup::check_unified(object, &resources.unified, info)
 }
 
 /// Puts the resources of a new container into Docker's terms. Hugepage limits have none there: the kubelet sets
 /// them on the pod's cgroup, which bounds the container too.
-pub(super) fn apply(resources: &LinuxContainerResources, host: &mut HostConfig, facts: &Facts) {
+pub(super) fn apply(resources: &LinuxContainerResources, host: &mut HostConfig, info: &EngineInfo) {
     static TOLD: Once = Once::new();
     if resources.hugepage_limits.iter().any(|limit| limit.limit > 0) {
         TOLD.call_once(|| {
@@ -47,7 +47,7 @@ pub(super) fn apply(resources: &LinuxContainerResources, host: &mut HostConfig, 
     host.cpuset_mems = text(&resources.cpuset_mems);
     host.memory = positive(resources.memory_limit_in_bytes);
     host.memory_swap = memory_and_swap(resources);
-    host.oom_score_adj = Some(facts.clamp_oom_score(resources.oom_score_adj));
+    host.oom_score_adj = Some(info.clamp_oom_score(resources.oom_score_adj));
 }
 
 /// The change of a container that exists.
@@ -111,13 +111,13 @@ fn text(value: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::testing::facts;
+    use crate::docker::testing::engine_info;
 
     #[test]
     fn a_memory_limit_without_a_word_on_swap_allows_none() {
         let resources = LinuxContainerResources { memory_limit_in_bytes: 64 << 20, ..Default::default() };
         let mut host = HostConfig::default();
-        apply(&resources, &mut host, &facts(41));
+        apply(&resources, &mut host, &engine_info(41));
         assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
         assert_eq!(host.cpu_quota, None);
     }
@@ -126,9 +126,9 @@ mod tests {
     fn a_score_below_what_the_host_allows_is_raised_to_it() {
         let resources = LinuxContainerResources { oom_score_adj: -997, ..Default::default() };
         let mut host = HostConfig::default();
-        apply(&resources, &mut host, &Facts { oom_score_floor: Some(0), ..facts(41) });
+        apply(&resources, &mut host, &EngineInfo { oom_score_floor: Some(0), ..engine_info(41) });
         assert_eq!(host.oom_score_adj, Some(0));
-        apply(&resources, &mut host, &facts(41));
+        apply(&resources, &mut host, &engine_info(41));
         assert_eq!(host.oom_score_adj, Some(-997));
     }
 
@@ -145,6 +145,6 @@ mod tests {
     #[test]
     fn values_out_of_range_are_refused_by_their_field() {
         let resources = LinuxContainerResources { oom_score_adj: 1001, ..Default::default() };
-        assert!(check("c", &resources, &facts(41)).unwrap_err().to_string().contains("oom_score_adj"));
+        assert!(check("c", &resources, &engine_info(41)).unwrap_err().to_string().contains("oom_score_adj"));
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::proto::LinuxContainerSecurityContext;
 use crate::proto::LinuxSandboxSecurityContext;
@@ -42,7 +42,7 @@ pub fn groups(object: &str, groups: &[i64]) -> Result<Option<Vec<String>>, Error
 pub(super) fn container_options(
     object: &str,
     security: &LinuxContainerSecurityContext,
-    facts: &Facts,
+    info: &EngineInfo,
 ) -> Result<Vec<String>, Error> {
     let mut options = Vec::new();
     if security.no_new_privs {
@@ -60,9 +60,9 @@ pub(super) fn container_options(
             .unwrap_or(SecurityProfile { profile_type: ProfileType::Unconfined.into(), ..Default::default() });
         options.extend(seccomp(object, security.seccomp.as_ref().unwrap_or(&unset))?);
         let apparmor_profile = security.apparmor.clone().or_else(|| old_profile(old_apparmor));
-        options.extend(apparmor(object, apparmor_profile.as_ref(), facts)?);
+        options.extend(apparmor(object, apparmor_profile.as_ref(), info)?);
     }
-    options.extend(selinux(object, security.selinux_options.as_ref(), facts, || Path::new(SELINUX).exists())?);
+    options.extend(selinux(object, security.selinux_options.as_ref(), info, || Path::new(SELINUX).exists())?);
     Ok(options)
 }
 
@@ -71,7 +71,7 @@ pub(super) fn container_options(
 pub fn sandbox_options(
     object: &str,
     security: &LinuxSandboxSecurityContext,
-    facts: &Facts,
+    info: &EngineInfo,
 ) -> Result<Vec<String>, Error> {
     let mut options = vec!["no-new-privileges".to_owned()];
     #[allow(deprecated)]
@@ -79,8 +79,8 @@ pub fn sandbox_options(
     if let Some(profile) = security.seccomp.as_ref().or(old_seccomp.as_ref()) {
         options.extend(seccomp(object, profile)?);
     }
-    options.extend(apparmor(object, security.apparmor.as_ref(), facts)?);
-    options.extend(selinux(object, security.selinux_options.as_ref(), facts, || Path::new(SELINUX).exists())?);
+    options.extend(apparmor(object, security.apparmor.as_ref(), info)?);
+    options.extend(selinux(object, security.selinux_options.as_ref(), info, || Path::new(SELINUX).exists())?);
     Ok(options)
 }
 
@@ -116,15 +116,15 @@ fn seccomp(object: &str, profile: &SecurityProfile) -> Result<Option<String>, Er
     }
 }
 
-fn apparmor(object: &str, profile: Option<&SecurityProfile>, facts: &Facts) -> Result<Option<String>, Error> {
+fn apparmor(object: &str, profile: Option<&SecurityProfile>, info: &EngineInfo) -> Result<Option<String>, Error> {
     const FIELD: &str = "linux.security_context.apparmor";
     let Some(profile) = profile else { return Ok(None) };
     match profile.profile_type() {
         ProfileType::RuntimeDefault => Ok(None),
-        ProfileType::Unconfined => Ok(facts.apparmor.then(|| "apparmor=unconfined".to_owned())),
+        ProfileType::Unconfined => Ok(info.apparmor.then(|| "apparmor=unconfined".to_owned())),
         ProfileType::Localhost => {
             let name = profile.localhost_ref.strip_prefix(LOCALHOST_PREFIX).unwrap_or(&profile.localhost_ref);
-            if !facts.apparmor {
+            if !info.apparmor {
                 return Err(Error::unsupported(
                     object,
                     FIELD,
@@ -145,7 +145,7 @@ fn apparmor(object: &str, profile: Option<&SecurityProfile>, facts: &Facts) -> R
 fn selinux(
     object: &str,
     options: Option<&SeLinuxOption>,
-    facts: &Facts,
+    info: &EngineInfo,
     kernel_has_it: impl FnOnce() -> bool,
 ) -> Result<Vec<String>, Error> {
     let Some(options) = options else { return Ok(Vec::new()) };
@@ -153,7 +153,7 @@ fn selinux(
         [("user", &options.user), ("role", &options.role), ("type", &options.r#type), ("level", &options.level)];
     let asked: Vec<String> =
         parts.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("label={k}:{v}")).collect();
-    if asked.is_empty() || facts.selinux {
+    if asked.is_empty() || info.selinux {
         return Ok(asked);
     }
     if kernel_has_it() {
@@ -170,14 +170,14 @@ fn selinux(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::testing::facts;
+    use crate::docker::testing::engine_info;
 
     fn profile(kind: ProfileType, reference: &str) -> Option<SecurityProfile> {
         Some(SecurityProfile { profile_type: kind.into(), localhost_ref: reference.into() })
     }
 
     fn options(security: &LinuxContainerSecurityContext) -> Vec<String> {
-        container_options("c", security, &facts(41)).unwrap()
+        container_options("c", security, &engine_info(41)).unwrap()
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         for path in ["/does/not/exist", "relative.json"] {
             let security =
                 LinuxContainerSecurityContext { seccomp: profile(ProfileType::Localhost, path), ..Default::default() };
-            let error = container_options("c", &security, &facts(41)).unwrap_err().to_string();
+            let error = container_options("c", &security, &engine_info(41)).unwrap_err().to_string();
             assert!(error.contains("linux.security_context.seccomp"), "{error}");
         }
     }
@@ -226,17 +226,17 @@ mod tests {
     fn what_the_host_cannot_enforce_is_refused_not_dropped() {
         let apparmor =
             LinuxContainerSecurityContext { apparmor: profile(ProfileType::Localhost, "mine"), ..Default::default() };
-        assert!(container_options("c", &apparmor, &facts(41)).is_err());
+        assert!(container_options("c", &apparmor, &engine_info(41)).is_err());
         let label = SeLinuxOption { level: "s0:c1,c2".into(), ..Default::default() };
-        assert!(selinux("c", Some(&label), &facts(41), || true).is_err());
-        let on = Facts { selinux: true, ..facts(41) };
+        assert!(selinux("c", Some(&label), &engine_info(41), || true).is_err());
+        let on = EngineInfo { selinux: true, ..engine_info(41) };
         assert_eq!(selinux("c", Some(&label), &on, || true).unwrap(), ["label=level:s0:c1,c2"]);
     }
 
     #[test]
     fn a_label_is_no_request_where_the_kernel_has_no_selinux() {
         let label = SeLinuxOption { level: "s0".into(), ..Default::default() };
-        assert_eq!(selinux("c", Some(&label), &facts(41), || false).unwrap(), Vec::<String>::new());
+        assert_eq!(selinux("c", Some(&label), &engine_info(41), || false).unwrap(), Vec::<String>::new());
     }
 
     #[test]

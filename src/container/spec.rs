@@ -1,6 +1,6 @@
 //! From a container's configuration to the container that Docker is asked for.
 
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::docker::model::ContainerCreateBody;
 use crate::docker::model::HealthConfig;
 use crate::docker::model::HostConfig;
@@ -55,7 +55,7 @@ pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Erro
 /// What a container is made from, besides its own configuration.
 pub(super) struct Surroundings<'a> {
     pub sandbox: &'a SandboxRecord,
-    pub facts: &'a Facts,
+    pub info: &'a EngineInfo,
     pub log_path: &'a str,
     pub docker_log: &'a DockerLog,
     /// The Docker id of the container whose process namespace to join, for mode TARGET.
@@ -115,7 +115,7 @@ fn host_config(
             NamespaceMode::Target => around.pid_target.as_ref().map(|id| format!("container:{id}")),
             NamespaceMode::Container => None,
         },
-        cgroup_parent: cgroup::parent(object, &linux.cgroup_parent, around.facts)?,
+        cgroup_parent: cgroup::parent(object, &linux.cgroup_parent, around.info)?,
         privileged: Some(security.privileged),
         cap_add: capability_names(&capabilities.add_capabilities),
         cap_drop: capability_names(&capabilities.drop_capabilities),
@@ -123,7 +123,7 @@ fn host_config(
         masked_paths: Some(unless_privileged(security, &security.masked_paths)),
         readonly_paths: Some(unless_privileged(security, &security.readonly_paths)),
         group_add: security::groups(object, &security.supplemental_groups)?,
-        security_opt: Some(security::container_options(object, security, around.facts)?),
+        security_opt: Some(security::container_options(object, security, around.info)?),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
         // The container's own process is its first, even where the daemon's setting puts a docker-init before it.
         init: Some(false),
@@ -132,10 +132,10 @@ fn host_config(
         ..Default::default()
     };
     if let Some(wanted) = config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
-        resources::check(object, wanted, around.facts)?;
-        resources::apply(wanted, &mut host, around.facts);
+        resources::check(object, wanted, around.info)?;
+        resources::apply(wanted, &mut host, around.info);
     }
-    mounts::apply(config, &mut host, around.facts)?;
+    mounts::apply(config, &mut host, around.info)?;
     Ok(host)
 }
 
@@ -277,7 +277,7 @@ fn stop_signal(signal: Signal) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::testing::facts;
+    use crate::docker::testing::engine_info;
     use crate::proto::Capability;
     use crate::proto::ImageSpec;
     use crate::proto::Int64Value;
@@ -315,9 +315,9 @@ mod tests {
     }
 
     fn build_in(sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<ContainerCreateBody, Error> {
-        let facts = facts(41);
+        let info = engine_info(41);
         let docker_log = &DockerLog { max_size: "1m".into(), max_files: 2 };
-        let around = Surroundings { sandbox, facts: &facts, log_path: "/l", docker_log, pid_target: None };
+        let around = Surroundings { sandbox, info: &info, log_path: "/l", docker_log, pid_target: None };
         container(config, &around)
     }
 

@@ -72,7 +72,7 @@ impl Containers {
     async fn learn_failure(&self, container: &Container, error: &docker::Error) {
         let record = &container.record;
         self.store.set_unsettled(&record.id, error.is_unanswered());
-        let engine = self.engine.hurried(LOOK_LIMIT);
+        let engine = self.engine.with_timeout(LOOK_LIMIT);
         if let Err(error) = observe::refresh(&engine, &self.store, &self.logs, &record.id).await {
             tracing::warn!(container = record.id, %error, "could not learn how the start failed");
         }
@@ -99,8 +99,8 @@ impl Containers {
         let sandbox = self.store.sandbox(&record.sandbox_id);
         let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
         // The container runs, or is about to be told that it does: that Docker is slow just now is no reason to end it.
-        let facts = self.engine.last_facts()?;
-        match cgroup::write_unified(&facts, parent, &record.id, unified).await {
+        let info = self.engine.last_info()?;
+        match cgroup::write_unified(&info, parent, &record.id, unified).await {
             // A process that has ended already has no cgroup any more.
             Err(error) if self.has_ended(&record.id) || is_absent(&error) && self.ends_soon(&record.id).await => Ok(()),
             outcome => outcome,
@@ -113,7 +113,7 @@ impl Containers {
 
     /// Whether a container has ended whose cgroup is gone: Docker hears of an end later than the kernel.
     async fn ends_soon(&self, id: &str) -> bool {
-        let engine = self.engine.hurried(END_LAG);
+        let engine = self.engine.with_timeout(END_LAG);
         let until = Instant::now() + END_LAG;
         loop {
             if let Err(error) = observe::refresh(&engine, &self.store, &self.logs, id).await {

@@ -74,9 +74,9 @@ impl Containers {
     /// The container's first process, as the kernel tells it: Docker is not asked for a status.
     pub(super) fn first_process(&self, container: &Container) -> Option<i32> {
         let record = &container.record;
-        let facts = self.engine.link().facts().filter(|_| container.process.is_running())?;
+        let info = self.engine.connection().info().filter(|_| container.process.is_running())?;
         let sandbox = self.store.sandbox(&record.sandbox_id)?;
-        cgroup::first_process(&facts, sandbox.record.cgroup_parent(), &record.id)
+        cgroup::first_process(&info, sandbox.record.cgroup_parent(), &record.id)
     }
 
     pub(super) fn log_path(&self, record: &ContainerRecord) -> String {

@@ -21,7 +21,7 @@ impl Containers {
         if container.process.exit().is_some() {
             return Ok(());
         }
-        self.engine.facts()?;
+        self.engine.info()?;
         self.end(id, grace, container.unsettled).await
     }
 

@@ -25,7 +25,7 @@ impl Bench {
     /// Docker answers as in [`docker::testing::engine`], within `limit` or not at all.
     pub(crate) fn new(limit: Duration, answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> Bench {
         let (engine, socket) = docker::testing::engine(answer);
-        let engine = engine.hurried(limit);
+        let engine = engine.with_timeout(limit);
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(&directory.path().join("state")).unwrap();
         let store = Arc::new(store);

@@ -19,8 +19,8 @@ impl Containers {
         let container = self.existing(id)?;
         let _guard = self.store.lock(&container.record.key).await;
         let container = self.existing(&container.record.id)?;
-        let facts = self.engine.facts()?;
-        resources::check(&describe(&container.record.config), change, &facts)?;
+        let info = self.engine.info()?;
+        resources::check(&describe(&container.record.config), change, &info)?;
         if container.process.exit().is_some() {
             return Err(Error::Precondition(format!("container {} has exited", container.record.id)));
         }

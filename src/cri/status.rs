@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::container;
 use crate::docker::CgroupDriver;
-use crate::docker::Facts;
-use crate::docker::LinkState;
+use crate::docker::ConnectionState;
+use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::proto::CgroupDriver as CriCgroupDriver;
 use crate::proto::LinuxRuntimeConfiguration;
@@ -32,32 +32,35 @@ const RUNTIME_NAME: &str = "docker";
 const UNKNOWN_VERSION: &str = "0.0.0";
 
 pub(super) fn version(service: &Service) -> VersionResponse {
-    let facts = service.engine.link().facts();
+    let engine_info = service.engine.connection().info();
     VersionResponse {
         version: HANDSHAKE_VERSION.to_owned(),
         runtime_name: RUNTIME_NAME.to_owned(),
-        runtime_version: facts.map_or_else(|| UNKNOWN_VERSION.to_owned(), |facts| facts.version.clone()),
+        runtime_version: engine_info
+            .map_or_else(|| UNKNOWN_VERSION.to_owned(), |engine_info| engine_info.version.clone()),
         runtime_api_version: RUNTIME_API_VERSION.to_owned(),
     }
 }
 
 pub(super) fn status(service: &Service, verbose: bool) -> StatusResponse {
-    let facts = service.engine.link().facts();
+    let engine_info = service.engine.connection().info();
     StatusResponse {
         status: Some(RuntimeStatus { conditions: vec![runtime_ready(service), network_ready(service)] }),
-        info: if verbose { info(service, facts.as_deref()) } else { BTreeMap::new() },
-        runtime_handlers: facts.as_deref().map(handlers).unwrap_or_default(),
+        info: if verbose { info(service, engine_info.as_deref()) } else { BTreeMap::new() },
+        runtime_handlers: engine_info.as_deref().map(handlers).unwrap_or_default(),
         // Docker has no user namespace per pod, and takes no options for a bind mount.
         features: Some(RuntimeFeatures { supplemental_groups_policy: true, ..Default::default() }),
     }
 }
 
 fn runtime_ready(service: &Service) -> RuntimeCondition {
-    let (ready, reason, message) = match service.engine.link().state() {
-        LinkState::Up(_) => (true, String::new(), log_troubles(service)),
-        LinkState::Joining(_) => (false, "DockerReturning".to_owned(), "learning the state of containers".to_owned()),
-        LinkState::Suspect(reason) => (false, "DockerSlow".to_owned(), reason),
-        LinkState::Down(reason) => {
+    let (ready, reason, message) = match service.engine.connection().state() {
+        ConnectionState::Up(_) => (true, String::new(), log_troubles(service)),
+        ConnectionState::Joining(_) => {
+            (false, "DockerReturning".to_owned(), "learning the state of containers".to_owned())
+        }
+        ConnectionState::Suspect(reason) => (false, "DockerSlow".to_owned(), reason),
+        ConnectionState::Down(reason) => {
             (false, "DockerNotAvailable".to_owned(), format!("Docker does not answer: {reason}"))
         }
     };
@@ -80,29 +83,29 @@ fn network_ready(service: &Service) -> RuntimeCondition {
 }
 
 /// Docker's runtimes; the nameless one is the default.
-fn handlers(facts: &Facts) -> Vec<RuntimeHandler> {
+fn handlers(engine_info: &EngineInfo) -> Vec<RuntimeHandler> {
     let features = RuntimeHandlerFeatures {
-        recursive_read_only_mounts: container::has_recursive_read_only(facts),
+        recursive_read_only_mounts: container::has_recursive_read_only(engine_info),
         user_namespaces: false,
     };
-    let names = std::iter::once(String::new()).chain(facts.runtimes.iter().cloned());
+    let names = std::iter::once(String::new()).chain(engine_info.runtimes.iter().cloned());
     names.map(|name| RuntimeHandler { name, features: Some(features) }).collect()
 }
 
 /// Details for a person, one JSON object for each key.
-fn info(service: &Service, facts: Option<&Facts>) -> BTreeMap<String, String> {
+fn info(service: &Service, engine_info: Option<&EngineInfo>) -> BTreeMap<String, String> {
     let network = service.cni.status();
-    let docker = facts.map(|facts| {
+    let docker = engine_info.map(|engine_info| {
         json!({
-            "version": facts.version,
-            "apiVersion": facts.api.to_string(),
-            "rootDir": facts.root_dir,
-            "cgroupVersion": facts.cgroup_version,
-            "runtimes": facts.runtimes,
-            "defaultRuntime": facts.default_runtime,
-            "kernel": facts.kernel,
-            "liveRestore": facts.live_restore,
-            "oomScoreFloor": facts.oom_score_floor,
+            "version": engine_info.version,
+            "apiVersion": engine_info.api.to_string(),
+            "rootDir": engine_info.root_dir,
+            "cgroupVersion": engine_info.cgroup_version,
+            "runtimes": engine_info.runtimes,
+            "defaultRuntime": engine_info.default_runtime,
+            "kernel": engine_info.kernel,
+            "liveRestore": engine_info.live_restore,
+            "oomScoreFloor": engine_info.oom_score_floor,
         })
     });
     let network = json!({
@@ -131,11 +134,11 @@ fn info(service: &Service, facts: Option<&Facts>) -> BTreeMap<String, String> {
 
 /// Docker's cgroup driver, known from its last answer.
 pub(super) fn runtime_config(service: &Service) -> Result<RuntimeConfigResponse, Error> {
-    let facts: Arc<Facts> = match service.engine.link().facts() {
-        Some(facts) => facts,
-        None => service.engine.facts()?,
+    let engine_info: Arc<EngineInfo> = match service.engine.connection().info() {
+        Some(engine_info) => engine_info,
+        None => service.engine.info()?,
     };
-    let driver = match facts.cgroup_driver {
+    let driver = match engine_info.cgroup_driver {
         CgroupDriver::Systemd => CriCgroupDriver::Systemd,
         CgroupDriver::Cgroupfs => CriCgroupDriver::Cgroupfs,
     };

@@ -60,7 +60,7 @@ pub enum CgroupDriver {
 
 /// What Docker said of itself when the connection was made.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct EngineInfo {
     /// Docker's version, such as `20.10.24`.
     pub version: String,
     /// The API version in use.
@@ -84,7 +84,7 @@ pub struct Facts {
     pub oom_score_floor: Option<i64>,
 }
 
-impl Facts {
+impl EngineInfo {
     /// Whether the API version in use is at least 1.`minor`.
     pub fn has_api(&self, minor: u16) -> bool {
         self.api >= ApiVersion::v1(minor)
@@ -170,7 +170,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when Docker does not answer, [`Error::Failed`] when it is too old or too new.
-    pub async fn contact(&self) -> Result<Facts, Error> {
+    pub async fn contact(&self) -> Result<EngineInfo, Error> {
         const DOING: &str = "ask Docker for its version at";
         let at = self.socket().display().to_string();
         let version: Version = self.unguarded(DOING, &at, self.get_json("/version")).await?;
@@ -180,7 +180,7 @@ impl Engine {
         let security = info.security_options.clone().unwrap_or_default();
         let has =
             |name: &str| security.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
-        Ok(Facts {
+        Ok(EngineInfo {
             version: version.version,
             api,
             image_dir: image_dir(&info, Path::new(SYSTEM_CONTAINERD)),

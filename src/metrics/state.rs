@@ -12,8 +12,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::container;
+use crate::docker::ConnectionState;
 use crate::docker::Engine;
-use crate::docker::LinkState;
 use crate::logs::Logs;
 use crate::proto::ContainerState;
 use crate::state::Store;
@@ -50,7 +50,7 @@ impl Collector for Now {
 
 impl Now {
     fn docker(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
-        let up = matches!(self.engine.link().state(), LinkState::Up(_));
+        let up = matches!(self.engine.connection().state(), ConnectionState::Up(_));
         gauge(encoder, "docker_up", "1 while Docker answers and its events are followed", u64::from(up))?;
         let help = "Requests sent to Docker, by method and path";
         let mut family = encoder.encode_descriptor("docker_requests", help, None, MetricType::Counter)?;

@@ -14,7 +14,7 @@ impl Pods {
     /// As [`Pods::stop`]; then the sandbox stays listed, and the call may be repeated.
     pub async fn remove(&self, id: &str) -> Result<(), Error> {
         let Some(sandbox) = self.find(id)? else { return Ok(()) };
-        self.facts()?;
+        self.engine_info()?;
         self.store.change_sandbox(&sandbox.record.id, |sandbox| sandbox.stopping = true);
         let _guard = self.store.lock(&sandbox.record.key).await;
         let Some(sandbox) = self.store.sandbox(&sandbox.record.id) else { return Ok(()) };

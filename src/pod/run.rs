@@ -9,7 +9,7 @@ use crate::container::Outcome;
 use crate::container::cgroup;
 use crate::container::runs_already;
 use crate::docker;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::naming;
 use crate::observe;
@@ -41,8 +41,8 @@ impl Pods {
         if let Some(dns) = &config.dns_config {
             etc::check(&describe(&config), dns)?;
         }
-        let facts = self.facts()?;
-        self.check_handler(&config, &runtime_handler, &facts)?;
+        let info = self.engine_info()?;
+        self.check_handler(&config, &runtime_handler, &info)?;
         let name = naming::sandbox(meta);
         let key = key_of(&name);
         let _guard = self.store.lock(&key).await;
@@ -63,7 +63,7 @@ impl Pods {
         };
         self.network_or_refuse(&record)?;
         self.store.write_sandbox(&record).await?;
-        match self.make(&mut record, &facts).await {
+        match self.make(&mut record, &info).await {
             Ok((sandbox, pause)) => {
                 let id = sandbox.record.id.clone();
                 self.store.put_sandbox(sandbox);
@@ -112,11 +112,11 @@ impl Pods {
         self.half_made.insert(key, record);
     }
 
-    fn check_handler(&self, config: &PodSandboxConfig, handler: &str, facts: &Facts) -> Result<(), Error> {
-        if handler.is_empty() || facts.runtimes.iter().any(|runtime| runtime == handler) {
+    fn check_handler(&self, config: &PodSandboxConfig, handler: &str, info: &EngineInfo) -> Result<(), Error> {
+        if handler.is_empty() || info.runtimes.iter().any(|runtime| runtime == handler) {
             return Ok(());
         }
-        let reason = format!("{handler:?} is not a runtime of this Docker, which has {}", facts.runtimes.join(", "));
+        let reason = format!("{handler:?} is not a runtime of this Docker, which has {}", info.runtimes.join(", "));
         Err(Error::invalid(describe(config), "runtime_handler", reason))
     }
 
@@ -142,19 +142,19 @@ impl Pods {
         )))
     }
 
-    async fn make(&self, record: &mut SandboxRecord, facts: &Facts) -> Result<(Sandbox, Witness), Error> {
+    async fn make(&self, record: &mut SandboxRecord, info: &EngineInfo) -> Result<(Sandbox, Witness), Error> {
         let etc = (!record.config.is_host_network()).then(|| Etc::new(self.store.pod_files(&record.key)));
         if let Some(etc) = &etc {
             etc.make(&record.config).await?;
         }
-        record.id = self.create_pause(record, etc.as_ref(), facts).await?;
+        record.id = self.create_pause(record, etc.as_ref(), info).await?;
         let started_at = now_ns();
         // The id is noted before the plugins run: whatever happens then, DEL can be asked for.
         let (started, noted) = join!(self.engine.start_container(&record.id), self.store.note_sandbox(record));
         started?;
         noted?;
         let pause = match etc {
-            Some(etc) => self.wire_up(record, &etc, facts).await?,
+            Some(etc) => self.wire_up(record, &etc, info).await?,
             None => self.on_the_node(record).await?,
         };
         record.phase = Phase::Live;
@@ -163,17 +163,17 @@ impl Pods {
     }
 
     /// Gives the pod its network and its name there.
-    async fn wire_up(&self, record: &mut SandboxRecord, etc: &Etc, facts: &Facts) -> Result<Witness, Error> {
+    async fn wire_up(&self, record: &mut SandboxRecord, etc: &Etc, info: &EngineInfo) -> Result<Witness, Error> {
         // The kernel knows the process as well as Docker does, and answers at once. An OCI runtime that has helpers in the
         // cgroup, in network namespaces of their own, leaves it to Docker to say which is the pod's.
-        let pid = match cgroup::only_process(facts, record.cgroup_parent(), &record.id) {
+        let pid = match cgroup::only_process(info, record.cgroup_parent(), &record.id) {
             Some(pid) => pid,
             None => self.engine.inspect_container(&record.id).await?.state.pid,
         };
         // Before the plugins run, which may take so long that the number has gone to another process.
         let pause = Witness::of(pid);
         self.attach(record, pid).await?;
-        etc.complete(record, &facts.container_directory(&record.id)).await?;
+        etc.complete(record, &info.container_directory(&record.id)).await?;
         Ok(pause)
     }
 
@@ -189,10 +189,15 @@ impl Pods {
 
     /// Creates the pause container. A missing pause image is fetched, and a container of the same name that no
     /// record knows is what a lost state directory left: it is removed if it does not run.
-    async fn create_pause(&self, record: &SandboxRecord, etc: Option<&Etc>, facts: &Facts) -> Result<String, Error> {
+    async fn create_pause(
+        &self,
+        record: &SandboxRecord,
+        etc: Option<&Etc>,
+        info: &EngineInfo,
+    ) -> Result<String, Error> {
         let runtime = (!record.runtime_handler.is_empty()).then(|| record.runtime_handler.clone());
         let image = self.images.pause_image().await?;
-        let body = spec::pause_container(&record.config, image, runtime, etc, facts)?;
+        let body = spec::pause_container(&record.config, image, runtime, etc, info)?;
         match self.engine.create_container(&record.name, body.clone()).await {
             Err(docker::Error::NotFound { .. }) => self.images.ensure_pause().await?,
             Err(docker::Error::Conflict { .. }) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::container::cgroup;
 use crate::container::security;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::docker::model::ContainerCreateBody;
 use crate::docker::model::HealthConfig;
 use crate::docker::model::HostConfig;
@@ -127,14 +127,14 @@ pub(super) fn pause_container(
     image: &str,
     runtime: Option<String>,
     etc: Option<&Etc>,
-    facts: &Facts,
+    info: &EngineInfo,
 ) -> Result<ContainerCreateBody, Error> {
     let pod = describe(config);
     let modes = config.namespaces();
     let host_network = modes.network() == NamespaceMode::Node;
     let linux = config.linux.clone().unwrap_or_default();
     let security = linux.security_context.clone().unwrap_or_default();
-    let mut host_config = host_config(&pod, &linux, &security, &modes, runtime, facts)?;
+    let mut host_config = host_config(&pod, &linux, &security, &modes, runtime, info)?;
     host_config.mounts = etc.map(Etc::mounts);
     Ok(ContainerCreateBody {
         image: Some(image.to_owned()),
@@ -157,7 +157,7 @@ fn host_config(
     security: &LinuxSandboxSecurityContext,
     modes: &NamespaceOption,
     runtime: Option<String>,
-    facts: &Facts,
+    info: &EngineInfo,
 ) -> Result<HostConfig, Error> {
     let host_network = modes.network() == NamespaceMode::Node;
     Ok(HostConfig {
@@ -165,14 +165,14 @@ fn host_config(
         uts_mode: host_network.then(|| "host".to_owned()),
         ipc_mode: Some(if modes.ipc() == NamespaceMode::Node { "host" } else { "shareable" }.to_owned()),
         pid_mode: (modes.pid() == NamespaceMode::Node).then(|| "host".to_owned()),
-        cgroup_parent: cgroup::parent(pod, &linux.cgroup_parent, facts)?,
+        cgroup_parent: cgroup::parent(pod, &linux.cgroup_parent, info)?,
         cpu_shares: Some(PAUSE_CPU_SHARES),
-        oom_score_adj: Some(facts.clamp_oom_score(PAUSE_OOM_SCORE_ADJ)),
+        oom_score_adj: Some(info.clamp_oom_score(PAUSE_OOM_SCORE_ADJ)),
         sysctls: (!linux.sysctls.is_empty()).then(|| linux.sysctls.clone().into_iter().collect()),
         // The pause program needs no more than the kernel's own root directory; it is never privileged, whatever
         // its containers are.
         readonly_rootfs: Some(true),
-        security_opt: Some(security::sandbox_options(pod, security, facts)?),
+        security_opt: Some(security::sandbox_options(pod, security, info)?),
         group_add: security::groups(pod, &security.supplemental_groups)?,
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
         // The pause program is made to be the first process, which the daemon's setting must not put a docker-init before.
@@ -195,7 +195,7 @@ fn user(pod: &str, security: &LinuxSandboxSecurityContext) -> Result<Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::testing::facts;
+    use crate::docker::testing::engine_info;
 
     fn pod() -> PodSandboxConfig {
         PodSandboxConfig {
@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_pod_has_its_own_network_with_no_address_until_cni_gives_one() {
         let etc = Etc::new("/state/etc/k".into());
-        let body = pause_container(&pod(), "pause", None, Some(&etc), &facts(41)).unwrap();
+        let body = pause_container(&pod(), "pause", None, Some(&etc), &engine_info(41)).unwrap();
         let host = body.host_config.unwrap();
         assert_eq!(host.network_mode.as_deref(), Some("none"));
         assert_eq!(host.ipc_mode.as_deref(), Some("shareable"));
@@ -249,9 +249,14 @@ mod tests {
 
     #[test]
     fn a_pod_on_the_nodes_network_has_the_nodes_name() {
-        let body =
-            pause_container(&with_modes(NamespaceMode::Node, NamespaceMode::Node), "pause", None, None, &facts(41))
-                .unwrap();
+        let body = pause_container(
+            &with_modes(NamespaceMode::Node, NamespaceMode::Node),
+            "pause",
+            None,
+            None,
+            &engine_info(41),
+        )
+        .unwrap();
         assert_eq!(body.network_disabled, None);
         let host = body.host_config.unwrap();
         assert_eq!((host.network_mode.as_deref(), host.uts_mode.as_deref()), (Some("host"), Some("host")));

@@ -47,13 +47,13 @@ impl Pods {
     fn info(&self, sandbox: &Sandbox) -> String {
         let record = &sandbox.record;
         // The kernel is asked for the pause process: Docker is not asked for a status.
-        let facts = self.engine.link().facts().filter(|_| sandbox.process.is_running());
+        let info = self.engine.connection().info().filter(|_| sandbox.process.is_running());
         let security = record.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
         json!({
             "dockerName": record.name,
             "netns": record.netns,
             "network": record.network,
-            "pid": facts.and_then(|facts| cgroup::first_process(&facts, record.cgroup_parent(), &record.id)),
+            "pid": info.and_then(|info| cgroup::first_process(&info, record.cgroup_parent(), &record.id)),
             "privileged": security.is_some_and(|security| security.privileged),
             "phase": record.phase,
             "runtimeHandler": record.runtime_handler,

@@ -18,7 +18,7 @@ impl Pods {
     /// may be repeated.
     pub async fn stop(&self, id: &str) -> Result<(), Error> {
         let Some(sandbox) = self.find(id)? else { return Ok(()) };
-        self.facts()?;
+        self.engine_info()?;
         // Creates and starts that wait for the lock are refused from now on, or the stop would wait for each of them.
         self.store.change_sandbox(&sandbox.record.id, |sandbox| sandbox.stopping = true);
         let _guard = self.store.lock(&sandbox.record.key).await;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::container::cgroup as place;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::observe::now_ns;
 use crate::proto::PsiData;
 use crate::proto::PsiStats;
@@ -76,35 +76,35 @@ impl Sample {
 }
 
 /// What a container has used; `None` when it has no cgroup any more.
-pub(super) fn of_container(facts: &Facts, parent: &str, id: &str) -> Option<Sample> {
-    read(facts, &|root| place::directory(root, facts.cgroup_driver, parent, id))
+pub(super) fn of_container(info: &EngineInfo, parent: &str, id: &str) -> Option<Sample> {
+    read(info, &|root| place::directory(root, info.cgroup_driver, parent, id))
 }
 
 /// What all of a pod has used: `parent` is the cgroup that the kubelet made for it.
-pub(super) fn of_pod(facts: &Facts, parent: &str) -> Option<Sample> {
-    read(facts, &|root| place::parent_directory(root, facts.cgroup_driver, parent))
+pub(super) fn of_pod(info: &EngineInfo, parent: &str) -> Option<Sample> {
+    read(info, &|root| place::parent_directory(root, info.cgroup_driver, parent))
 }
 
 /// How many processes a container has.
-pub(super) fn processes_of_container(facts: &Facts, parent: &str, id: &str) -> Option<u64> {
-    count(facts, &|root| place::directory(root, facts.cgroup_driver, parent, id))
+pub(super) fn processes_of_container(info: &EngineInfo, parent: &str, id: &str) -> Option<u64> {
+    count(info, &|root| place::directory(root, info.cgroup_driver, parent, id))
 }
 
 /// How many processes all of a pod has.
-pub(super) fn processes_of_pod(facts: &Facts, parent: &str) -> Option<u64> {
-    count(facts, &|root| place::parent_directory(root, facts.cgroup_driver, parent))
+pub(super) fn processes_of_pod(info: &EngineInfo, parent: &str) -> Option<u64> {
+    count(info, &|root| place::parent_directory(root, info.cgroup_driver, parent))
 }
 
-fn count(facts: &Facts, within: &dyn Fn(&Path) -> PathBuf) -> Option<u64> {
+fn count(info: &EngineInfo, within: &dyn Fn(&Path) -> PathBuf) -> Option<u64> {
     let root = Path::new(ROOT);
-    let directory = if facts.cgroup_version >= 2 { within(root) } else { within(&root.join("pids")) };
+    let directory = if info.cgroup_version >= 2 { within(root) } else { within(&root.join("pids")) };
     value(&directory.join("pids.current"))
 }
 
 /// `within` gives the cgroup's directory in the tree with this root.
-fn read(facts: &Facts, within: &dyn Fn(&Path) -> PathBuf) -> Option<Sample> {
+fn read(info: &EngineInfo, within: &dyn Fn(&Path) -> PathBuf) -> Option<Sample> {
     let root = Path::new(ROOT);
-    if facts.cgroup_version >= 2 { version_2(&within(root)) } else { version_1(root, within) }
+    if info.cgroup_version >= 2 { version_2(&within(root)) } else { version_1(root, within) }
 }
 
 fn version_1(root: &Path, within: &dyn Fn(&Path) -> PathBuf) -> Option<Sample> {

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use walkdir::WalkDir;
 
 use crate::docker::Engine;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::observe::now_ns;
 use crate::proto::FilesystemIdentifier;
 use crate::proto::FilesystemUsage;
@@ -95,13 +95,13 @@ impl Disk {
     pub(super) fn usage(
         &self,
         id: &str,
-        facts: Option<&Facts>,
-        process: impl FnOnce(&Facts) -> Option<i32>,
+        info: Option<&EngineInfo>,
+        process: impl FnOnce(&EngineInfo) -> Option<i32>,
     ) -> FilesystemUsage {
         let known = self.book.lock().layers.get(id).cloned();
         let mut layer = match known {
             Some(layer) => layer,
-            None => match facts.and_then(|facts| Layer::of_process(process(facts)?, facts)) {
+            None => match info.and_then(|info| Layer::of_process(process(info)?, info)) {
                 Some(layer) => {
                     self.book.lock().layers.insert(id.to_owned(), layer.clone());
                     layer
@@ -222,10 +222,10 @@ impl Linked {
 impl Layer {
     /// The layer that a process has for its root: the upper directory of an overlay, whichever store made it. Of any
     /// other root only Docker knows what in it is the container's own.
-    fn of_process(pid: i32, facts: &Facts) -> Option<Layer> {
+    fn of_process(pid: i32, info: &EngineInfo) -> Option<Layer> {
         let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
-        let directory = upper_of(&mounts, &facts.root_dir.join(OVERLAY_HOME)).filter(|directory| directory.is_dir());
-        let usual = [facts.image_dir.as_path(), facts.root_dir.as_path()];
+        let directory = upper_of(&mounts, &info.root_dir.join(OVERLAY_HOME)).filter(|directory| directory.is_dir());
+        let usual = [info.image_dir.as_path(), info.root_dir.as_path()];
         let mountpoint = match &directory {
             Some(directory) => mountpoint(directory, usual)?,
             None => usual.into_iter().find(|path| path.is_dir())?.to_owned(),

@@ -23,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::container::cgroup;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::naming;
 use crate::observe::now_ns;
@@ -105,28 +105,28 @@ impl Stats {
     /// [`Error::State`] before Docker was first reached.
     pub async fn metrics(self: &Arc<Self>) -> Result<Vec<PodSandboxMetrics>, Error> {
         self.store.require_true()?;
-        let Some(facts) = self.engine.link().facts() else { return Ok(Vec::new()) };
+        let Some(info) = self.engine.connection().info() else { return Ok(Vec::new()) };
         let mut sandboxes = self.store.sandboxes();
         sandboxes.retain(|sandbox| sandbox.is_ready());
         self.disk.keep(|id| self.store.knows(id));
         let stats = Arc::clone(self);
         super::on_file_thread(move || {
             let mounts = Mounts::read();
-            sandboxes.iter().map(|sandbox| stats.metrics_of_sandbox(sandbox, &facts, &mounts)).collect()
+            sandboxes.iter().map(|sandbox| stats.metrics_of_sandbox(sandbox, &info, &mounts)).collect()
         })
         .await
     }
 
-    fn metrics_of_sandbox(&self, sandbox: &Sandbox, facts: &Facts, mounts: &Mounts) -> PodSandboxMetrics {
+    fn metrics_of_sandbox(&self, sandbox: &Sandbox, info: &EngineInfo, mounts: &Mounts) -> PodSandboxMetrics {
         let record = &sandbox.record;
         let parent = record.cgroup_parent();
         let mut metrics = Vec::new();
         if !parent.is_empty() {
-            let place = Place::of_pod(facts, parent);
+            let place = Place::of_pod(info, parent);
             let owner = Owner { id: place.id(), ..owner(sandbox) };
             metrics.extend(of_cgroup(&place, &owner, None, (record.created_at, record.created_at)).unwrap_or_default());
         }
-        let place = Place::of_container(facts, parent, &record.id);
+        let place = Place::of_container(info, parent, &record.id);
         let pause = Owner {
             id: place.id(),
             name: record.name.clone(),
@@ -134,7 +134,7 @@ impl Stats {
             container: naming::PAUSE_CONTAINER.to_owned(),
             ..owner(sandbox)
         };
-        let first = cgroup::first_process(facts, parent, &record.id);
+        let first = cgroup::first_process(info, parent, &record.id);
         metrics.extend(
             of_cgroup(&place, &pause, first, (record.created_at, sandbox.process.started_at())).unwrap_or_default(),
         );
@@ -144,7 +144,7 @@ impl Stats {
         }
         let running = self.store.containers_of(&record.id).into_iter().filter(|one| one.process.is_running());
         let container_metrics =
-            running.filter_map(|container| self.metrics_of_container(&container, sandbox, facts, mounts)).collect();
+            running.filter_map(|container| self.metrics_of_container(&container, sandbox, info, mounts)).collect();
         PodSandboxMetrics { pod_sandbox_id: record.id.clone(), metrics, container_metrics }
     }
 
@@ -153,11 +153,11 @@ impl Stats {
         &self,
         container: &Container,
         sandbox: &Sandbox,
-        facts: &Facts,
+        info: &EngineInfo,
         mounts: &Mounts,
     ) -> Option<ContainerMetrics> {
         let (record, parent) = (&container.record, sandbox.record.cgroup_parent());
-        let place = Place::of_container(facts, parent, &record.id);
+        let place = Place::of_container(info, parent, &record.id);
         let config = &record.config;
         let image = config.image.as_ref().map(|image| match image.user_specified_image.as_str() {
             "" => image.image.clone(),
@@ -170,9 +170,9 @@ impl Stats {
             container: config.metadata.as_ref().map(|metadata| metadata.name.clone()).unwrap_or_default(),
             ..owner(sandbox)
         };
-        let first = cgroup::first_process(facts, parent, &record.id);
+        let first = cgroup::first_process(info, parent, &record.id);
         let mut metrics = of_cgroup(&place, &owner, first, (record.created_at, container.process.started_at()))?;
-        let usage = self.disk.usage(&record.id, Some(facts), |_| first);
+        let usage = self.disk.usage(&record.id, Some(info), |_| first);
         if let Some(layer) = Layer::read(&usage, mounts) {
             metrics.extend(samples(disk::LAYER, &owner, &layer));
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::docker;
+use crate::docker::ConnectionState;
 use crate::docker::Engine;
 use crate::docker::Event;
-use crate::docker::LinkState;
 use crate::observe;
 use crate::state::Exit;
 use crate::state::Process;
@@ -123,7 +123,7 @@ impl Watch {
             let mut pause = FIRST_RETRY;
             while let Err(error) = watch.refresh(&id).await {
                 tracing::warn!(container = id, %error, "could not learn the state of a container");
-                if matches!(watch.engine.link().state(), LinkState::Down(_)) {
+                if matches!(watch.engine.connection().state(), ConnectionState::Down(_)) {
                     return;
                 }
                 tokio::time::sleep(pause).await;

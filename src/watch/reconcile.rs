@@ -43,7 +43,7 @@ impl Watch {
         let (here, away): (Vec<String>, Vec<String>) = known.into_iter().partition(|id| present.contains(id.as_str()));
         // Side by side: each end may have to wait for its log.
         join_all(away.iter().map(|id| observe::gone(&self.store, self.containers.logs(), id))).await;
-        let engine = &self.engine.hurried(INSPECT_LIMIT);
+        let engine = &self.engine.with_timeout(INSPECT_LIMIT);
         let look = |id: String| async move { (self.refresh_by(engine, &id).await, id) };
         let mut looks = stream::iter(here).map(look).buffer_unordered(INSPECT_AT_ONCE);
         while let Some((seen, id)) = looks.next().await {

@@ -32,14 +32,14 @@ impl Floor {
     /// When Docker does not answer.
     pub async fn connect() -> Result<Floor, String> {
         let docker = Engine::new(Path::new(SOCKET), Duration::from_secs(120)).map_err(|error| error.to_string())?;
-        let facts = docker.contact().await.map_err(|error| error.to_string())?;
-        docker.link().set_up(facts);
+        let info = docker.contact().await.map_err(|error| error.to_string())?;
+        docker.connection().set_up(info);
         Ok(Floor { docker })
     }
 
     pub async fn version(&self) -> Result<String, String> {
-        let facts = self.docker.contact().await.map_err(|error| error.to_string())?;
-        Ok(format!("Docker {}", facts.version))
+        let info = self.docker.contact().await.map_err(|error| error.to_string())?;
+        Ok(format!("Docker {}", info.version))
     }
 
     pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Made, String> {

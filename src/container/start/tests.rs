@@ -54,7 +54,7 @@ fn kills(asked: &Mutex<Vec<String>>) -> usize {
 #[tokio::test]
 async fn a_container_that_ends_before_its_cgroup_can_be_written_was_started() {
     let (bench, asked) = ending_at(3);
-    bench.engine.link().set_suspect("slow");
+    bench.engine.connection().set_suspect("slow");
     bench.containers.start("c1").await.unwrap();
     assert_eq!(bench.process("c1").exit().map(|exit| exit.code), Some(3));
     assert_eq!(kills(&asked), 0);

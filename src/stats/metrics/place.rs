@@ -4,7 +4,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::container::cgroup as place;
-use crate::docker::Facts;
+use crate::docker::EngineInfo;
 
 use super::super::cgroup::ROOT;
 
@@ -28,13 +28,13 @@ impl Place {
         Place::new(ROOT, PathBuf::new(), is_version_2)
     }
 
-    pub(super) fn of_container(facts: &Facts, parent: &str, id: &str) -> Place {
-        Place::new(ROOT, place::directory(Path::new(""), facts.cgroup_driver, parent, id), facts.cgroup_version >= 2)
+    pub(super) fn of_container(info: &EngineInfo, parent: &str, id: &str) -> Place {
+        Place::new(ROOT, place::directory(Path::new(""), info.cgroup_driver, parent, id), info.cgroup_version >= 2)
     }
 
     /// The cgroup that the kubelet made for a pod.
-    pub(super) fn of_pod(facts: &Facts, parent: &str) -> Place {
-        Place::new(ROOT, place::parent_directory(Path::new(""), facts.cgroup_driver, parent), facts.cgroup_version >= 2)
+    pub(super) fn of_pod(info: &EngineInfo, parent: &str) -> Place {
+        Place::new(ROOT, place::parent_directory(Path::new(""), info.cgroup_driver, parent), info.cgroup_version >= 2)
     }
 
     pub(super) fn new(root: impl Into<PathBuf>, path: impl Into<PathBuf>, is_version_2: bool) -> Place {

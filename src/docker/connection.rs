@@ -5,15 +5,15 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::Facts;
+use super::EngineInfo;
 
 /// The state of the connection to Docker.
 #[derive(Debug, Clone)]
-pub enum LinkState {
+pub enum ConnectionState {
     /// Docker answers.
-    Up(Arc<Facts>),
+    Up(Arc<EngineInfo>),
     /// Docker answers, and what happened while it was away is being learnt.
-    Joining(Arc<Facts>),
+    Joining(Arc<EngineInfo>),
     /// Docker is slow to answer, for this reason. Calls in flight go on; nothing new is begun.
     Suspect(String),
     /// Docker does not answer, for this reason.
@@ -22,74 +22,74 @@ pub enum LinkState {
 
 /// See the module's documentation. Starts as "down: not contacted yet".
 #[derive(Debug)]
-pub struct Link {
-    state: watch::Sender<LinkState>,
+pub struct Connection {
+    state: watch::Sender<ConnectionState>,
     /// What was known when Docker last answered; the kubelet needs the cgroup driver and the root directory
     /// while Docker restarts, too.
-    last: Mutex<Option<Arc<Facts>>>,
+    last: Mutex<Option<Arc<EngineInfo>>>,
 }
 
-impl Link {
-    pub(super) fn new() -> Link {
-        let (state, _) = watch::channel(LinkState::Down("not contacted yet".to_owned()));
-        Link { state, last: Mutex::new(None) }
+impl Connection {
+    pub(super) fn new() -> Connection {
+        let (state, _) = watch::channel(ConnectionState::Down("not contacted yet".to_owned()));
+        Connection { state, last: Mutex::new(None) }
     }
 
     /// Records that Docker answers again, but that the index is not true yet.
-    pub fn set_joining(&self, facts: Facts) {
-        let facts = Arc::new(facts);
-        *self.last.lock() = Some(Arc::clone(&facts));
-        self.state.send_replace(LinkState::Joining(facts));
+    pub fn set_joining(&self, info: EngineInfo) {
+        let info = Arc::new(info);
+        *self.last.lock() = Some(Arc::clone(&info));
+        self.state.send_replace(ConnectionState::Joining(info));
     }
 
-    /// Records that Docker answers and the index is true, or new facts of a Docker that is up.
-    pub fn set_up(&self, facts: Facts) {
-        let facts = Arc::new(facts);
-        *self.last.lock() = Some(Arc::clone(&facts));
-        self.state.send_replace(LinkState::Up(facts));
+    /// Records that Docker answers and the index is true, or new info of a Docker that is up.
+    pub fn set_up(&self, info: EngineInfo) {
+        let info = Arc::new(info);
+        *self.last.lock() = Some(Arc::clone(&info));
+        self.state.send_replace(ConnectionState::Up(info));
     }
 
     /// Records that Docker was slow to say that it is there.
     pub fn set_suspect(&self, reason: impl Into<String>) {
-        self.state.send_replace(LinkState::Suspect(reason.into()));
+        self.state.send_replace(ConnectionState::Suspect(reason.into()));
     }
 
     /// Records that a Docker that was slow answers again.
     pub fn clear_suspicion(&self) {
-        let suspected = matches!(self.state(), LinkState::Suspect(_));
-        if let (true, Some(facts)) = (suspected, self.facts()) {
-            self.state.send_replace(LinkState::Up(facts));
+        let suspected = matches!(self.state(), ConnectionState::Suspect(_));
+        if let (true, Some(info)) = (suspected, self.info()) {
+            self.state.send_replace(ConnectionState::Up(info));
         }
     }
 
     /// Records that Docker does not answer; calls in flight are given up.
     pub fn set_down(&self, reason: impl Into<String>) {
-        self.state.send_replace(LinkState::Down(reason.into()));
+        self.state.send_replace(ConnectionState::Down(reason.into()));
     }
 
     /// The state now.
-    pub fn state(&self) -> LinkState {
+    pub fn state(&self) -> ConnectionState {
         self.state.borrow().clone()
     }
 
     /// What is known of the engine, even when it is away just now; `None` before its first answer.
-    pub fn facts(&self) -> Option<Arc<Facts>> {
+    pub fn info(&self) -> Option<Arc<EngineInfo>> {
         self.last.lock().clone()
     }
 
     pub(super) fn down_reason(&self) -> Option<String> {
         match &*self.state.borrow() {
-            LinkState::Up(_) | LinkState::Joining(_) | LinkState::Suspect(_) => None,
-            LinkState::Down(reason) => Some(reason.clone()),
+            ConnectionState::Up(_) | ConnectionState::Joining(_) | ConnectionState::Suspect(_) => None,
+            ConnectionState::Down(reason) => Some(reason.clone()),
         }
     }
 
     /// Resolves when Docker goes away, with the reason.
     pub(super) async fn wait_down(&self) -> String {
         let mut state = self.state.subscribe();
-        let down = state.wait_for(|state| matches!(state, LinkState::Down(_))).await;
+        let down = state.wait_for(|state| matches!(state, ConnectionState::Down(_))).await;
         match down.as_deref() {
-            Ok(LinkState::Down(reason)) => reason.clone(),
+            Ok(ConnectionState::Down(reason)) => reason.clone(),
             // The sender lives in `self`, so the channel cannot close while we wait.
             _ => "the connection was closed".to_owned(),
         }
