@@ -25,7 +25,6 @@ pub mod naming;
 pub mod observe;
 pub mod pod;
 pub mod proto;
-pub mod quantity;
 pub mod state;
 pub mod stats;
 pub mod stream;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::proto;
 use crate::proto::PodSandboxConfig;
-use crate::quantity::Quantity;
 use crate::state::NetworkRecord;
 use crate::state::SandboxRecord;
 use cni_runtime as cni;
 use cni_runtime::Attachment;
+use kubernetes_quantity::Quantity;
 
 use super::Pods;
 use super::describe;

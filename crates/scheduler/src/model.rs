@@ -10,7 +10,6 @@ mod labels;
 mod node;
 mod pod;
 mod policy;
-mod quantity;
 mod resources;
 mod storage;
 
@@ -43,8 +42,6 @@ pub use self::policy::Budget;
 pub use self::policy::Group;
 pub use self::policy::GroupKind;
 pub use self::policy::Namespace;
-pub use self::quantity::NotAQuantity;
-pub use self::quantity::Quantity;
 pub use self::resources::Named;
 pub use self::resources::Resources;
 pub use self::resources::Total;

@@ -5,6 +5,7 @@
 
 mod check;
 mod prune;
+mod quantity;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -1,8 +1,9 @@
 //! What a pod asks for, by Kubernetes' formula, and what a node offers.
 
+use kubernetes_quantity::Quantity;
+
 use super::BadField;
 use crate::model::Intern;
-use crate::model::Quantity;
 use crate::model::Resources;
 use crate::model::Rough;
 use crate::wire;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use kubernetes_quantity::Quantity;
+
 use super::BadField;
 use super::Invalid;
 use super::selector::labels;
@@ -17,7 +19,6 @@ use crate::model::CsiDriver;
 use crate::model::CsiNode;
 use crate::model::InTree;
 use crate::model::Intern;
-use crate::model::Quantity;
 use crate::model::Source;
 use crate::model::Volume;
 use crate::wire;

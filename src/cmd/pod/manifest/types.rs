@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use kubernetes_quantity::Quantity;
 use serde::Deserialize;
 
-use crate::quantity::Quantity;
+use super::quantity;
 
 /// One manifest.
 #[derive(Clone, Debug, Deserialize)]
@@ -226,7 +227,9 @@ pub struct Resources {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ResourceList {
+    #[serde(deserialize_with = "quantity::optional")]
     pub cpu: Option<Quantity>,
+    #[serde(deserialize_with = "quantity::optional")]
     pub memory: Option<Quantity>,
 }
 
@@ -269,6 +272,7 @@ pub enum HostPathKind {
 #[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub struct EmptyDir {
     pub medium: Medium,
+    #[serde(deserialize_with = "quantity::optional")]
     pub size_limit: Option<Quantity>,
 }
 

@@ -1,10 +1,11 @@
 //! Requests and limits -> what the kernel is told, by the kubelet's rules.
 
+use kubernetes_quantity::Quantity;
+
 use super::super::host::Host;
 use super::super::manifest::Container;
 use super::super::manifest::Pod;
 use crate::proto::LinuxContainerResources;
-use crate::quantity::Quantity;
 
 /// Microseconds over which a processor limit counts; the kubelet's default.
 const CPU_PERIOD: i64 = 100_000;
