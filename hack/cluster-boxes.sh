@@ -1,7 +1,7 @@
-# Part of hack/cluster, which sources it: outside of the boxes, what makes them, enters them and ends them.
-# shellcheck shell=bash disable=SC2154 # what hack/cluster sets
+# Part of hack/cluster, which sources it: creates, enters and removes the boxes, from outside.
+# shellcheck shell=bash disable=SC2154,SC2086 # variables are set by hack/cluster, and have no spaces
 
-prepare() { # there is no network in a box: everything is built before
+prepare() { # builds everything that the boxes need: they have no way to the outside
 	"$REPO/hack/deps" --for test
 	use_tools
 	[[ ${lane:-old} == old ]] || "$REPO/hack/tools/build" moby containerd runc >/dev/null
@@ -14,9 +14,9 @@ prepare() { # there is no network in a box: everything is built before
 
 # ---- the boxes ----
 
-# Runs in a network with nothing in it but the bridge that joins the boxes. It and the file system that they share end
-# with the last process that sees them. When this process is killed, the kernel tells hack/box to end each box.
-boxes() { # boxes VERB ARG...: in the first node's box; when one box ends, all end
+# Runs in its own network and mount namespace: the bridge that connects the boxes and the tmpfs that they share disappear
+# with its last process. When this process is killed, each hack/box gets SIGTERM from the kernel (pdeathsig).
+boxes() { # boxes VERB ARG...: runs hack/cluster VERB in the first node's box; when one box exits, all are stopped
 	local number ended status=0
 	ip link add name nodes type bridge
 	ip link set nodes up
@@ -31,7 +31,7 @@ boxes() { # boxes VERB ARG...: in the first node's box; when one box ends, all e
 		box "$number" serve
 	done
 	wait -n -p ended "${started[@]}" || status=$?
-	[[ $ended == "${started[0]}" ]] || die "a node's box ended (status $status)"
+	[[ $ended == "${started[0]}" ]] || die "the box of a node exited unexpectedly (status $status)"
 	exit $status
 }
 box() { # box NUMBER VERB ARG...
@@ -47,13 +47,13 @@ end_boxes() {
 	wait "${started[@]}" || true
 }
 
-# ---- those that up left running ----
+# ---- a cluster started by up ----
 
-keeper() { # prints the number of the process that runs boxes
+keeper() { # prints the pid of the process that runs boxes()
 	local pid
 	pid=$(cat $kept/pid 2>/dev/null) && grep -qzx boxes "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
 }
-box_init() { # box_init NODE: prints the number of the first process in its box
+box_init() { # box_init NODE: prints the pid of the init process of the node's box
 	local pid box
 	pid=$(keeper) || return
 	for box in $(pgrep -P "$pid"); do
@@ -62,9 +62,9 @@ box_init() { # box_init NODE: prints the number of the first process in its box
 	done
 	return 1
 }
-shared_outside() { # prints where the boxes' shared file system is, seen from outside
+shared_outside() { # prints the path of the boxes' shared tmpfs as seen from outside
 	local pid
-	pid=$(keeper) || die "no cluster is up: hack/cluster up"
+	pid=$(keeper) || die "no cluster is running: start one with hack/cluster up"
 	echo "/proc/$pid/root$shared"
 }
 held_or_died() {
@@ -75,7 +75,7 @@ held_or_died() {
 gone() { [[ ! -e /proc/$1/exe ]]; }
 
 up_outside() {
-	! keeper >/dev/null || die "there is a cluster already: hack/cluster down ends it"
+	! keeper >/dev/null || die "a cluster is already running: stop it with hack/cluster down"
 	prepare
 	mkdir -p $kept
 	setsid "${boxes[@]}" hold "${again[@]}" </dev/null >$kept/log 2>&1 &
@@ -85,24 +85,24 @@ up_outside() {
 	trap 'kill $showing' EXIT
 	wait_for 180 "the cluster" held_or_died
 	keeper >/dev/null || die "the cluster did not come up"
-	next_commands "    hack/cluster enter    a shell in the box, where docker, crictl, the pods' addresses and $logs/*.log are"
+	next_commands "    hack/cluster enter    a shell in the box: docker, crictl, the pods' addresses, $logs/*.log"
 }
 
-enter() { # enter NODE VERB ARG...: this script again, inside, with this terminal
+enter() { # enter NODE VERB ARG...: runs this script inside the node's box, on this terminal
 	local pid own
-	pid=$(box_init "$1") || die "no node $1 is up (hack/cluster up)"
-	mapfile -d '' -t own <"/proc/$pid/environ" # the box's, with its lane's Docker on PATH
+	pid=$(box_init "$1") || die "no node $1 is running: start a cluster with hack/cluster up"
+	mapfile -d '' -t own <"/proc/$pid/environ" # the box's environment: its PATH has the lane's Docker
 	exec env -i "${own[@]}" TERM="${TERM-}" \
 		nsenter -t "$pid" --mount --net --pid --ipc --uts --wdns="$PWD" "$REPO/hack/cluster" "${@:2}"
 }
 
 down_outside() {
-	[[ -e $kept/pid ]] || die "no cluster is up"
+	[[ -e $kept/pid ]] || die "no cluster is running"
 	local pid
 	if pid=$(keeper); then
 		kill "$pid"
-		wait_for 60 "the end of the boxes" gone "$pid"
+		wait_for 60 "the boxes to exit" gone "$pid"
 	fi
 	rm -r $kept
-	say "nothing of it is left"
+	say "the cluster is removed"
 }

@@ -1,11 +1,12 @@
-# Part of hack/cluster, which sources it: what happens in the boxes, of the first node and of the others.
-# shellcheck shell=bash disable=SC2154 # what hack/cluster sets
+# Part of hack/cluster, which sources it: what runs inside the boxes, on the first node and on the others.
+# shellcheck shell=bash disable=SC2154,SC2086 # variables are set by hack/cluster, and have no spaces
 
 environment() {
 	use_tools
+	# shellcheck disable=SC2034 # used in hack/cluster-servers.sh
 	node_ip=$(ip -json -4 addr show dev eth0 | jq -r '.[0].addr_info[0].local')
 	export NODE APISERVER CLUSTER_DIR=$dir KUBECONFIG=$dir/admin.kubeconfig DOCKER_HOST=unix:///run/docker.sock
-	export KUBECACHEDIR=$dir/kubectl-cache KUBERC=off # nothing of this cluster in the home directory, nor the reverse
+	export KUBECACHEDIR=$dir/kubectl-cache KUBERC=off # kubectl must neither write to nor read from the home directory
 	PATH=$PATH:$(dirname "$dockside")
 	export REPO PATH
 }
@@ -48,7 +49,7 @@ prepare_node() {
 	printf '%s=%q\n' kubelet "$kubelet" dockside "$dockside" nodes "$nodes" >$dir/options
 	echo "runtime-endpoint: unix://$socket" >/etc/crictl.yaml
 }
-side_by_side() { # side_by_side NAME...: starts servers at the same time, and returns when all answer
+side_by_side() { # side_by_side NAME...: starts servers in parallel, and returns when all of them answer
 	local name started=()
 	for name; do
 		{ "start_$name" && step "$name answers"; } &
@@ -60,18 +61,18 @@ side_by_side() { # side_by_side NAME...: starts servers at the same time, and re
 }
 await_node() {
 	wait_for 60 "the node to be Ready (see $logs/kubelet.log, $logs/dockside.log)" node_is_ready
-	wait_for 60 "what each pod needs (see kube-controller-manager.log)" pods_may_come
+	wait_for 60 "the default service account and the node's pod CIDR (see kube-controller-manager.log)" node_takes_pods
 }
 node_is_ready() {
 	api "/api/v1/nodes/$NODE" | jq -e 'any(.status.conditions[]; .type == "Ready" and .status == "True")'
 }
-pods_may_come() { # the service account and kube-root-ca.crt are there, the not-ready taint is gone
+node_takes_pods() { # the service account and kube-root-ca.crt exist, and the node has a pod CIDR and no not-ready taint
 	api "/api/v1/nodes/$NODE" | jq -e '.spec | .podCIDR and .taints == null' &&
 		api /api/v1/namespaces/default/configmaps/kube-root-ca.crt &&
 		api /api/v1/namespaces/default/serviceaccounts/default
 }
 
-others() { # prints the names of the other nodes, as seen from the first
+others() { # prints the names of all nodes but the first
 	local number
 	for ((number = 2; number <= nodes; number++)); do
 		node_name "$number"
@@ -83,7 +84,7 @@ down() {
 	local name
 	if [[ $NODE == inajob ]]; then
 		for name in $(others); do
-			ask "$name" down
+			call_node "$name" down
 		done
 	fi
 	for name in "${servers[@]}"; do
@@ -120,21 +121,21 @@ save_logs() {
 
 # ---- several nodes ----
 
-join_others() { # tells the other nodes who they are; notes in $joined what ends when they are Ready
+join_others() { # sends the other nodes their credentials, and starts them; adds to $joined a job that exits on Ready
 	local name
 	for name in $(others); do
 		{
 			mkdir -p "$CLUSTER_SHARED/for-$name"
 			cp $dir/ca.crt $dir/{admin,node-"$name",kubelet-"$name"}.{crt,key} "$CLUSTER_SHARED/for-$name"
 			wait_for 60 "the box of $name" test -p "$CLUSTER_SHARED/$name"
-			ask "$name" join --kubelet "$kubelet"
+			call_node "$name" join --kubelet "$kubelet"
 			step "node $name is Ready"
 		} &
 		joined+=($!)
 	done
 }
 
-join() { # another node's part of up
+join() { # what up does on a node that is not the first
 	prepare_node
 	cp "$CLUSTER_SHARED/for-$NODE"/* $dir
 	kubeconfig admin
@@ -146,21 +147,21 @@ join() { # another node's part of up
 }
 
 route_between_nodes() {
-	local name asked=()
+	local name routes=()
 	for name in $(others); do
-		ask "$name" route &
-		asked+=($!)
+		call_node "$name" route &
+		routes+=($!)
 	done
 	route
-	for name in "${asked[@]}"; do
+	for name in "${routes[@]}"; do
 		wait "$name"
 	done
 	step "pods on one node reach those on another"
 }
 
-# What a cloud does for its nodes: each gets a route to every other's pods, and knows their names. Between pods no address
-# is changed, though each node's own bridge network hides its pods behind the node where they leave it; and where Docker
-# has set the FORWARD policy to DROP, the pods can be reached all the same.
+# What a cloud provider does for its nodes: each gets a route to the pods of every other node, and /etc/hosts entries. The
+# two rules exempt pod-to-pod traffic from the bridge network's masquerading, and accept it where Docker has set the
+# FORWARD policy to DROP.
 route() {
 	local all name address cidr
 	all=$(api /api/v1/nodes | jq -r '.items[] | [
@@ -174,14 +175,14 @@ route() {
 	rule filter -A FORWARD -d $pod_cidr -j ACCEPT
 	rule nat -I POSTROUTING -s $pod_cidr -d $pod_cidr -j ACCEPT
 }
-rule() { # rule TABLE -A|-I CHAIN WORD...: adds it, if it is not there
+rule() { # rule TABLE -A|-I CHAIN WORD...: adds the iptables rule unless it exists
 	iptables -w -t "$1" -C "${@:3}" 2>/dev/null || iptables -w -t "$1" "${@:2}"
 }
 
-# ---- one node asks another ----
+# ---- remote calls between nodes ----
 
-# A node reads the names of directories from its pipe in $CLUSTER_SHARED. In such a directory are the words of a command
-# of hack/cluster, and a pipe each for its input, its output, its errors and its exit code.
+# The server side: reads directory names from the node's pipe in $CLUSTER_SHARED. Such a directory has the arguments for
+# hack/cluster in the file "words", and a pipe each for stdin, stdout, stderr and the exit code.
 serve() {
 	local call
 	mkfifo "$CLUSTER_SHARED/$NODE.new"
@@ -197,10 +198,10 @@ answer() {
 	echo $status >"$1/status"
 }
 
-ask() { # ask NODE VERB ARG...: hack/cluster VERB ARG... in that node's box
+call_node() { # call_node NODE VERB ARG...: the client side: runs hack/cluster VERB ARG... in that node's box
 	local calls=${CLUSTER_SHARED-} call status input output
 	[[ $calls ]] || calls=$(shared_outside)
-	[[ -p $calls/$1 ]] || die "there is no node $1"
+	[[ -p $calls/$1 ]] || die "no node $1 in this cluster"
 	call=$(mktemp -d "$calls/call.XXXXXX")
 	printf '%s\0' "${@:2}" >"$call/words"
 	mkfifo "$call"/{in,out,err,status}
@@ -218,5 +219,5 @@ ask() { # ask NODE VERB ARG...: hack/cluster VERB ARG... in that node's box
 }
 on() { # on NODE COMMAND...
 	(($# > 1)) || die "usage: hack/cluster on NODE COMMAND..."
-	ask "$1" enter "${@:2}"
+	call_node "$1" enter "${@:2}"
 }

@@ -1,9 +1,9 @@
-# Part of hack/cluster, which sources it: the servers of a node, and the certificates that they know each other by.
-# shellcheck shell=bash disable=SC2154 # what hack/cluster sets
+# Part of hack/cluster, which sources it: the servers of a node, and their certificates.
+# shellcheck shell=bash disable=SC2154,SC2086 # variables are set by hack/cluster, and have no spaces
 
-# ---- servers: launched, awaited, stopped ----
+# ---- starting and stopping servers ----
 
-# launch NAME CMD...: starts a server that outlives this script.
+# launch NAME CMD...: starts a server that keeps running when this script exits.
 launch() {
 	local name=$1
 	shift
@@ -12,14 +12,14 @@ launch() {
 }
 runs() { # runs NAME
 	local pid
-	pid=$(cat "$dir/$1.pid" 2>/dev/null) && [[ -e /proc/$pid/exe ]] # which a zombie has not
+	pid=$(cat "$dir/$1.pid" 2>/dev/null) && [[ -e /proc/$pid/exe ]] # a zombie has no exe
 }
 # ready NAME TEST...: waits until the server just launched passes the test.
 ready() {
 	local name=$1
 	shift
 	wait_for 60 "$name (see $logs/$name.log)" passes_or_died "$name" "$@"
-	runs "$name" || die "$name ended:"$'\n'"$(tail -5 "$logs/$name.log")"
+	runs "$name" || die "$name exited:"$'\n'"$(tail -5 "$logs/$name.log")"
 }
 passes_or_died() {
 	local name=$1
@@ -29,17 +29,17 @@ passes_or_died() {
 end_with() { # end_with SIGNAL NAME
 	runs "$2" || return 0
 	kill -s "$1" "$(cat "$dir/$2.pid")"
-	wait_for 60 "the end of $2" ended "$2"
+	wait_for 60 "$2 to exit" ended "$2"
 }
 ended() { ! runs "$1"; }
 
-api() { # api PATH [CURL-ARG...]: asks the API server as the administrator
+api() { # api PATH [CURL-ARG...]: a request to the API server with admin credentials
 	curl -sf --cacert $dir/ca.crt --cert $dir/admin.crt --key $dir/admin.key "$APISERVER$1" "${@:2}"
 }
 
-# ---- who is who ----
+# ---- certificates ----
 
-# certificate NAME SUBJECT USAGE [HOSTS]: makes NAME.key and NAME.crt, signed by ca.
+# certificate NAME SUBJECT USAGE [HOSTS]: makes NAME.key and NAME.crt, signed by the CA.
 certificate() {
 	local more=()
 	[[ ! ${4-} ]] || more=(-addext "subjectAltName=$4")
@@ -49,7 +49,7 @@ openssl_cert() {
 	openssl req -x509 -config $dir/openssl.conf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \
 		-keyout "$dir/$1.key" -out "$dir/$1.crt" "${@:2}" 2>$dir/openssl.log || die "openssl: $(cat $dir/openssl.log)"
 }
-kubeconfig() { # kubeconfig NAME: NAME.kubeconfig, for the certificate of that name
+kubeconfig() { # kubeconfig NAME: writes NAME.kubeconfig, with NAME.crt as the client certificate
 	cat >"$dir/$1.kubeconfig" <<-EOF
 		apiVersion: v1
 		kind: Config
@@ -61,7 +61,7 @@ kubeconfig() { # kubeconfig NAME: NAME.kubeconfig, for the certificate of that n
 }
 
 make_identities() {
-	printf '[req]\ndistinguished_name = dn\n[dn]\n' >$dir/openssl.conf # the machine's own adds extensions
+	printf '[req]\ndistinguished_name = dn\n[dn]\n' >$dir/openssl.conf # the system's default adds extensions
 	openssl_cert ca -subj /CN=dockside-cluster -addext basicConstraints=critical,CA:TRUE \
 		-addext keyUsage=critical,keyCertSign,cRLSign
 	certificate apiserver /CN=kube-apiserver serverAuth \
@@ -78,12 +78,12 @@ make_identities() {
 		node_certificates "$(node_name $number)" "$(node_address $number)"
 	done
 }
-node_certificates() { # node_certificates NODE ADDRESS: as a client of the API server, and as a server
+node_certificates() { # node_certificates NODE ADDRESS: the kubelet's client and server certificates
 	certificate "node-$1" "/O=system:nodes/CN=system:node:$1" clientAuth
 	certificate "kubelet-$1" "/CN=$1" serverAuth "DNS:$1,IP:$2"
 }
 
-# ---- one function for each server: start_NAME ----
+# ---- the servers: start_NAME for each ----
 
 start_etcd() {
 	launch etcd etcd --data-dir $dir/etcd --unsafe-no-fsync --log-level warn \
@@ -93,7 +93,6 @@ start_etcd() {
 }
 
 start_kube-apiserver() {
-	# shellcheck disable=SC2086 # several flags in one variable
 	launch kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 \
 		--secure-port=6443 --advertise-address="$node_ip" --service-cluster-ip-range=$service_cidr \
 		--tls-cert-file=$dir/apiserver.crt --tls-private-key-file=$dir/apiserver.key --client-ca-file=$dir/ca.crt \
@@ -107,8 +106,8 @@ start_kube-apiserver() {
 	ready kube-apiserver api /readyz
 }
 
-# In its service accounts' names: with its own alone (--use-service-account-credentials=false) it may not do everything.
-# Their tokens take many requests: with the usual 20 a second its start would take five seconds.
+# Each controller uses its own service account: the controller manager's certificate alone does not have all permissions.
+# Requesting their tokens at the default 20 requests/s would delay the start by five seconds.
 start_kube-controller-manager() {
 	launch kube-controller-manager kube-controller-manager --kubeconfig=$dir/kube-controller-manager.kubeconfig \
 		--use-service-account-credentials=true --service-account-private-key-file=$dir/service-accounts.key \
@@ -125,25 +124,24 @@ start_kube-scheduler() {
 }
 
 start_dockside() {
-	[[ -x $dockside ]] || die "there is no $dockside: run cargo build, or set DOCKSIDE_BIN"
-	# shellcheck disable=SC2086 # several flags in one variable; the pod CIDR comes from the kubelet
+	[[ -x $dockside ]] || die "$dockside does not exist: run cargo build, or set DOCKSIDE_BIN"
+	# no --pod-cidr: it comes from the kubelet
 	launch dockside "$dockside" serve --log-level debug ${DOCKSIDE_FLAGS-}
 	ready dockside curl -s --http2-prior-knowledge --unix-socket $socket http://localhost/
 }
 
 start_kubelet() {
-	hold_sysctls
+	fake_sysctls
 	mkdir -p $manifests
 	kubelet_config >$dir/kubelet.yaml
-	# shellcheck disable=SC2086 # several flags in one variable
 	launch kubelet kubelet --config=$dir/kubelet.yaml --kubeconfig=$dir/node-$NODE.kubeconfig --hostname-override="$NODE" \
 		--node-ip="$node_ip" --root-dir=/var/lib/kubelet -v=4 ${KUBELET_FLAGS-}
 	ready kubelet curl -sf http://127.0.0.1:10248/healthz
 }
 
-# The kubelet sets some of the kernel's settings, and refuses to start where it cannot. They belong to the whole machine:
-# here it reads that they are as it wants them.
-hold_sysctls() {
+# The kubelet sets these sysctls, and refuses to start if it cannot. They are global to the machine, which a box must not
+# change: bind mounts show the kubelet the values that it expects.
+fake_sysctls() {
 	local setting file value
 	for setting in vm/overcommit_memory=1 vm/panic_on_oom=0 kernel/panic=10 kernel/panic_on_oops=1 \
 		kernel/keys/root_maxkeys=1000000 kernel/keys/root_maxbytes=25000000; do
@@ -155,8 +153,8 @@ hold_sysctls() {
 	done
 }
 
-# Names are looked up at the node, where nothing answers: that fails at once and not after seconds. Logs are rotated soon
-# and looked at often, so that tests see it. The disk may be nearly full: these are not the pods' files.
+# clusterDNS is the node, where no server listens: lookups fail at once instead of timing out. Logs rotate early and are
+# checked often, so that tests see rotations. Eviction thresholds are low, because the machine's disk may be nearly full.
 kubelet_config() {
 	cat <<-EOF
 		apiVersion: kubelet.config.k8s.io/v1beta1

@@ -1,9 +1,9 @@
-//! An OCI runtime for test machines whose root lacks capabilities, most often `CAP_SYS_RESOURCE`: it takes out of a
-//! container's configuration what this machine cannot grant, then becomes the real runc.
+//! An OCI runtime for test machines whose root lacks capabilities, most often `CAP_SYS_RESOURCE`: it removes the missing
+//! capabilities from a container's configuration, raises its `oomScoreAdj` to the allowed minimum, and execs the real runc.
 //!
-//! Without it runc refuses `--privileged`, `--cap-add ALL` and a negative `oom_score_adj` there. The boxes of `hack/box`
-//! register it as Docker's runtime `wrapped`; the product never uses it. The path of the real runc is in the file
-//! `oci-wrapper.runc` beside this program: a containerd shim does not pass its environment on.
+//! Without it runc refuses `--privileged`, `--cap-add ALL` and a negative `oom_score_adj` on such a machine. `hack/box`
+//! registers it as Docker's runtime `wrapped`; Dockside itself never uses it. The path of the real runc is in the file
+//! `oci-wrapper.runc` beside this program, because a containerd shim does not pass on its environment.
 
 use std::env;
 use std::ffi::OsString;
@@ -85,7 +85,7 @@ fn with_path(path: &Path, error: io::Error) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 
-/// The JSON file that describes the process that this call of runc starts, if it starts one.
+/// The JSON file that describes the process to start, if this runc command starts one.
 fn process_file(args: &[OsString]) -> Option<PathBuf> {
     let is = |name: &str| args.iter().any(|arg| arg == name);
     if is("create") || is("run") {
@@ -109,7 +109,7 @@ fn option(args: &[OsString], names: &[&str]) -> Option<PathBuf> {
     })
 }
 
-/// What this machine's root may do.
+/// The limits of root on this machine.
 struct Host {
     bounding_set: u64,
     lowest_oom_score_adj: i64,
@@ -136,7 +136,7 @@ impl Host {
     }
 }
 
-/// Changes the file in place: `config.json` has the process under `process`, the file of `exec` is the process.
+/// Adapts the file in place. `config.json` has the process under `process`; the file of `exec` is the process itself.
 fn rewrite(path: &Path, host: &Host) -> io::Result<()> {
     let mut config: Value = serde_json::from_slice(&fs::read(path)?)?;
     let process = match config.get("process") {
@@ -149,8 +149,7 @@ fn rewrite(path: &Path, host: &Host) -> io::Result<()> {
         }
     }
     if let Some(score) = process.get_mut("oomScoreAdj") {
-        let wanted = score.as_i64().unwrap_or_default();
-        *score = wanted.max(host.lowest_oom_score_adj).into();
+        *score = score.as_i64().unwrap_or_default().max(host.lowest_oom_score_adj).into();
     }
     fs::write(path, serde_json::to_vec(&config)?)
 }
