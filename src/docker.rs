@@ -1,9 +1,8 @@
 //! The only room that knows Docker's API.
 //!
 //! Everything else asks an [`Engine`] for one thing at a time and gets a typed [`Error`] that names the
-//! operation and the object. The models of the request bodies are Docker's own, re-exported as [`model`];
-//! what we read back on hot paths has our own lenient types, because a new enum value in a newer daemon
-//! must not make a running pod invisible.
+//! operation and the object. [`request`] has the bodies of requests. The types of answers are lenient: a new enum value
+//! of a newer daemon must not make a running pod invisible.
 
 mod connection;
 mod container;
@@ -14,6 +13,7 @@ mod hijack;
 mod image;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
+pub mod request;
 mod system;
 mod transport;
 
@@ -46,9 +46,6 @@ pub use self::system::CgroupDriver;
 pub use self::system::EngineInfo;
 pub use self::system::Event;
 pub use self::transport::RequestCounts;
-
-/// Docker's request models, as its API documents them.
-pub use bollard::models as model;
 
 use self::exec::ExecEnds;
 use self::transport::Transport;

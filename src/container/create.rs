@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::docker;
 use crate::docker::EngineInfo;
-use crate::docker::model::ContainerCreateBody;
+use crate::docker::request::ContainerRequest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::naming;
@@ -98,7 +98,7 @@ impl Containers {
         sandbox: &Arc<Sandbox>,
         info: Arc<EngineInfo>,
         pid_target: Option<String>,
-    ) -> Result<ContainerCreateBody, Error> {
+    ) -> Result<ContainerRequest, Error> {
         let (mut config, sandbox, docker_log) = (record.config.clone(), Arc::clone(sandbox), self.docker_log.clone());
         self.find_mounted_images(&mut config).await?;
         let log_path = record.log_path(&sandbox.record);
@@ -211,7 +211,7 @@ impl Containers {
         Ok(Some(target.record.id.clone()))
     }
 
-    async fn make(&self, record: &mut ContainerRecord, mut body: ContainerCreateBody) -> Result<(), Error> {
+    async fn make(&self, record: &mut ContainerRecord, mut body: ContainerRequest) -> Result<(), Error> {
         record.identity = self.known_identity(record);
         if record.identity.is_some() {
             body.user = effective::strict_user(record)?.or(body.user);
@@ -265,16 +265,15 @@ impl Containers {
 
     /// A daemon that is configured to buffer all logs refuses every container that is to be logged without a buffer.
     /// A container whose log may lose lines when it writes too fast is better than none.
-    async fn create_in_docker(&self, name: &str, mut body: ContainerCreateBody) -> Result<String, docker::Error> {
-        match self.engine.create_container(name, body.clone()).await {
-            Err(error) if error.message().contains(spec::BUFFER_SIZE) => {
+    async fn create_in_docker(&self, name: &str, mut body: ContainerRequest) -> Result<String, docker::Error> {
+        match self.engine.create_container(name, &body).await {
+            Err(error) if error.is_refusal_of_blocking_logs() => {
                 tracing::warn!(
                     container = name,
-                    "the log may lose lines: Docker's log-opts have {}, so it is not written in blocking mode",
-                    spec::BUFFER_SIZE
+                    "the log may lose lines: Docker's log-opts have max-buffer-size, so it is not written in blocking mode"
                 );
                 spec::leave_log_mode(&mut body);
-                self.engine.create_container(name, body).await
+                self.engine.create_container(name, &body).await
             }
             other => other,
         }

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use crate::docker::EngineInfo;
-use crate::docker::model::DeviceMapping;
-use crate::docker::model::DeviceRequest;
-use crate::docker::model::HostConfig;
-use crate::docker::model::Mount as DockerMount;
-use crate::docker::model::MountBindOptions;
-use crate::docker::model::MountBindOptionsPropagationEnum;
-use crate::docker::model::MountImageOptions;
-use crate::docker::model::MountType;
+use crate::docker::request;
+use crate::docker::request::BindOptions;
+use crate::docker::request::DeviceMapping;
+use crate::docker::request::DeviceRequest;
+use crate::docker::request::HostConfig;
+use crate::docker::request::ImageOptions;
+use crate::docker::request::MountType;
+use crate::docker::request::Propagation;
 use crate::error::Error;
 use crate::proto::ContainerConfig;
 use crate::proto::Mount;
@@ -125,45 +125,42 @@ pub(super) fn image_of(mount: &Mount) -> Option<&str> {
 }
 
 /// Docker mounts images read-only whatever is asked for, and so they are meant.
-fn image_mount(mount: &Mount, image: &str) -> DockerMount {
+fn image_mount(mount: &Mount, image: &str) -> request::Mount {
     let subpath = Some(mount.image_sub_path.clone()).filter(|path| !path.is_empty());
-    DockerMount {
-        typ: Some(MountType::IMAGE),
-        source: Some(image.to_owned()),
-        target: Some(mount.container_path.clone()),
-        read_only: Some(true),
-        image_options: subpath.map(|subpath| MountImageOptions { subpath: Some(subpath) }),
-        ..Default::default()
+    request::Mount {
+        kind: MountType::Image,
+        source: image.to_owned(),
+        target: mount.container_path.clone(),
+        read_only: true,
+        bind_options: None,
+        image_options: subpath.map(|subpath| ImageOptions { subpath }),
     }
 }
 
-fn bind(mount: &Mount, source: &Path, info: &EngineInfo) -> DockerMount {
+fn bind(mount: &Mount, source: &Path, info: &EngineInfo) -> request::Mount {
     let tells_recursion = mount.readonly && info.has_api(API_RECURSIVE_READ_ONLY);
-    DockerMount {
-        typ: Some(MountType::BIND),
-        source: Some(source.display().to_string()),
-        target: Some(mount.container_path.clone()),
-        read_only: Some(mount.readonly),
-        bind_options: Some(MountBindOptions {
+    request::Mount {
+        kind: MountType::Bind,
+        source: source.display().to_string(),
+        target: mount.container_path.clone(),
+        read_only: mount.readonly,
+        bind_options: Some(BindOptions {
             propagation: propagation(mount),
             read_only_non_recursive: (tells_recursion && !mount.recursive_read_only).then_some(true),
             read_only_force_recursive: (tells_recursion && mount.recursive_read_only).then_some(true),
-            ..Default::default()
         }),
-        ..Default::default()
+        image_options: None,
     }
 }
 
 /// Private is what Docker does when nothing is said. Saying it would be refused for what contains Docker's own directory,
 /// such as `/`, where Docker takes `rslave`; only a recursively read-only mount has to say it.
-fn propagation(mount: &Mount) -> Option<MountBindOptionsPropagationEnum> {
+fn propagation(mount: &Mount) -> Option<Propagation> {
     match mount.propagation() {
-        MountPropagation::PropagationPrivate if mount.recursive_read_only => {
-            Some(MountBindOptionsPropagationEnum::RPRIVATE)
-        }
+        MountPropagation::PropagationPrivate if mount.recursive_read_only => Some(Propagation::Rprivate),
         MountPropagation::PropagationPrivate => None,
-        MountPropagation::PropagationHostToContainer => Some(MountBindOptionsPropagationEnum::RSLAVE),
-        MountPropagation::PropagationBidirectional => Some(MountBindOptionsPropagationEnum::RSHARED),
+        MountPropagation::PropagationHostToContainer => Some(Propagation::Rslave),
+        MountPropagation::PropagationBidirectional => Some(Propagation::Rshared),
     }
 }
 
@@ -185,7 +182,7 @@ fn relabelled(object: &str, mount: &Mount, source: &Path) -> Result<String, Erro
         ));
     }
     let mode = if mount.readonly { "ro" } else { "rw" };
-    let propagation = propagation(mount).map(|propagation| format!(",{propagation}")).unwrap_or_default();
+    let propagation = propagation(mount).map(|propagation| format!(",{}", propagation.as_str())).unwrap_or_default();
     Ok(format!("{source}:{}:{mode},z{propagation}", mount.container_path))
 }
 
@@ -202,9 +199,9 @@ fn devices(config: &ContainerConfig) -> Result<Option<Vec<DeviceMapping>>, Error
         }
         let inside = if device.container_path.is_empty() { &device.host_path } else { &device.container_path };
         all.push(DeviceMapping {
-            path_on_host: Some(device.host_path.clone()),
-            path_in_container: Some(inside.clone()),
-            cgroup_permissions: Some(device.permissions.clone()),
+            path_on_host: device.host_path.clone(),
+            path_in_container: inside.clone(),
+            cgroup_permissions: device.permissions.clone(),
         });
     }
     Ok((!all.is_empty()).then_some(all))
@@ -219,9 +216,8 @@ fn cdi_devices(object: &str, config: &ContainerConfig, info: &EngineInfo) -> Res
         return Err(Error::unsupported(object, "CDI_devices", reason));
     }
     Ok(Some(vec![DeviceRequest {
-        driver: Some("cdi".to_owned()),
-        device_ids: Some(config.cdi_devices.iter().map(|device| device.name.clone()).collect()),
-        ..Default::default()
+        driver: "cdi".to_owned(),
+        device_ids: config.cdi_devices.iter().map(|device| device.name.clone()).collect(),
     }]))
 }
 
@@ -243,7 +239,7 @@ mod tests {
         Mount { host_path: path.display().to_string(), container_path: "/data".into(), ..Default::default() }
     }
 
-    fn options(host: HostConfig) -> MountBindOptions {
+    fn options(host: HostConfig) -> BindOptions {
         host.mounts.unwrap().remove(0).bind_options.unwrap()
     }
 
@@ -255,7 +251,7 @@ mod tests {
         std::os::unix::fs::symlink(&target, &link).unwrap();
         std::fs::create_dir(&target).unwrap();
         let host = mounted(mount(&link), &engine_info(41)).unwrap();
-        assert_eq!(host.mounts.unwrap()[0].source.as_deref(), target.to_str());
+        assert_eq!(host.mounts.unwrap()[0].source, target.to_str().unwrap());
         mounted(mount(&dir.path().join("new/dir")), &engine_info(41)).unwrap();
         assert!(dir.path().join("new/dir").is_dir());
     }
@@ -292,9 +288,9 @@ mod tests {
             ..Default::default()
         };
         let mounted_image = mounted(mount.clone(), &engine_info(48)).unwrap().mounts.unwrap().remove(0);
-        assert_eq!(mounted_image.typ, Some(MountType::IMAGE));
-        assert_eq!((mounted_image.source.as_deref(), mounted_image.read_only), (Some("sha256:1"), Some(true)));
-        assert_eq!(mounted_image.image_options.unwrap().subpath.as_deref(), Some("etc"));
+        assert_eq!(mounted_image.kind, MountType::Image);
+        assert_eq!((mounted_image.source.as_str(), mounted_image.read_only), ("sha256:1", true));
+        assert_eq!(mounted_image.image_options.unwrap().subpath, "etc");
         let both = Mount { host_path: "/tmp".into(), ..mount.clone() };
         assert!(mounted(both, &engine_info(48)).unwrap_err().to_string().contains("mounts.host_path"));
         assert!(mounted(mount, &engine_info(47)).unwrap_err().to_string().contains("needs Docker 28"));
@@ -320,14 +316,14 @@ mod tests {
             ..Default::default()
         };
         let passed = devices(&device("rw")).unwrap().unwrap();
-        assert_eq!(passed[0].path_in_container.as_deref(), Some("/dev/null"));
+        assert_eq!(passed[0].path_in_container, "/dev/null");
         assert!(devices(&device("rwx")).is_err());
         let cdi = ContainerConfig {
             cdi_devices: vec![CdiDevice { name: "vendor.example/a=b".into() }],
             ..Default::default()
         };
         assert!(cdi_devices("c", &cdi, &engine_info(41)).is_err());
-        assert_eq!(cdi_devices("c", &cdi, &engine_info(52)).unwrap().unwrap()[0].driver.as_deref(), Some("cdi"));
+        assert_eq!(cdi_devices("c", &cdi, &engine_info(52)).unwrap().unwrap()[0].driver, "cdi");
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::sync::Once;
 
 use crate::docker::EngineInfo;
-use crate::docker::model::ContainerUpdateBody;
-use crate::docker::model::HostConfig;
+use crate::docker::request::HostConfig;
+use crate::docker::request::Resources;
 use crate::error::Error;
 use crate::proto::LinuxContainerResources;
 
@@ -31,28 +31,22 @@ pub(super) fn check(object: &str, resources: &LinuxContainerResources, info: &En
     cgroup::check_unified(object, &resources.unified, info)
 }
 
-/// Puts the resources of a new container into Docker's terms. Hugepage limits have none there: the kubelet sets
-/// them on the pod's cgroup, which bounds the container too.
+/// Puts the resources of a new container into Docker's terms. Docker has no hugepage limits: the kubelet sets them on
+/// the pod's cgroup, which bounds the container too.
 pub(super) fn apply(resources: &LinuxContainerResources, host: &mut HostConfig, info: &EngineInfo) {
-    static TOLD: Once = Once::new();
+    static WARNED: Once = Once::new();
     if resources.hugepage_limits.iter().any(|limit| limit.limit > 0) {
-        TOLD.call_once(|| {
+        WARNED.call_once(|| {
             tracing::warn!("Docker has no hugepage limits for a container; those of the pod's cgroup hold")
         });
     }
-    host.cpu_period = positive(resources.cpu_period);
-    host.cpu_quota = nonzero(resources.cpu_quota);
-    host.cpu_shares = positive(resources.cpu_shares);
-    host.cpuset_cpus = text(&resources.cpuset_cpus);
-    host.cpuset_mems = text(&resources.cpuset_mems);
-    host.memory = positive(resources.memory_limit_in_bytes);
-    host.memory_swap = memory_and_swap(resources);
+    host.resources = update(resources);
     host.oom_score_adj = Some(info.clamp_oom_score(resources.oom_score_adj));
 }
 
-/// The change of a container that exists.
-pub(super) fn update(resources: &LinuxContainerResources) -> ContainerUpdateBody {
-    ContainerUpdateBody {
+/// The change of a container that exists. What the client left at zero or empty is absent.
+pub(super) fn update(resources: &LinuxContainerResources) -> Resources {
+    Resources {
         cpu_period: positive(resources.cpu_period),
         cpu_quota: nonzero(resources.cpu_quota),
         cpu_shares: positive(resources.cpu_shares),
@@ -60,7 +54,6 @@ pub(super) fn update(resources: &LinuxContainerResources) -> ContainerUpdateBody
         cpuset_mems: text(&resources.cpuset_mems),
         memory: positive(resources.memory_limit_in_bytes),
         memory_swap: memory_and_swap(resources),
-        ..Default::default()
     }
 }
 
@@ -118,8 +111,8 @@ mod tests {
         let resources = LinuxContainerResources { memory_limit_in_bytes: 64 << 20, ..Default::default() };
         let mut host = HostConfig::default();
         apply(&resources, &mut host, &engine_info(41));
-        assert_eq!((host.memory, host.memory_swap), (Some(64 << 20), Some(64 << 20)));
-        assert_eq!(host.cpu_quota, None);
+        assert_eq!((host.resources.memory, host.resources.memory_swap), (Some(64 << 20), Some(64 << 20)));
+        assert_eq!(host.resources.cpu_quota, None);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 //! From a container's configuration to the container that Docker is asked for.
 
 use crate::docker::EngineInfo;
-use crate::docker::model::ContainerCreateBody;
-use crate::docker::model::HealthConfig;
-use crate::docker::model::HostConfig;
-use crate::docker::model::HostConfigLogConfig;
-use crate::docker::model::RestartPolicy;
-use crate::docker::model::RestartPolicyNameEnum;
+use crate::docker::request::ContainerRequest;
+use crate::docker::request::HealthConfig;
+use crate::docker::request::HostConfig;
+use crate::docker::request::LogConfig;
+use crate::docker::request::RestartPolicy;
 use crate::error::Error;
 use crate::naming;
 use crate::proto::ContainerConfig;
@@ -26,8 +25,6 @@ use super::security;
 
 /// The option of Docker's log drivers that says whether a container waits for its log to be written.
 const LOG_MODE: &str = "mode";
-/// The option that Docker takes only without waiting.
-pub(super) const BUFFER_SIZE: &str = "max-buffer-size";
 
 /// Checks what can be checked without Docker, and returns the container's identity.
 pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Error> {
@@ -66,11 +63,11 @@ pub(super) struct Surroundings<'a> {
 ///
 /// # Errors
 /// The field that is wrong, or that this Docker cannot honour.
-pub(super) fn container(config: &ContainerConfig, around: &Surroundings<'_>) -> Result<ContainerCreateBody, Error> {
+pub(super) fn container(config: &ContainerConfig, around: &Surroundings<'_>) -> Result<ContainerRequest, Error> {
     let object = describe(config);
     let security = security_context(config);
     check_security(&object, &security, around)?;
-    Ok(ContainerCreateBody {
+    Ok(ContainerRequest {
         image: config.image.as_ref().map(|image| image.image.clone()),
         entrypoint: (!config.command.is_empty()).then(|| config.command.clone()),
         cmd: (!config.args.is_empty()).then(|| config.args.clone()),
@@ -88,7 +85,7 @@ pub(super) fn container(config: &ContainerConfig, around: &Surroundings<'_>) -> 
             around.log_path,
         )),
         // The kubelet probes; an image's own check would only cost.
-        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
+        healthcheck: Some(HealthConfig::NONE),
         host_config: Some(host_config(&object, config, &security, around)?),
         ..Default::default()
     })
@@ -124,7 +121,7 @@ fn host_config(
         readonly_paths: Some(unless_privileged(security, &security.readonly_paths)),
         group_add: security::groups(object, &security.supplemental_groups)?,
         security_opt: Some(security::container_options(object, security, around.info)?),
-        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
+        restart_policy: Some(RestartPolicy::NO),
         // The container's own process is its first, even where the daemon's setting puts a docker-init before it.
         init: Some(false),
         log_config: Some(log_config(around.docker_log)),
@@ -242,7 +239,7 @@ fn capability_names(names: &[String]) -> Option<Vec<String>> {
 
 /// What Docker keeps of the output, for `docker logs` and for [`crate::logs`] to read. All that matters is said, or the
 /// daemon's own settings would fill it in; a compressed file could not be read on.
-fn log_config(limits: &DockerLog) -> HostConfigLogConfig {
+fn log_config(limits: &DockerLog) -> LogConfig {
     let options = [
         ("max-size", limits.max_size.clone()),
         ("max-file", limits.max_files.to_string()),
@@ -251,14 +248,13 @@ fn log_config(limits: &DockerLog) -> HostConfigLogConfig {
         (LOG_MODE, "blocking".to_owned()),
     ];
     let config = options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(config) }
+    LogConfig { driver: "json-file".to_owned(), config }
 }
 
 /// Leaves it to the daemon's settings how its log driver writes.
-pub(super) fn leave_log_mode(body: &mut ContainerCreateBody) {
-    let log_config = body.host_config.as_mut().and_then(|host| host.log_config.as_mut());
-    if let Some(options) = log_config.and_then(|log| log.config.as_mut()) {
-        options.remove(LOG_MODE);
+pub(super) fn leave_log_mode(body: &mut ContainerRequest) {
+    if let Some(log) = body.host_config.as_mut().and_then(|host| host.log_config.as_mut()) {
+        log.config.remove(LOG_MODE);
     }
 }
 
@@ -310,11 +306,11 @@ mod tests {
         }
     }
 
-    fn build(config: &ContainerConfig) -> Result<ContainerCreateBody, Error> {
+    fn build(config: &ContainerConfig) -> Result<ContainerRequest, Error> {
         build_in(&sandbox(), config)
     }
 
-    fn build_in(sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<ContainerCreateBody, Error> {
+    fn build_in(sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<ContainerRequest, Error> {
         let info = engine_info(41);
         let docker_log = &DockerLog { max_size: "1m".into(), max_files: 2 };
         let around = Surroundings { sandbox, info: &info, log_path: "/l", docker_log, pid_target: None };

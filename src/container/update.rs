@@ -24,7 +24,7 @@ impl Containers {
         if container.process.exit().is_some() {
             return Err(Error::Precondition(format!("container {} has exited", container.record.id)));
         }
-        self.engine.update_container(&container.record.id, resources::update(change)).await?;
+        self.engine.update_container(&container.record.id, &resources::update(change)).await?;
         if container.process.is_running() {
             self.write_unified(&container.record, &change.unified).await?;
         }

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bollard::query_parameters::CreateContainerOptions;
 use bollard::query_parameters::DownloadFromContainerOptions;
 use bollard::query_parameters::KillContainerOptions;
 use bollard::query_parameters::RemoveContainerOptions;
@@ -13,13 +12,14 @@ use bollard::query_parameters::StopContainerOptions;
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::Engine;
 use super::Error;
-use super::model::ContainerCreateBody;
-use super::model::ContainerUpdateBody;
-use super::system::encode;
+use super::request::ContainerRequest;
+use super::request::Resources;
+use super::transport::encode;
 
 /// What Docker needs, beyond the grace period, to kill a container and tell of it.
 const STOP_MARGIN: Duration = Duration::from_secs(120);
@@ -102,10 +102,17 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Conflict`] when the name is taken, [`Error::NotFound`] when the image is not there.
-    pub async fn create_container(&self, name: &str, body: ContainerCreateBody) -> Result<String, Error> {
-        let options = CreateContainerOptions { name: Some(name.to_owned()), ..Default::default() };
-        let answer = self.call("create container", name, self.api.create_container(Some(options), body)).await?;
-        for warning in &answer.warnings {
+    pub async fn create_container(&self, name: &str, request: &ContainerRequest) -> Result<String, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Created {
+            id: String,
+            #[serde(default)]
+            warnings: Option<Vec<String>>,
+        }
+        let path = format!("/containers/create?name={}", encode(name));
+        let answer: Created = self.call("create container", name, self.transport.post_json(&path, request)).await?;
+        for warning in answer.warnings.iter().flatten() {
             tracing::debug!(container = name, %warning, "Docker warns");
         }
         Ok(answer.id)
@@ -205,8 +212,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Failed`] with Docker's words when a value is refused.
-    pub async fn update_container(&self, id: &str, body: ContainerUpdateBody) -> Result<(), Error> {
-        self.call("update container", id, self.api.update_container(id, body)).await
+    pub async fn update_container(&self, id: &str, resources: &Resources) -> Result<(), Error> {
+        let path = format!("/containers/{}/update", encode(id));
+        self.call("update container", id, self.transport.post_json::<IgnoredAny>(&path, resources)).await.map(|_| ())
     }
 
     /// Everything about one container, by id or name.
@@ -215,7 +223,7 @@ impl Engine {
     /// [`Error::NotFound`] when there is no such container.
     pub async fn inspect_container(&self, id: &str) -> Result<ContainerDetails, Error> {
         let path = format!("/containers/{}/json", encode(id));
-        self.call("inspect container", id, self.get_json(&path)).await
+        self.call("inspect container", id, self.transport.get_json(&path)).await
     }
 
     /// How many bytes a container has written over its image; `None` when Docker cannot tell.
@@ -230,7 +238,7 @@ impl Engine {
             written: Option<i64>,
         }
         let path = format!("/containers/{}/json?size=1", encode(id));
-        let size: Size = self.call_within(SIZE_LIMIT, "measure container", id, self.get_json(&path)).await?;
+        let size: Size = self.call_within(SIZE_LIMIT, "measure container", id, self.transport.get_json(&path)).await?;
         Ok(size.written.and_then(|bytes| u64::try_from(bytes).ok()))
     }
 
@@ -267,7 +275,7 @@ impl Engine {
     pub async fn list_containers(&self, label: &str) -> Result<Vec<ContainerEntry>, Error> {
         let filters = serde_json::json!({ "label": [label] }).to_string();
         let path = format!("/containers/json?all=1&filters={}", encode(&filters));
-        self.call("list containers with label", label, self.get_json(&path)).await
+        self.call("list containers with label", label, self.transport.get_json(&path)).await
     }
 
     /// The names of running containers made from an image.
@@ -277,7 +285,8 @@ impl Engine {
     pub async fn running_containers_of(&self, image: &str) -> Result<Vec<String>, Error> {
         let filters = serde_json::json!({ "ancestor": [image], "status": ["running", "paused"] }).to_string();
         let path = format!("/containers/json?filters={}", encode(&filters));
-        let rows: Vec<ContainerEntry> = self.call("list containers of image", image, self.get_json(&path)).await?;
+        let rows: Vec<ContainerEntry> =
+            self.call("list containers of image", image, self.transport.get_json(&path)).await?;
         Ok(rows.iter().map(|row| row.name().to_owned()).collect())
     }
 }

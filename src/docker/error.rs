@@ -72,6 +72,12 @@ impl Error {
         matches!(self, Error::NotFound { message, .. } if message.contains("No such image"))
     }
 
+    /// Whether the daemon's configuration has `max-buffer-size` for its log driver, which Docker does not accept
+    /// together with a container's `mode=blocking`.
+    pub fn is_refusal_of_blocking_logs(&self) -> bool {
+        self.message().contains("max-buffer-size")
+    }
+
     /// Docker's own words, without ours around them.
     pub fn message(&self) -> String {
         match self {

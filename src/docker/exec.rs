@@ -6,9 +6,6 @@ use std::time::Duration;
 
 use bollard::query_parameters::ResizeContainerTTYOptions;
 use bollard::query_parameters::ResizeExecOptions;
-use bytes::Bytes;
-use http_body_util::Either;
-use http_body_util::Full;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -16,8 +13,10 @@ use tokio::sync::watch;
 use super::Engine;
 use super::Error;
 use super::hijack::Hijacked;
-use super::model::ExecConfig;
-use super::system::encode;
+use super::request::ExecRequest;
+use super::transport::encode;
+use super::transport::request;
+use super::transport::with_json;
 
 /// Keys that nobody types. Docker otherwise takes Ctrl-P Ctrl-Q from what goes to a terminal, and holds each Ctrl-P
 /// back until the next key.
@@ -90,17 +89,22 @@ impl Engine {
     /// # Errors
     /// [`Error::Conflict`] when the container does not run or is paused, [`Error::NotFound`] when it does not exist.
     pub async fn create_exec(&self, container: &str, spec: &ExecSpec) -> Result<String, Error> {
-        let body = ExecConfig {
-            attach_stdin: Some(spec.stdin),
-            attach_stdout: Some(spec.stdout),
-            attach_stderr: Some(spec.stderr),
-            tty: Some(spec.terminal),
-            cmd: Some(spec.command.clone()),
-            detach_keys: Some(NO_DETACH_KEYS.to_owned()),
-            ..Default::default()
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Created {
+            id: String,
+        }
+        let body = ExecRequest {
+            attach_stdin: spec.stdin,
+            attach_stdout: spec.stdout,
+            attach_stderr: spec.stderr,
+            tty: spec.terminal,
+            cmd: &spec.command,
+            detach_keys: NO_DETACH_KEYS,
         };
-        let request = self.api.create_exec(container, body);
-        Ok(self.call("prepare a command in container", container, request).await?.id)
+        let path = format!("/containers/{}/exec", encode(container));
+        let creating = self.transport.post_json::<Created>(&path, &body);
+        Ok(self.call("prepare a command in container", container, creating).await?.id)
     }
 
     /// Starts a prepared command. What it writes comes on the connection, and so does Docker's complaint when it could
@@ -111,7 +115,7 @@ impl Engine {
     pub async fn start_exec(&self, id: &str, terminal: bool) -> Result<Hijacked, Error> {
         let body = serde_json::json!({ "Detach": false, "Tty": terminal }).to_string();
         let path = format!("/exec/{}/start", encode(id));
-        self.hijack("start command", id, &path, body, terminal).await
+        self.hijack("start command", id, &path, Some(body), terminal).await
     }
 
     /// To be called before [`start_exec`](Engine::start_exec), so that no end is missed.
@@ -134,7 +138,7 @@ impl Engine {
     /// [`Error::NotFound`] when Docker has forgotten it.
     pub async fn inspect_exec(&self, id: &str) -> Result<ExecDetails, Error> {
         let path = format!("/exec/{}/json", encode(id));
-        self.call("look at command", id, self.get_json(&path)).await
+        self.call("look at command", id, self.transport.get_json(&path)).await
     }
 
     /// Changes the size of a command's terminal; waits until the command has started.
@@ -159,7 +163,7 @@ impl Engine {
             u8::from(spec.stderr),
             encode(NO_DETACH_KEYS)
         );
-        self.hijack("attach to container", id, &path, String::new(), spec.terminal).await
+        self.hijack("attach to container", id, &path, None, spec.terminal).await
     }
 
     /// Changes the size of a container's terminal.
@@ -177,18 +181,17 @@ impl Engine {
         doing: &'static str,
         object: &str,
         path: &str,
-        body: String,
+        body: Option<String>,
         terminal: bool,
     ) -> Result<Hijacked, Error> {
         self.call_within(BEGIN_LIMIT, doing, object, async {
-            let mut request = self.transport.request("POST", path)?;
+            let mut request = request("POST", path)?;
+            if let Some(body) = body {
+                request = with_json(request, body.into_bytes());
+            }
             let headers = request.headers_mut();
             headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("Upgrade"));
             headers.insert(http::header::UPGRADE, http::HeaderValue::from_static("tcp"));
-            if !body.is_empty() {
-                headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-                *request.body_mut() = Either::Left(Full::new(Bytes::from(body)));
-            }
             Hijacked::from_answer(self.transport.send(request).await?, object, terminal).await
         })
         .await

@@ -8,16 +8,17 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use http::StatusCode;
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::unix::OwnedWriteHalf;
 
 use super::Error;
 use super::demux::Demux;
 use super::demux::Source;
-use super::system::success;
-use super::transport::UnixConnection;
+use super::transport::success;
 
 /// How much is read at once: what a pipe holds.
 const READ_SIZE: usize = 64 << 10;
@@ -58,7 +59,7 @@ impl Hijacked {
         let upgraded = hyper::upgrade::on(answer).await?;
         // This program opened the connection, so it is of no other type.
         let parts = upgraded
-            .downcast::<UnixConnection>()
+            .downcast::<TokioIo<UnixStream>>()
             .map_err(|_| io::Error::other("the connection is not a unix socket"))?;
         let (read, write) = parts.io.into_inner().into_split();
         let output = Output {

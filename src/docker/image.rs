@@ -20,8 +20,10 @@ use tokio_util::io::StreamReader;
 
 use super::Engine;
 use super::Error;
-use super::system::encode;
-use super::system::success;
+use super::transport::encode;
+use super::transport::encode_in_reference;
+use super::transport::request;
+use super::transport::success;
 
 /// Removing an image with many layers takes its time.
 const REMOVE_LIMIT: Duration = Duration::from_secs(600);
@@ -108,7 +110,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Unavailable`] when Docker does not answer.
     pub async fn list_images(&self) -> Result<Vec<ImageEntry>, Error> {
-        self.call("list images at", &self.socket().display().to_string(), self.get_json("/images/json")).await
+        self.call("list images at", &self.socket().display().to_string(), self.transport.get_json("/images/json")).await
     }
 
     /// One image by any reference Docker understands.
@@ -118,7 +120,7 @@ impl Engine {
     pub async fn inspect_image(&self, reference: &str) -> Result<ImageDetails, Error> {
         const DOING: &str = "inspect image";
         let path = format!("/images/{}/json", encode_reference(DOING, reference)?);
-        self.call(DOING, reference, self.get_json(&path)).await
+        self.call(DOING, reference, self.transport.get_json(&path)).await
     }
 
     /// Starts to pull `repository:tag` or `repository@digest`. Dropping the stream cancels the pull in Docker. Docker
@@ -136,8 +138,8 @@ impl Engine {
         const DOING: &str = "pull image";
         let object = format!("{repository} ({tag_or_digest})");
         let path = format!("/images/create?fromImage={}&tag={}", encode(repository), encode(tag_or_digest));
-        let request = async {
-            let mut request = self.transport.request("POST", &path)?;
+        let pulling = async {
+            let mut request = request("POST", &path)?;
             if let Some(credentials) = credentials {
                 let header = BASE64_URL_SAFE.encode(serde_json::to_vec(credentials)?);
                 let mut value = HeaderValue::try_from(header).map_err(http::Error::from)?;
@@ -146,7 +148,7 @@ impl Engine {
             }
             success(self.transport.send(request).await?).await
         };
-        let answer = self.call_within(patience, DOING, &object, request).await?;
+        let answer = self.call_within(patience, DOING, &object, pulling).await?;
         let frames = BodyStream::new(answer.into_body())
             .try_filter_map(async |frame| Ok(frame.into_data().ok()))
             .map_err(std::io::Error::other)
@@ -196,7 +198,7 @@ fn encode_reference(doing: &'static str, reference: &str) -> Result<String, Erro
         let message = "invalid reference format".to_owned();
         return Err(Error::Invalid { doing, object: reference.to_owned(), message });
     }
-    Ok(parts.iter().map(|part| encode(part).replace("%3A", ":").replace("%40", "@")).collect::<Vec<_>>().join("/"))
+    Ok(parts.iter().map(|part| encode_in_reference(part).to_string()).collect::<Vec<_>>().join("/"))
 }
 
 #[cfg(test)]

@@ -11,11 +11,12 @@ use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use http_body_util::BodyStream;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio_util::io::StreamReader;
 
 use super::Engine;
 use super::Error;
+use super::transport::encode;
+use super::transport::request;
 
 /// The newest API that Dockside was tested with.
 const OUR_NEWEST: ApiVersion = ApiVersion { major: 1, minor: 56 };
@@ -173,10 +174,11 @@ impl Engine {
     pub async fn contact(&self) -> Result<EngineInfo, Error> {
         const DOING: &str = "ask Docker for its version at";
         let at = self.socket().display().to_string();
-        let version: Version = self.unguarded(DOING, &at, self.get_json("/version")).await?;
+        let version: Version = self.unguarded(DOING, &at, self.transport.get_json("/version")).await?;
         let api = agree(&version).map_err(|message| Error::Failed { doing: DOING, object: at.clone(), message })?;
         self.transport.set_version(api);
-        let info: Info = self.unguarded("ask Docker for its information at", &at, self.get_json("/info")).await?;
+        let info: Info =
+            self.unguarded("ask Docker for its information at", &at, self.transport.get_json("/info")).await?;
         let security = info.security_options.clone().unwrap_or_default();
         let has =
             |name: &str| security.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
@@ -204,7 +206,7 @@ impl Engine {
     pub async fn ping(&self) -> Result<(), Error> {
         let at = self.socket().display().to_string();
         self.unguarded("ping Docker at", &at, async {
-            let answer = self.transport.get("/_ping").await?;
+            let answer = self.transport.send(request("GET", "/_ping")?).await?;
             answer.into_body().collect().await?;
             Ok(())
         })
@@ -221,7 +223,7 @@ impl Engine {
         let filters = r#"{"type":["container","image","daemon"]}"#;
         let at = self.socket().display().to_string();
         let path = format!("/events?filters={}", encode(filters));
-        let answer = self.unguarded(DOING, &at, async { success(self.transport.get(&path).await?).await }).await?;
+        let answer = self.unguarded(DOING, &at, self.transport.get(&path)).await?;
         let reader = StreamReader::new(
             BodyStream::new(answer.into_body())
                 .filter_map(async |frame| match frame {
@@ -247,13 +249,6 @@ impl Engine {
         }))
     }
 
-    /// A GET whose answer is JSON.
-    pub(super) async fn get_json<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<T, Bollard> {
-        let answer = success(self.transport.get(path_and_query).await?).await?;
-        let body = answer.into_body().collect().await?.to_bytes();
-        Ok(serde_json::from_slice(&body)?)
-    }
-
     /// As `call`, but also while the link counts as down.
     async fn unguarded<T>(
         &self,
@@ -266,36 +261,6 @@ impl Engine {
             Err(_) => Err(Error::Timeout { doing, object: object.to_owned(), limit: self.timeout }),
         }
     }
-}
-
-/// Turns an HTTP error status into an error with Docker's message.
-pub(super) async fn success(
-    answer: http::Response<hyper::body::Incoming>,
-) -> Result<http::Response<hyper::body::Incoming>, Bollard> {
-    #[derive(Deserialize)]
-    struct Message {
-        message: String,
-    }
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(answer);
-    }
-    let body = answer.into_body().collect().await?.to_bytes();
-    let message = match serde_json::from_slice::<Message>(&body) {
-        Ok(parsed) => parsed.message,
-        Err(_) => String::from_utf8_lossy(&body).into_owned(),
-    };
-    Err(Bollard::DockerResponseServerError { status_code: status.as_u16(), message })
-}
-
-/// Percent-encodes one query value.
-pub(super) fn encode(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }
 
 /// The newest API version that both sides speak.
@@ -400,10 +365,5 @@ mod tests {
         }
         std::fs::create_dir_all(system.join("io.containerd.content.v1.content")).unwrap();
         assert_eq!((found(&own_socket), found(&system_socket), found(store)), (own, system.clone(), system.clone()));
-    }
-
-    #[test]
-    fn query_values_are_percent_encoded() {
-        assert_eq!(encode(r#"{"a":["b c"]}"#), "%7B%22a%22%3A%5B%22b%20c%22%5D%7D");
     }
 }

@@ -19,20 +19,27 @@ use bollard::BollardRequest;
 use bollard::errors::Error as Bollard;
 use bytes::Bytes;
 use futures_util::Stream;
+use http::HeaderValue;
 use http::Response;
 use http::Uri;
+use http_body_util::BodyExt;
 use http_body_util::Either;
 use http_body_util::Full;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::Connected;
-use hyper_util::client::legacy::connect::Connection;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
+use percent_encoding::AsciiSet;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::PercentEncode;
+use percent_encoding::utf8_percent_encode;
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -52,6 +59,12 @@ const POOL_IDLE: Duration = Duration::from_secs(30);
 /// A kubelet's bursts need a handful; streams hold connections of their own.
 const POOL_SIZE: usize = 32;
 
+/// All but the unreserved characters (RFC 3986, section 2.3).
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// The same in a reference of an image, whose port and digest stay readable.
+const ESCAPED_IN_REFERENCE: &AsciiSet = &ESCAPED.remove(b':').remove(b'@');
+
+/// The connections to one socket, and the API version that requests name.
 pub(super) struct Transport {
     http: Client<UnixConnector, Body>,
     /// The negotiated API version as `major << 16 | minor`; 0 before the negotiation.
@@ -108,18 +121,73 @@ impl Transport {
         answer.instrument(span)
     }
 
-    /// A GET of ours, for the answers that the library's models are too strict or too old for.
+    /// Sends a GET, and returns an answer with a status of success.
     pub(super) async fn get(&self, path_and_query: &str) -> Result<Response<Incoming>, Bollard> {
-        self.send(self.request("GET", path_and_query)?).await
+        success(self.send(request("GET", path_and_query)?).await?).await
     }
 
-    /// An empty request with a method and a path.
-    pub(super) fn request(&self, method: &str, path_and_query: &str) -> Result<BollardRequest, Bollard> {
-        Ok(http::Request::builder()
-            .method(method)
-            .uri(format!("http://docker{path_and_query}"))
-            .body(Either::Left(Full::new(Bytes::new())))?)
+    /// Sends a GET, and parses the JSON of the answer.
+    pub(super) async fn get_json<T: DeserializeOwned>(&self, path_and_query: &str) -> Result<T, Bollard> {
+        parse(self.get(path_and_query).await?).await
     }
+
+    /// Sends a POST with a JSON body, and parses the JSON of the answer.
+    pub(super) async fn post_json<T: DeserializeOwned>(
+        &self,
+        path_and_query: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Bollard> {
+        let request = with_json(request("POST", path_and_query)?, serde_json::to_vec(body)?);
+        parse(success(self.send(request).await?).await?).await
+    }
+}
+
+/// A request without a body.
+pub(super) fn request(method: &str, path_and_query: &str) -> Result<BollardRequest, Bollard> {
+    Ok(http::Request::builder()
+        .method(method)
+        .uri(format!("http://docker{path_and_query}"))
+        .body(Either::Left(Full::new(Bytes::new())))?)
+}
+
+/// `request` with a JSON body.
+pub(super) fn with_json(mut request: BollardRequest, body: Vec<u8>) -> BollardRequest {
+    request.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    *request.body_mut() = Either::Left(Full::new(Bytes::from(body)));
+    request
+}
+
+/// Turns an HTTP error status into an error with Docker's message.
+pub(super) async fn success(answer: Response<Incoming>) -> Result<Response<Incoming>, Bollard> {
+    #[derive(Deserialize)]
+    struct Message {
+        message: String,
+    }
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let body = answer.into_body().collect().await?.to_bytes();
+    let message = match serde_json::from_slice::<Message>(&body) {
+        Ok(parsed) => parsed.message,
+        Err(_) => String::from_utf8_lossy(&body).into_owned(),
+    };
+    Err(Bollard::DockerResponseServerError { status_code: status.as_u16(), message })
+}
+
+async fn parse<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, Bollard> {
+    let body = answer.into_body().collect().await?.to_bytes();
+    Ok(serde_json::from_slice(&body)?)
+}
+
+/// Percent-encodes a query value or one segment of a path.
+pub(super) fn encode(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ESCAPED)
+}
+
+/// Percent-encodes one segment of an image's reference; `:` and `@` stay as they are.
+pub(super) fn encode_in_reference(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ESCAPED_IN_REFERENCE)
 }
 
 /// The path with ids and names replaced, so that counts group by what was asked.
@@ -168,9 +236,9 @@ struct UnixConnector {
 }
 
 impl tower::Service<Uri> for UnixConnector {
-    type Response = UnixConnection;
+    type Response = TokioIo<UnixStream>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<UnixConnection>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<UnixStream>>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
@@ -182,53 +250,20 @@ impl tower::Service<Uri> for UnixConnector {
             let stream = UnixStream::connect(&*socket)
                 .await
                 .map_err(|source| io::Error::new(source.kind(), format!("{}: {source}", socket.display())))?;
-            Ok(UnixConnection(TokioIo::new(stream)))
+            Ok(TokioIo::new(stream))
         })
-    }
-}
-
-/// A unix stream that says of itself what the pool wants to know.
-pub(super) struct UnixConnection(TokioIo<UnixStream>);
-
-impl UnixConnection {
-    pub(super) fn into_inner(self) -> UnixStream {
-        self.0.into_inner()
-    }
-}
-
-impl Connection for UnixConnection {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl hyper::rt::Read for UnixConnection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl hyper::rt::Write for UnixConnection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn query_values_are_percent_encoded() {
+        assert_eq!(encode(r#"{"a":["b c"]}"#).to_string(), "%7B%22a%22%3A%5B%22b%20c%22%5D%7D");
+        assert_eq!(encode("a-b_c.d~é").to_string(), "a-b_c.d~%C3%A9");
+    }
 
     #[test]
     fn kinds_hide_ids_and_names() {

@@ -16,8 +16,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use crate::docker::model::Mount;
-use crate::docker::model::MountType;
+use crate::docker::request::Mount;
+use crate::docker::request::MountType;
 use crate::error::Error;
 use crate::proto::DnsConfig;
 use crate::proto::PodSandboxConfig;
@@ -90,11 +90,12 @@ impl Etc {
     /// The mounts of the pause container.
     pub(super) fn mounts(&self) -> Vec<Mount> {
         let mount = |name: &&str| Mount {
-            typ: Some(MountType::BIND),
-            source: Some(self.0.join(name).display().to_string()),
-            target: Some(format!("/etc/{name}")),
-            read_only: Some(true),
-            ..Default::default()
+            kind: MountType::Bind,
+            source: self.0.join(name).display().to_string(),
+            target: format!("/etc/{name}"),
+            read_only: true,
+            bind_options: None,
+            image_options: None,
         };
         [RESOLV_CONF, HOSTS, HOSTNAME].iter().map(mount).collect()
     }

@@ -198,7 +198,7 @@ impl Pods {
         let runtime = (!record.runtime_handler.is_empty()).then(|| record.runtime_handler.clone());
         let image = self.images.pause_image().await?;
         let body = spec::pause_container(&record.config, image, runtime, etc, info)?;
-        match self.engine.create_container(&record.name, body.clone()).await {
+        match self.engine.create_container(&record.name, &body).await {
             Err(docker::Error::NotFound { .. }) => self.images.ensure_pause().await?,
             Err(docker::Error::Conflict { .. }) => {
                 if let Some(id) = self.engine.remove_unless_running(&record.name).await? {
@@ -207,7 +207,7 @@ impl Pods {
             }
             other => return Ok(other?),
         }
-        Ok(self.engine.create_container(&record.name, body).await?)
+        Ok(self.engine.create_container(&record.name, &body).await?)
     }
 
     /// The pause process died before the sandbox was in the index, where Docker's event is looked up.

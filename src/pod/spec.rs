@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use crate::container::cgroup;
 use crate::container::security;
 use crate::docker::EngineInfo;
-use crate::docker::model::ContainerCreateBody;
-use crate::docker::model::HealthConfig;
-use crate::docker::model::HostConfig;
-use crate::docker::model::RestartPolicy;
-use crate::docker::model::RestartPolicyNameEnum;
+use crate::docker::request::ContainerRequest;
+use crate::docker::request::HealthConfig;
+use crate::docker::request::HostConfig;
+use crate::docker::request::Resources;
+use crate::docker::request::RestartPolicy;
 use crate::error::Error;
 use crate::naming;
 use crate::proto::LinuxPodSandboxConfig;
@@ -128,7 +128,7 @@ pub(super) fn pause_container(
     runtime: Option<String>,
     etc: Option<&Etc>,
     info: &EngineInfo,
-) -> Result<ContainerCreateBody, Error> {
+) -> Result<ContainerRequest, Error> {
     let pod = describe(config);
     let modes = config.namespaces();
     let host_network = modes.network() == NamespaceMode::Node;
@@ -136,7 +136,7 @@ pub(super) fn pause_container(
     let security = linux.security_context.clone().unwrap_or_default();
     let mut host_config = host_config(&pod, &linux, &security, &modes, runtime, info)?;
     host_config.mounts = etc.map(Etc::mounts);
-    Ok(ContainerCreateBody {
+    Ok(ContainerRequest {
         image: Some(image.to_owned()),
         // CNI makes the network, in a namespace of the OCI runtime's making. Without this, Docker up to 25 has a second
         // daemon program come up in each start, only to be shown that namespace: more than half of the time of a start.
@@ -145,7 +145,7 @@ pub(super) fn pause_container(
         hostname: (!host_network && !config.hostname.is_empty()).then(|| config.hostname.clone()),
         user: user(&pod, &security)?,
         labels: Some(naming::sandbox_labels(&config.labels, &config.annotations)),
-        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
+        healthcheck: Some(HealthConfig::NONE),
         host_config: Some(host_config),
         ..Default::default()
     })
@@ -166,7 +166,7 @@ fn host_config(
         ipc_mode: Some(if modes.ipc() == NamespaceMode::Node { "host" } else { "shareable" }.to_owned()),
         pid_mode: (modes.pid() == NamespaceMode::Node).then(|| "host".to_owned()),
         cgroup_parent: cgroup::parent(pod, &linux.cgroup_parent, info)?,
-        cpu_shares: Some(PAUSE_CPU_SHARES),
+        resources: Resources { cpu_shares: Some(PAUSE_CPU_SHARES), ..Default::default() },
         oom_score_adj: Some(info.clamp_oom_score(PAUSE_OOM_SCORE_ADJ)),
         sysctls: (!linux.sysctls.is_empty()).then(|| linux.sysctls.clone().into_iter().collect()),
         // The pause program needs no more than the kernel's own root directory; it is never privileged, whatever
@@ -174,7 +174,7 @@ fn host_config(
         readonly_rootfs: Some(true),
         security_opt: Some(security::sandbox_options(pod, security, info)?),
         group_add: security::groups(pod, &security.supplemental_groups)?,
-        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), ..Default::default() }),
+        restart_policy: Some(RestartPolicy::NO),
         // The pause program is made to be the first process, which the daemon's setting must not put a docker-init before.
         init: Some(false),
         runtime,
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(host.network_mode.as_deref(), Some("none"));
         assert_eq!(host.ipc_mode.as_deref(), Some("shareable"));
         assert_eq!((body.hostname.as_deref(), body.network_disabled), (Some("web"), Some(true)));
-        let mounted: Vec<_> = host.mounts.unwrap().into_iter().filter_map(|mount| mount.target).collect();
+        let mounted: Vec<_> = host.mounts.unwrap().into_iter().map(|mount| mount.target).collect();
         assert_eq!(mounted, ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname"]);
     }
 

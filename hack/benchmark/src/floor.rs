@@ -7,9 +7,9 @@ use std::time::Duration;
 use dockside::docker::Engine;
 use dockside::docker::Error;
 use dockside::docker::ExecSpec;
-use dockside::docker::model::ContainerCreateBody;
-use dockside::docker::model::HostConfig;
-use dockside::docker::model::HostConfigLogConfig;
+use dockside::docker::request::ContainerRequest;
+use dockside::docker::request::HostConfig;
+use dockside::docker::request::LogConfig;
 
 use super::cni;
 use super::contender::IMAGE;
@@ -46,7 +46,7 @@ impl Floor {
         let (sandbox, network) = notes.time("RunPodSandbox", self.pause(number, notes)).await?;
         let name = format!("floor-{number}");
         let body = container(number, &sandbox, MAIN);
-        let create = async { self.docker.create_container(&name, body).await.map_err(|error| error.to_string()) };
+        let create = async { self.docker.create_container(&name, &body).await.map_err(|error| error.to_string()) };
         let container = notes.time("CreateContainer", create).await?;
         let start = self.docker.start_container(&container);
         notes.time("StartContainer", start).await.map_err(|error| error.to_string())?;
@@ -57,7 +57,7 @@ impl Floor {
     async fn pause(&self, number: usize, notes: &Notes<'_>) -> Result<(String, serde_json::Value), String> {
         let told = |error: Error| error.to_string();
         let docker = async {
-            let id = self.docker.create_container(&format!("floor-pause-{number}"), pause(number)).await?;
+            let id = self.docker.create_container(&format!("floor-pause-{number}"), &pause(number)).await?;
             self.docker.start_container(&id).await?;
             let pid = self.docker.inspect_container(&id).await?.state.pid;
             Ok((id, pid))
@@ -114,27 +114,22 @@ fn labels() -> Option<std::collections::HashMap<String, String>> {
     Some([(LABEL.to_owned(), "true".to_owned())].into())
 }
 
-fn pause(number: usize) -> ContainerCreateBody {
+fn pause(number: usize) -> ContainerRequest {
     let host = HostConfig {
         network_mode: Some("none".to_owned()),
         ipc_mode: Some("shareable".to_owned()),
         cgroup_parent: Some(cgroup_of(number)),
         ..Default::default()
     };
-    ContainerCreateBody {
-        image: Some(PAUSE.to_owned()),
-        labels: labels(),
-        host_config: Some(host),
-        ..Default::default()
-    }
+    ContainerRequest { image: Some(PAUSE.to_owned()), labels: labels(), host_config: Some(host), ..Default::default() }
 }
 
 /// A container in a pod, with the log settings that Dockside has by default.
-pub fn container<const N: usize>(number: usize, pause: &str, command: [&str; N]) -> ContainerCreateBody {
+pub fn container<const N: usize>(number: usize, pause: &str, command: [&str; N]) -> ContainerRequest {
     let join = format!("container:{pause}");
     let options = [("max-size", "32m"), ("max-file", "3"), ("compress", "false")];
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    ContainerCreateBody {
+    ContainerRequest {
         image: Some(IMAGE.to_owned()),
         labels: labels(),
         entrypoint: Some(command.map(str::to_owned).to_vec()),
@@ -143,10 +138,7 @@ pub fn container<const N: usize>(number: usize, pause: &str, command: [&str; N])
             ipc_mode: Some(join),
             cgroup_parent: Some(cgroup_of(number)),
             security_opt: Some(vec!["seccomp=unconfined".to_owned()]),
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("json-file".to_owned()),
-                config: Some(options.into_iter().collect()),
-            }),
+            log_config: Some(LogConfig { driver: "json-file".to_owned(), config: options.into_iter().collect() }),
             ..Default::default()
         }),
         ..Default::default()

@@ -46,7 +46,7 @@ async fn floor_writer(floor: &Floor, notes: &Notes<'_>) -> Result<(), String> {
     let made = floor.start(NUMBER, &Notes::new(&unread, "", 0)).await?;
     let told = |error: dockside::docker::Error| error.to_string();
     let body = floor::container(NUMBER, &made.sandbox, ["sh", "-c", WRITER]);
-    let id = floor.docker.create_container("floor-writer", body).await.map_err(told)?;
+    let id = floor.docker.create_container("floor-writer", &body).await.map_err(told)?;
     let began = Instant::now();
     floor.docker.start_container(&id).await.map_err(told)?;
     while floor.docker.inspect_container(&id).await.map_err(told)?.state.running {
