@@ -39,9 +39,9 @@ use crate::state::Store;
 
 use self::looks::Looks;
 
-pub use self::exec::Command;
-pub use self::exec::CommandEnd;
-pub use self::exec::Life;
+pub use self::exec::ExecOutcome;
+pub use self::exec::ExecProcess;
+pub use self::exec::ProcessState;
 pub use self::log::DockerLog;
 pub use self::mounts::has_recursive_read_only;
 pub use self::status::state;

@@ -12,10 +12,10 @@ use futures_util::stream::try_unfold;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use crate::container::Command;
-use crate::container::CommandEnd;
 use crate::container::Containers;
-use crate::container::Life;
+use crate::container::ExecOutcome;
+use crate::container::ExecProcess;
+use crate::container::ProcessState;
 use crate::docker::ExecSpec;
 use crate::docker::Hijacked;
 use crate::docker::Input;
@@ -60,7 +60,7 @@ pub(super) struct Channels {
 
 /// Runs a command for a client. One whose client goes away reads the end of its input; with a terminal, it is hung up.
 pub(super) async fn exec(containers: &Containers, container: &str, spec: &ExecSpec, mut channels: Channels) {
-    let (command, io) = match containers.begin_command(container, spec).await {
+    let (command, io) = match containers.start_exec(container, spec).await {
         Ok(begun) => begun,
         Err(error) => return channels.conclude(&Verdict::Failure(error.to_string())).await,
     };
@@ -106,17 +106,17 @@ pub(super) async fn attach(containers: &Containers, container: &str, spec: &Exec
 }
 
 /// Passes on a command's output and learns how it ended.
-async fn run_to_end(command: &Command, output: &mut Output, channels: &Channels) -> Result<Verdict, Gone> {
+async fn run_to_end(command: &ExecProcess, output: &mut Output, channels: &Channels) -> Result<Verdict, Gone> {
     let pieces = try_unfold(output, |output| async move {
-        let piece = command.next(output).await?;
+        let piece = command.next_output(output).await?;
         Ok::<_, Error>(piece.map(|piece| (piece, output)))
     });
-    if let Some(failure) = pass_on(pieces, command.life(), channels).await? {
+    if let Some(failure) = pass_on(pieces, command.states(), channels).await? {
         return Ok(failure);
     }
-    Ok(match command.ended().await {
+    Ok(match command.outcome().await {
         // The reason why it never ran was its output.
-        Ok(CommandEnd::Exited(code) | CommandEnd::NeverRan(code)) => Verdict::of_exit(code),
+        Ok(ExecOutcome::Exited(code) | ExecOutcome::NotStarted(code)) => Verdict::of_exit(code),
         Err(error) => Verdict::Failure(error.to_string()),
     })
 }
@@ -128,7 +128,7 @@ async fn listen(
     output: &mut Output,
     channels: &Channels,
 ) -> Result<Verdict, Gone> {
-    let left_behind = Box::pin(containers.left_behind(&container.record.id));
+    let left_behind = Box::pin(containers.output_drain_deadline(&container.record.id));
     let pieces = try_unfold((output, left_behind), |(output, mut left_behind)| async move {
         let piece = tokio::select! {
             biased;
@@ -137,7 +137,7 @@ async fn listen(
         };
         Ok::<_, Error>(piece.map(|piece| (piece, (output, left_behind))))
     });
-    let failure = pass_on(pieces, containers.life(container), channels).await?;
+    let failure = pass_on(pieces, containers.process_states(container), channels).await?;
     Ok(failure.unwrap_or(Verdict::Success))
 }
 
@@ -148,7 +148,7 @@ async fn listen(
 /// from the end on, all of the rest is read.
 async fn pass_on(
     pieces: impl Stream<Item = Result<(Source, Bytes), Error>>,
-    lives: impl Stream<Item = Life>,
+    lives: impl Stream<Item = ProcessState>,
     channels: &Channels,
 ) -> Result<Option<Verdict>, Gone> {
     let (mut pieces, mut lives) = (pin!(pieces), pin!(lives));
@@ -156,10 +156,10 @@ async fn pass_on(
     let (mut complete, mut failure, mut life) = (false, None, None);
     while !complete || !waiting.is_empty() {
         let limit = match life {
-            Some(Life::Runs) => READ_AHEAD,
+            Some(ProcessState::Running) => READ_AHEAD,
             // It may have ended: nothing is thrown away for that, and there is some room.
             None => REST_LIMIT,
-            Some(Life::Ended) => usize::MAX,
+            Some(ProcessState::Exited) => usize::MAX,
         };
         tokio::select! {
             piece = pieces.next(), if !complete && held < limit => match piece {
@@ -175,7 +175,7 @@ async fn pass_on(
                 written?;
                 held -= waiting.pop_front().map_or(0, |(_, bytes): (Source, Bytes)| bytes.len() + PIECE_COST);
             }
-            Some(now) = lives.next(), if held >= LOOK_FROM && !complete && life != Some(Life::Ended) => life = Some(now),
+            Some(now) = lives.next(), if held >= LOOK_FROM && !complete && life != Some(ProcessState::Exited) => life = Some(now),
         }
     }
     let words =
@@ -222,7 +222,7 @@ async fn follow_sizes(sizes: Option<Reader>, terminal: Terminal<'_>) -> Infallib
 
 /// Whose terminal is resized.
 enum Terminal<'a> {
-    Command(&'a Command),
+    Command(&'a ExecProcess),
     Container(&'a Containers, &'a str),
 }
 
@@ -351,7 +351,8 @@ mod tests {
             count
         };
         let passing = async {
-            let failure = pass_on(output, stream::iter([Life::Runs, Life::Ended]), &channels).await.unwrap();
+            let failure =
+                pass_on(output, stream::iter([ProcessState::Running, ProcessState::Exited]), &channels).await.unwrap();
             drop(channels);
             failure
         };
@@ -377,7 +378,7 @@ mod tests {
     async fn a_process_that_goes_on_waits_for_its_client() {
         let (_driver, channels) = client();
         let (output, taken) = output(2 * REST_LIMIT / PIECE);
-        let passing = pass_on(output, stream::iter([Life::Runs]).chain(stream::pending()), &channels);
+        let passing = pass_on(output, stream::iter([ProcessState::Running]).chain(stream::pending()), &channels);
         assert!(timeout(Duration::from_millis(300), passing).await.is_err());
         let taken = *taken.borrow() * PIECE;
         assert!((READ_AHEAD..2 * READ_AHEAD).contains(&taken), "{taken}");
