@@ -219,7 +219,9 @@ fn network(config: &Config, store: &Store, plugin_times: &Durations<PluginCall>)
         conf_dir: config.cni_conf_dir.clone(),
         bin_dirs: config.cni_bin_dirs.clone(),
         cache_dir: config.cni_cache_dir.clone(),
-        builtin_network: config.builtin_network,
+        builtin_network: config
+            .builtin_network
+            .then(|| cni::BuiltinNetwork { name: "dockside".to_owned(), bridge: "cni0".to_owned() }),
         ..cni::Config::default()
     };
     let times = plugin_times.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use cni_runtime as cni;
 use cni_runtime::Attachment;
-use cni_runtime::Known;
+use cni_runtime::CachedAttachment;
 
 use super::Pods;
 use super::network::blocking;
@@ -20,7 +20,7 @@ impl Pods {
     /// with a second Dockside. So the plugins' own garbage collection, which takes away all that it is not told of, is
     /// not asked for.
     pub async fn detach_stale(&self) {
-        let known = match self.cni.known().await {
+        let known = match self.cni.cached_attachments().await {
             Ok(known) => known,
             Err(error) => return tracing::warn!(%error, "could not look for stale attachments to the pod network"),
         };
@@ -38,7 +38,11 @@ impl Pods {
         tracing::debug!("looked for stale attachments to the pod network");
     }
 
-    async fn detach_if_stale(&self, key: &str, Known { key: id, netns }: Known) -> Result<bool, Error> {
+    async fn detach_if_stale(
+        &self,
+        key: &str,
+        CachedAttachment { key: id, netns }: CachedAttachment,
+    ) -> Result<bool, Error> {
         if self.store.has_sandbox_record(key) || self.half_made.get(key).is_some() {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! Attaching a container to the pod network, and detaching it.
+//! ADD and DEL: attaching a container to the network, and detaching it.
 
 use std::io;
 use std::net::IpAddr;
@@ -22,25 +22,25 @@ use super::error::Error;
 use super::netns;
 use super::result::AddResult;
 
-/// A container that is attached to a network.
+/// The outcome of an ADD.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attached {
     /// The name of the network.
     pub network: String,
-    /// The addresses of the container's interface, the primary one first. At least one.
+    /// The addresses of the container's interface, the primary one first; never empty.
     pub ips: Vec<IpAddr>,
-    /// The network's answer.
+    /// The result of the last plugin.
     pub result: AddResult,
-    /// The network's answer as it was given.
+    /// The result as JSON, with keys that this crate does not know.
     pub raw: Map<String, Value>,
 }
 
 impl Cni {
-    /// Attaches a container to the pod network: `ADD`.
+    /// ADD: attaches a container to the network. If a plugin fails, DEL is run over the whole chain.
     ///
     /// # Errors
-    /// [`Error::NoNetwork`], [`Error::Parameter`], [`Error::HostPorts`] and [`Error::Cache`] before anything
-    /// was done; [`Error::Add`] when it was begun and undone, with a note if the undo failed too.
+    /// [`Error::NoNetwork`], [`Error::Parameter`], [`Error::HostPorts`] and [`Error::Cache`] before any plugin ran;
+    /// [`Error::Add`] afterwards, which says whether the undo succeeded.
     pub async fn add(&self, attachment: &Attachment) -> Result<Attached, Error> {
         let network = self.usable_network()?;
         let parameters = self.parameters(attachment)?;
@@ -50,8 +50,8 @@ impl Cni {
         }
         check_capabilities(&network, attachment)?;
         let network = builtin::for_attachment(network, &parameters.capability_args);
-        let _turn = self.turns.read().await;
-        // Before the first plugin: should Dockside be killed now, DEL still knows the configuration.
+        let _shared = self.operations.read().await;
+        // Before the first plugin runs, so that DEL finds the configuration even if this process is killed.
         self.store(&network, &parameters, None).await?;
         let chain = Chain { network: &network, runner: &self.runner, parameters: &parameters };
         let mut last = None;
@@ -88,7 +88,7 @@ impl Cni {
         let undo = several("delete it", failures.into_iter().map(Error::Plugin).collect()).err();
         let noted = match &undo {
             None => self.forget(network, parameters).await,
-            // Stays until DEL succeeds, and with the result DEL knows what to look for.
+            // Kept until DEL succeeds; with the result, DEL knows what to remove.
             Some(_) => self.store(network, parameters, last.as_ref()).await,
         };
         if let Err(error) = noted {
@@ -102,16 +102,16 @@ impl Cni {
         }
     }
 
-    /// Detaches a container: `DEL`, with the configuration it was attached with, also if that was another
-    /// network's. Repeating it is fine. A namespace that is absent or has vanished is left out.
+    /// DEL: detaches a container, with the configuration it was attached with. Can be repeated. A namespace that does not
+    /// exist any more is not passed to the plugins.
     ///
     /// # Errors
-    /// [`Error::Plugin`] when a plugin failed: it must be repeated until it succeeds. [`Error::Parameter`],
+    /// [`Error::Plugin`] when a plugin failed: the caller must repeat DEL until it succeeds. [`Error::Parameter`],
     /// [`Error::Cache`].
     pub async fn del(&self, attachment: &Attachment) -> Result<(), Error> {
         let mut parameters = self.parameters(attachment)?;
         parameters.netns = parameters.netns.filter(|path| netns::is_pinned(path));
-        let _turn = self.turns.read().await;
+        let _shared = self.operations.read().await;
         let found = {
             let (id, ifname) = (parameters.container_id.clone(), parameters.ifname.clone());
             self.with_cache(move |cache| cache.find(&id, &ifname)).await?
@@ -137,8 +137,7 @@ impl Cni {
         self.with_cache(move |_| cache::remove(&path)).await
     }
 
-    /// Detaches a container that was, as far as the cache knows, never attached. The plugins of the current
-    /// network are asked in case the cache was lost.
+    /// DEL for a container without a cache entry: with the current network's plugins, in case the cache was lost.
     async fn del_unknown(&self, parameters: &Parameters) -> Result<(), Error> {
         let network = match self.usable_network() {
             Ok(network) => network,
@@ -146,7 +145,7 @@ impl Cni {
                 tracing::warn!(
                     container = parameters.container_id,
                     %error,
-                    "nothing is known of the container's network: taken to be detached"
+                    "no cached attachment and no network: assuming that the container is detached"
                 );
                 return Ok(());
             }
@@ -174,7 +173,7 @@ impl Cni {
         self.with_cache(move |cache| cache.remove(&network, &parameters)).await
     }
 
-    /// Works on the cache where it may block on the disk.
+    /// Runs `work` on a thread for blocking I/O.
     pub(super) async fn with_cache<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -192,7 +191,7 @@ impl Cni {
     }
 }
 
-/// Refuses what would otherwise be dropped in silence.
+/// Refuses host ports that no plugin would open, and warns about bandwidth limits without a plugin.
 fn check_capabilities(network: &Network, attachment: &Attachment) -> Result<(), Error> {
     if let Some(port) = attachment.first_host_port()
         && !network.has_capability(PORT_MAPPINGS)
@@ -210,7 +209,7 @@ fn check_capabilities(network: &Network, attachment: &Attachment) -> Result<(), 
     Ok(())
 }
 
-/// No error, the only one, or all of them in one.
+/// Combines any number of failures into one result.
 pub(super) fn several(action: &str, mut causes: Vec<Error>) -> Result<(), Error> {
     match causes.len() {
         0 => Ok(()),

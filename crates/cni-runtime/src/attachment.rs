@@ -1,6 +1,5 @@
-//! What a pod asks of its network, and how it is told to the plugins: generic arguments for all of them,
-//! capability arguments for those that declare the capability (CNI specification, section 3; the names are
-//! those of its CONVENTIONS).
+//! What a container requests of its network, as parameters for plugins: generic arguments for all, and capability arguments
+//! for those that declare the capability (section 3; the names are those of CONVENTIONS.md).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -15,9 +14,9 @@ use super::conf::is_cni_name;
 use super::error::Error;
 
 /// The capability a network needs to open host ports.
-pub const PORT_MAPPINGS: &str = "portMappings";
+pub(crate) const PORT_MAPPINGS: &str = "portMappings";
 /// The capability a network needs to limit a pod's bandwidth.
-pub const BANDWIDTH: &str = "bandwidth";
+pub(crate) const BANDWIDTH: &str = "bandwidth";
 /// The longest name the kernel allows for an interface, in bytes.
 const IFNAME_LIMIT: usize = 15;
 
@@ -100,7 +99,7 @@ impl Protocol {
     }
 }
 
-/// Limits of an interface's bandwidth, as the pod sees it: ingress is what comes in. 0 is no limit.
+/// Bandwidth limits from the pod's point of view: ingress is traffic to the pod. 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bandwidth {
     /// Bits per second into the pod.
@@ -124,8 +123,7 @@ pub struct Dns {
     pub options: Vec<String>,
 }
 
-/// The parameters of the plugin calls of one attachment: as they come from the pod, or as they were stored
-/// when it was attached.
+/// The parameters of plugin runs for one attachment, from the request or from the cache.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parameters {
     pub container_id: String,
@@ -253,7 +251,7 @@ impl Bandwidth {
 }
 
 /// The address ranges as host-local's `ranges` takes them: a pod gets one address of each inner list.
-pub fn ranges(cidrs: &PodCidrs) -> Value {
+pub(crate) fn ranges(cidrs: &PodCidrs) -> Value {
     cidrs.ranges().iter().map(|cidr| json!([{"subnet": cidr.to_string()}])).collect()
 }
 
@@ -272,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn all_plugins_learn_whose_pod_it_is() {
+    fn cni_args_identify_the_pod() {
         assert_eq!(
             pod().parameters(None).unwrap().args_text(),
             "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web;\

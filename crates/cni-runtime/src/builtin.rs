@@ -1,5 +1,4 @@
-//! The network Dockside makes when nobody configured one: a bridge with addresses from the node's pod CIDR,
-//! as a person would set it up by hand.
+//! The built-in network, for nodes without a network configuration: a bridge with addresses from the node's pod CIDR.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,32 +15,40 @@ use super::conf::Network;
 use super::conf::Plugin;
 use super::conf::Source;
 
-/// Its name. The result cache and host-local's address files are named after it.
-pub const NAME: &str = "dockside";
-/// The bridge on the node.
-pub const BRIDGE: &str = "cni0";
+/// What identifies the built-in network on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltinNetwork {
+    /// The network's name. The result cache and host-local's address files are named after it.
+    pub name: String,
+    /// The name of the bridge device.
+    pub bridge: String,
+}
 
 /// The built-in network.
 ///
-/// `find` tells where a plugin is: `bandwidth` only joins the chain when it is installed, because no pod
-/// needs it unless it asks for a limit. The other plugins are not optional: without `firewall`, the FORWARD
-/// policy that Docker sets to DROP cuts the pods off.
+/// `find` returns the path of a plugin. `bandwidth` is in the chain only if it is installed, since only pods with a limit
+/// need it. The other plugins are required: without `firewall`, a FORWARD policy of DROP, which Docker sets, blocks pod
+/// traffic.
 ///
 /// # Errors
-/// Only if the configuration breaks its own rules.
-pub fn network(cidrs: &PodCidrs, find: impl Fn(&str) -> Option<PathBuf>) -> Result<Network, String> {
+/// When the configuration is invalid, such as a bad name.
+pub(crate) fn network(
+    builtin: &BuiltinNetwork,
+    cidrs: &PodCidrs,
+    find: impl Fn(&str) -> Option<PathBuf>,
+) -> Result<Network, String> {
     let default_route = |v4: bool| if v4 { "0.0.0.0/0" } else { "::/0" };
     let routes: Vec<Value> =
         cidrs.ranges().iter().map(|cidr| json!({"dst": default_route(cidr.address.is_ipv4())})).collect();
     let mut plugins = vec![
         json!({
             "type": "bridge",
-            "bridge": BRIDGE,
+            "bridge": builtin.bridge,
             "isGateway": true,
             "ipMasq": true,
             "hairpinMode": true,
-            // A bridge left over from another network, or from this node's earlier pod CIDR, must not make
-            // every ADD fail with `"cni0" already has an IP address different from ...`.
+            // Without it, a bridge that has an address of another network or of an earlier pod CIDR makes every ADD
+            // fail.
             "forceAddress": true,
             "ipam": {"type": "host-local", "ranges": ranges(cidrs), "routes": routes},
         }),
@@ -53,19 +60,18 @@ pub fn network(cidrs: &PodCidrs, find: impl Fn(&str) -> Option<PathBuf>) -> Resu
     }
     let list = Map::from_iter([
         ("cniVersion".to_owned(), json!("1.0.0")),
-        ("name".to_owned(), json!(NAME)),
-        // Version 1.1.1 of the plugins fails without a cause: portmap when a pod with a host port has no
-        // IPv6 address, bandwidth when a pod has no limit.
+        ("name".to_owned(), json!(builtin.name)),
+        // CHECK of version 1.1.1 of the plugins fails on healthy attachments: portmap's if a pod with a host port has no
+        // IPv6 address, bandwidth's if a pod has no limit.
         ("disableCheck".to_owned(), json!(true)),
         ("plugins".to_owned(), Value::Array(plugins)),
     ]);
     Network::from_list(list, Source::BuiltIn)
 }
 
-/// The network for one attachment: the built-in one without the plugins that have nothing to do for it,
-/// which is `portmap` without host ports and `bandwidth` without a limit. Running them would only cost
-/// time, about 4 ms each on `ADD` and on `DEL`. What others configured is never changed.
-pub fn for_attachment(network: Arc<Network>, capability_args: &Map<String, Value>) -> Arc<Network> {
+/// The network for one attachment. For the built-in network, plugins that would do nothing are left out: `portmap` without
+/// host ports, `bandwidth` without a limit. Each would cost about 4 ms on ADD and on DEL. Other networks are not changed.
+pub(crate) fn for_attachment(network: Arc<Network>, capability_args: &Map<String, Value>) -> Arc<Network> {
     let asked_for = |plugin: &Plugin| {
         plugin.capabilities.is_empty() || plugin.capabilities.iter().any(|name| capability_args.contains_key(name))
     };
@@ -83,13 +89,17 @@ pub fn for_attachment(network: Arc<Network>, capability_args: &Map<String, Value
 mod tests {
     use super::*;
 
+    fn builtin() -> BuiltinNetwork {
+        BuiltinNetwork { name: "builtin".to_owned(), bridge: "cni0".to_owned() }
+    }
+
     fn kinds(network: &Network) -> Vec<&str> {
         network.plugins.iter().map(|plugin| plugin.kind.as_str()).collect()
     }
 
     #[test]
     fn each_family_has_a_range_and_a_default_route() {
-        let network = network(&"fd00::/64,10.1.0.0/24".parse().unwrap(), |_| None).unwrap();
+        let network = network(&builtin(), &"fd00::/64,10.1.0.0/24".parse().unwrap(), |_| None).unwrap();
         assert_eq!(kinds(&network), ["bridge", "portmap", "firewall"]);
         assert_eq!(
             network.plugins[0].raw["ipam"],
@@ -104,14 +114,14 @@ mod tests {
 
     #[test]
     fn bandwidth_limits_work_when_the_plugin_is_installed() {
-        let network = network(&"10.1.0.0/24".parse().unwrap(), |_| Some("/x".into())).unwrap();
+        let network = network(&builtin(), &"10.1.0.0/24".parse().unwrap(), |_| Some("/x".into())).unwrap();
         assert_eq!(kinds(&network), ["bridge", "portmap", "firewall", "bandwidth"]);
         assert!(network.has_capability(BANDWIDTH));
     }
 
     #[test]
     fn plugins_without_work_are_left_out_of_the_built_in_network_alone() {
-        let builtin = Arc::new(network(&"10.1.0.0/24".parse().unwrap(), |_| Some("/x".into())).unwrap());
+        let builtin = Arc::new(network(&builtin(), &"10.1.0.0/24".parse().unwrap(), |_| Some("/x".into())).unwrap());
         let args = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), json!(1))).collect();
         for (asked, run) in [
             (&["dns"][..], &["bridge", "firewall"][..]),

@@ -50,7 +50,7 @@ struct File {
 
 /// An attachment that was begun.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The network as it was configured then.
     pub network: Network,
     /// What the plugins were called with.
@@ -62,7 +62,7 @@ pub struct Entry {
 
 /// What the cache knows about one attachment.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// The entries that can be used: normally one.
     pub entries: Vec<Entry>,
     /// Files that bear the attachment's name but cannot be used, and why.
@@ -73,19 +73,19 @@ pub struct Found {
 
 /// The directory of the entries. Calls block on the disk.
 #[derive(Clone, Debug)]
-pub struct Cache {
+pub(crate) struct Cache {
     results: PathBuf,
 }
 
 impl Cache {
     /// `dir` is the cache directory, such as `/var/lib/cni`.
-    pub fn new(dir: &Path) -> Cache {
+    pub(crate) fn new(dir: &Path) -> Cache {
         Cache { results: dir.join("results") }
     }
 
     /// Writes the entry of an attachment; without a result before the first plugin runs, and with it after
     /// the last.
-    pub fn store(
+    pub(crate) fn store(
         &self,
         network: &Network,
         parameters: &Parameters,
@@ -112,12 +112,12 @@ impl Cache {
     }
 
     /// Removes the entry of an attachment, if it is there.
-    pub fn remove(&self, network: &str, parameters: &Parameters) -> Result<(), Error> {
+    pub(crate) fn remove(&self, network: &str, parameters: &Parameters) -> Result<(), Error> {
         remove(&self.path(network, parameters))
     }
 
     /// Everything that is known about one attachment.
-    pub fn find(&self, container_id: &str, ifname: &str) -> Result<Found, Error> {
+    pub(crate) fn find(&self, container_id: &str, ifname: &str) -> Result<Found, Error> {
         let ending = format!("-{container_id}-{ifname}");
         let mut found = Found::default();
         for name in self.names()?.iter().filter(|name| name.ends_with(&ending)) {
@@ -136,7 +136,7 @@ impl Cache {
     }
 
     /// All usable entries of one network.
-    pub fn of_network(&self, network: &str) -> Result<Vec<Entry>, Error> {
+    pub(crate) fn of_network(&self, network: &str) -> Result<Vec<Entry>, Error> {
         let beginning = format!("{network}-");
         let names = self.names()?;
         let ours = names.iter().filter(|name| name.starts_with(&beginning) && !is_draft(name));
@@ -145,7 +145,7 @@ impl Cache {
     }
 
     /// All usable entries.
-    pub fn all(&self) -> Result<Vec<Entry>, Error> {
+    pub(crate) fn all(&self) -> Result<Vec<Entry>, Error> {
         let names = self.names()?;
         let entries = names.iter().filter(|name| !is_draft(name));
         Ok(entries.filter_map(|name| read(&self.results.join(name)).ok().flatten()).collect())
@@ -173,13 +173,13 @@ impl Cache {
 
 impl Entry {
     /// The entry's file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
 
 /// Removes a file of the cache, if it is there.
-pub fn remove(path: &Path) -> Result<(), Error> {
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(|source| Error::Cache { action: "remove", path: path.to_owned(), source }),

@@ -28,7 +28,7 @@ pub struct AttachmentKey {
 }
 
 /// A network's plugins, to be called for one attachment.
-pub struct Chain<'a> {
+pub(crate) struct Chain<'a> {
     /// The network.
     pub network: &'a Network,
     /// What runs the plugins.
@@ -41,7 +41,7 @@ impl Chain<'_> {
     /// `ADD` in order, each plugin with the result of the one before.
     ///
     /// `result` holds the last good result also when a later plugin fails.
-    pub async fn add(&self, result: &mut Option<Map<String, Value>>) -> Result<(), PluginError> {
+    pub(crate) async fn add(&self, result: &mut Option<Map<String, Value>>) -> Result<(), PluginError> {
         for plugin in &self.network.plugins {
             let output = self.call(plugin, Verb::Add, result.as_ref()).await?;
             let mut object = parse_object(&output).map_err(|failure| PluginError {
@@ -61,7 +61,7 @@ impl Chain<'_> {
 
     /// `DEL` in reverse, each plugin with the final result of `ADD`. Ends at the first plugin that fails, so
     /// that repeating it starts there again.
-    pub async fn del(&self, result: Option<&Map<String, Value>>) -> Result<(), PluginError> {
+    pub(crate) async fn del(&self, result: Option<&Map<String, Value>>) -> Result<(), PluginError> {
         for plugin in self.network.plugins.iter().rev() {
             self.del_plugin(plugin, result).await?;
         }
@@ -70,7 +70,7 @@ impl Chain<'_> {
 
     /// `DEL` in reverse for an `ADD` that failed. Goes on when a plugin fails: the address, which is given
     /// back last, must not stay taken because a port could not be closed.
-    pub async fn undo(&self, result: Option<&Map<String, Value>>) -> Vec<PluginError> {
+    pub(crate) async fn undo(&self, result: Option<&Map<String, Value>>) -> Vec<PluginError> {
         let mut errors = Vec::new();
         for plugin in self.network.plugins.iter().rev() {
             if let Err(error) = self.del_plugin(plugin, result).await {
@@ -90,7 +90,7 @@ impl Chain<'_> {
     }
 
     /// `CHECK` in order, each plugin with the final result of `ADD`. Ends at the first plugin that fails.
-    pub async fn check(&self, result: &Map<String, Value>) -> Result<(), PluginError> {
+    pub(crate) async fn check(&self, result: &Map<String, Value>) -> Result<(), PluginError> {
         for plugin in &self.network.plugins {
             self.call(plugin, Verb::Check, Some(result)).await?;
         }
@@ -140,7 +140,7 @@ fn base_request(network: &Network, plugin: &Plugin) -> Map<String, Value> {
 
 /// `STATUS` in order. Ends at the first plugin that cannot serve an `ADD`, so that its error code is clear.
 /// Does nothing before version 1.1.0.
-pub async fn status(network: &Network, runner: &Runner) -> Result<(), PluginError> {
+pub(crate) async fn status(network: &Network, runner: &Runner) -> Result<(), PluginError> {
     if network.version < Version::WITH_STATUS_AND_GC {
         return Ok(());
     }
@@ -152,7 +152,7 @@ pub async fn status(network: &Network, runner: &Runner) -> Result<(), PluginErro
 }
 
 /// `GC` in order. Goes on when a plugin fails. Does nothing before version 1.1.0.
-pub async fn gc(network: &Network, runner: &Runner, valid: &[AttachmentKey]) -> Vec<PluginError> {
+pub(crate) async fn gc(network: &Network, runner: &Runner, valid: &[AttachmentKey]) -> Vec<PluginError> {
     let mut errors = Vec::new();
     if network.version < Version::WITH_STATUS_AND_GC {
         return errors;

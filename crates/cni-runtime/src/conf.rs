@@ -1,8 +1,6 @@
-//! Network configurations: what stands in the files of the configuration directory (CNI specification,
-//! section 1).
+//! Network configurations: the files of the configuration directory (section 1).
 //!
-//! Everything is kept as the JSON it was: a plugin must get its keys back unchanged, also those nobody here
-//! has heard of.
+//! Configurations are kept as JSON, because plugins must receive all their keys unchanged.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,10 +39,10 @@ impl std::fmt::Display for Source {
 
 /// One network: a chain of plugins under a name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Network {
+pub(crate) struct Network {
     /// Its name. The result cache and host-local's address files are named after it.
     pub name: String,
-    /// The version to speak with its plugins: the highest this runtime knows of those it offers.
+    /// The CNI version to use: the highest one offered that this crate supports.
     pub version: Version,
     /// Where it was configured.
     pub source: Source,
@@ -60,7 +58,7 @@ pub struct Network {
 
 /// One plugin of a network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plugin {
+pub(crate) struct Plugin {
     /// The name of its executable.
     pub kind: String,
     /// The capability arguments it asks for.
@@ -73,22 +71,22 @@ pub struct Plugin {
 
 impl Network {
     /// Whether any plugin asks for this capability argument.
-    pub fn has_capability(&self, capability: &str) -> bool {
+    pub(crate) fn has_capability(&self, capability: &str) -> bool {
         self.plugins.iter().any(|plugin| plugin.capabilities.contains(capability))
     }
 
     /// Whether a plugin of this type is in the chain.
-    pub fn has_plugin(&self, kind: &str) -> bool {
+    pub(crate) fn has_plugin(&self, kind: &str) -> bool {
         self.plugins.iter().any(|plugin| plugin.kind == kind)
     }
 
     /// Reads a configuration list, as in a `.conflist` file.
-    pub fn from_list(list: Map<String, Value>, source: Source) -> Result<Network, String> {
+    pub(crate) fn from_list(list: Map<String, Value>, source: Source) -> Result<Network, String> {
         Network::assemble(list, Vec::new(), source)
     }
 
     /// Reads a single plugin's configuration, as in a `.conf` or `.json` file: a list of one.
-    pub fn from_plugin(plugin: Map<String, Value>, source: Source) -> Result<Network, String> {
+    pub(crate) fn from_plugin(plugin: Map<String, Value>, source: Source) -> Result<Network, String> {
         if plugin.contains_key("plugins") {
             return Err("it holds a list of plugins: such a file must be named *.conflist".to_owned());
         }
@@ -152,8 +150,7 @@ impl Plugin {
     }
 }
 
-/// The highest version this runtime knows of those the configuration offers (section 1, version
-/// considerations).
+/// The highest offered version that this crate supports (section 1, version considerations).
 fn select_version(list: &Map<String, Value>) -> Result<Version, String> {
     let mut offered = Vec::new();
     if let Some(text) = string(list, "cniVersion")?.filter(|text| !text.is_empty()) {
@@ -174,7 +171,12 @@ fn select_version(list: &Map<String, Value>) -> Result<Version, String> {
     }
     offered.iter().copied().filter(|version| version.is_supported()).max().ok_or_else(|| {
         let texts: Vec<String> = offered.iter().map(Version::to_string).collect();
-        format!("it needs CNI {}, and Dockside speaks {} to {}", texts.join(" or "), Version::OLDEST, Version::NEWEST)
+        format!(
+            "it needs CNI {}, and this runtime supports {} to {}",
+            texts.join(" or "),
+            Version::OLDEST,
+            Version::NEWEST
+        )
     })
 }
 
@@ -186,7 +188,7 @@ fn string<'a>(object: &'a Map<String, Value>, key: &str) -> Result<Option<&'a st
     }
 }
 
-/// A boolean; as text too, which runtimes accept although the specification does not say so.
+/// A boolean. Strings are accepted too, as other runtimes do, although the specification has none.
 fn flag(object: &Map<String, Value>, key: &str) -> Result<bool, String> {
     match object.get(key) {
         None | Some(Value::Null) => Ok(false),
@@ -198,7 +200,7 @@ fn flag(object: &Map<String, Value>, key: &str) -> Result<bool, String> {
 }
 
 /// The rule for network names and container ids (sections 1 and 2).
-pub fn is_cni_name(text: &str) -> bool {
+pub(crate) fn is_cni_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.chars().all(|char| char.is_ascii_alphanumeric() || "_.-".contains(char))
 }
@@ -209,7 +211,7 @@ fn is_file_name(text: &str) -> bool {
 
 /// What a configuration directory has to offer.
 #[derive(Debug, Default)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The network of the first valid file.
     pub network: Option<Network>,
     /// The files that were passed over, and why.
@@ -217,8 +219,8 @@ pub struct Loaded {
 }
 
 /// Loads the network of the first valid file of the directory, by name, as all runtimes do: `*.conflist`
-/// files hold lists, `*.conf` and `*.json` files a single plugin. Hidden files are somebody's drafts.
-pub fn load_dir(dir: &Path) -> Loaded {
+/// files hold lists, `*.conf` and `*.json` files a single plugin. Hidden files are ignored: they may be incomplete.
+pub(crate) fn load_dir(dir: &Path) -> Loaded {
     let mut loaded = Loaded::default();
     let names = match file_names(dir, &["conf", "conflist", "json"]) {
         Ok(names) => names,

@@ -1,17 +1,17 @@
-//! What can go wrong in this room.
+//! The errors of [`Cni`](super::Cni).
 
 use std::io;
 use std::path::PathBuf;
 
 use super::failure::PluginError;
 
-/// An operation on the pod network that did not succeed.
+/// An operation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no network to attach to; the text is the one [`status`](super::Cni::status) shows.
+    /// No usable network; the reason is the message of [`status`](super::Cni::status).
     #[error("could not find a pod network: {reason}")]
     NoNetwork {
-        /// Why there is none.
+        /// Why.
         reason: String,
     },
 
@@ -26,7 +26,7 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// Not a range (or one of each family) that pods can get addresses from.
+    /// Not one range, or one per address family, that can serve pods.
     #[error("could not use pod CIDR `{value}`: {reason}")]
     PodCidr {
         /// What was given.
@@ -35,7 +35,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// Host ports were asked for, and no plugin of the network can open them.
+    /// Host ports were requested, and no plugin of the network can open them.
     #[error(
         "could not open host port {port}: network {network} has no plugin with the capability `portMappings`; \
          add the plugin `portmap` to {from}"
@@ -49,11 +49,11 @@ pub enum Error {
         from: String,
     },
 
-    /// A plugin could not be run, or reported an error.
+    /// A plugin could not be run or failed.
     #[error(transparent)]
     Plugin(#[from] PluginError),
 
-    /// The chain succeeded, but what it returned cannot be used.
+    /// All plugins succeeded, but the result is unusable.
     #[error("could not use the result of network {network}: {reason}")]
     Result {
         /// The network.
@@ -62,7 +62,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// `ADD` failed after the first plugin was started, so that `DEL` was run over the whole chain.
+    /// ADD failed after the first plugin was started; DEL was run over the whole chain.
     #[error("could not add container {container_id} to network {network}: {cause}{}", undo_text(.undo))]
     Add {
         /// The container.
@@ -71,11 +71,11 @@ pub enum Error {
         network: String,
         /// Why it failed.
         cause: Box<Error>,
-        /// Why the undo failed; `None` when it succeeded and nothing is left of the attempt.
+        /// Why DEL failed; `None` if it succeeded and no leftovers remain.
         undo: Option<Box<Error>>,
     },
 
-    /// Several things went wrong, each of which was reported and did not keep the others from being done.
+    /// Several independent steps failed.
     #[error("could not {action}: {}", joined(.causes))]
     Several {
         /// What was being done.
@@ -84,18 +84,18 @@ pub enum Error {
         causes: Vec<Error>,
     },
 
-    /// `CHECK` needs an attachment that was added and not deleted.
+    /// CHECK for a container that is not attached.
     #[error("could not check container {container_id}: it is not attached to a network")]
     NotAttached {
         /// The container.
         container_id: String,
     },
 
-    /// Garbage collection must have the network for itself (section 3), and did not get it in time.
+    /// GC must run alone (section 3), and an ADD or DEL in progress did not finish in time.
     #[error("could not collect garbage: pods are being attached or detached")]
     Busy,
 
-    /// A file of the result cache.
+    /// A file of the result cache could not be read or written.
     #[error("could not {action} {path}: {source}", path = .path.display())]
     Cache {
         /// What was being done.
@@ -106,7 +106,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A network namespace file.
+    /// A network namespace could not be pinned, inspected or unpinned.
     #[error("could not {action} {path}: {source}", path = .path.display())]
     Netns {
         /// What was being done.
@@ -117,8 +117,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// The process lives in Dockside's own network namespace: pinning that for a pod would let the
-    /// plugins rewire the node.
+    /// The process is in the caller's own network namespace: plugins would reconfigure the node.
     #[error("could not pin the network namespace of process {pid}: it is the node's own")]
     HostNamespace {
         /// The process.
@@ -127,9 +126,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether something may be left of the operation that failed, an address or a host port, so that
-    /// [`del`](super::Cni::del) must still be called until it succeeds.
-    pub fn may_have_left_something(&self) -> bool {
+    /// Whether leftovers such as an address or a host port may remain, so that [`del`](super::Cni::del) must be called
+    /// until it succeeds.
+    pub fn may_have_leftovers(&self) -> bool {
         matches!(self, Error::Add { undo: Some(_), .. })
     }
 }

@@ -34,22 +34,23 @@ use super::failure::Verb;
 use super::failure::reported_error;
 use super::failure::shortened;
 
-/// How long output is awaited after the plugin exited: something it left behind may hold the pipes.
+/// How long to wait for more output after the plugin exited: a process that it left running may hold the pipes open.
 const EXIT_GRACE: Duration = Duration::from_secs(1);
-/// How long to wait for a killed plugin to be gone.
+/// How long to wait for a killed plugin to exit.
 const KILL_GRACE: Duration = Duration::from_secs(1);
-/// How often to start a plugin whose file is still open for writing, because it is being installed,
-/// and how long to wait in between: about five seconds in all.
+/// How often to retry while the executable is open for writing (ETXTBSY) because it is being installed, and the pause
+/// between attempts: about five seconds in total.
 const BUSY_ATTEMPTS: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Addressed to Dockside, never to its children: a plugin must not speak to the service manager in its name.
+/// Variables that a service manager sets for this process. Plugins must not inherit them, or they could talk to the service
+/// manager in its name.
 const NOT_INHERITED: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
-/// The environment of one call, as far as the protocol defines it. An absent value is not set.
+/// The CNI variables of one run. `None` leaves a variable unset.
 #[derive(Clone, Debug, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// `CNI_CONTAINERID`
     pub container_id: Option<String>,
     /// `CNI_NETNS`
@@ -95,7 +96,7 @@ impl fmt::Debug for Observer {
 
 /// Finds plugins and runs them.
 #[derive(Debug)]
-pub struct Runner {
+pub(crate) struct Runner {
     bin_dirs: Vec<PathBuf>,
     cni_path: OsString,
     deadline: Duration,
@@ -104,7 +105,7 @@ pub struct Runner {
 
 impl Runner {
     /// `deadline` is the time one plugin has for one call.
-    pub fn new(bin_dirs: Vec<PathBuf>, deadline: Duration) -> Runner {
+    pub(crate) fn new(bin_dirs: Vec<PathBuf>, deadline: Duration) -> Runner {
         let mut cni_path = OsString::new();
         for (place, dir) in bin_dirs.iter().enumerate() {
             if place > 0 {
@@ -116,22 +117,22 @@ impl Runner {
     }
 
     /// Calls `observer` after each run from now on.
-    pub fn set_observer(&mut self, observer: Observer) {
+    pub(crate) fn set_observer(&mut self, observer: Observer) {
         self.observer = Some(observer);
     }
 
     /// Where plugins are looked for.
-    pub fn bin_dirs(&self) -> &[PathBuf] {
+    pub(crate) fn bin_dirs(&self) -> &[PathBuf] {
         &self.bin_dirs
     }
 
-    /// The executable of a plugin: the first of its name in the directories. `None` when there is none.
-    pub fn find(&self, plugin: &str) -> Option<PathBuf> {
+    /// The path of a plugin's executable, in the first directory that has it.
+    pub(crate) fn find(&self, plugin: &str) -> Option<PathBuf> {
         self.bin_dirs.iter().map(|dir| dir.join(plugin)).find(|path| is_executable(path))
     }
 
     /// Runs `plugin` with `config` as its standard input and returns what it wrote to standard output.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         plugin: &str,
         verb: Verb,
@@ -171,7 +172,7 @@ impl Runner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own, so that a plugin it delegates to is killed with it.
+            // A process group of its own, so that plugins it delegates to are killed with it.
             .process_group(0)
             .kill_on_drop(true);
         for name in NOT_INHERITED {
@@ -197,7 +198,7 @@ fn is_executable(path: &Path) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
-/// Starts the plugin, and tries again for a while when its file is just being written.
+/// Starts the plugin, with retries while its file is being written.
 async fn start(mut command: Command) -> io::Result<Child> {
     let mut attempt = 1;
     loop {
@@ -211,14 +212,14 @@ async fn start(mut command: Command) -> io::Result<Child> {
     }
 }
 
-/// A plugin that ended by itself.
+/// A plugin that exited.
 struct Run {
     status: ExitStatus,
     stdout: Capture,
     stderr: Capture,
 }
 
-/// Feeds the plugin and reads from it until it ends, or kills it at the deadline.
+/// Serves the plugin's pipes until it exits, or kills it at the deadline.
 async fn attend(mut child: Child, config: &[u8], deadline: Duration) -> Result<Run, Failure> {
     let mut group = Group::of(&child);
     let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -242,7 +243,7 @@ async fn attend(mut child: Child, config: &[u8], deadline: Duration) -> Result<R
         });
         let exit = exit.await;
         if exit.is_ok() {
-            group.ended();
+            group.reaped();
             if !drained {
                 let _ = timeout(EXIT_GRACE, &mut pipes).await;
             }
@@ -278,7 +279,7 @@ impl Run {
     }
 }
 
-/// What was read from one pipe, up to the limit.
+/// The output from one pipe, up to [`OUTPUT_LIMIT`].
 #[derive(Default)]
 struct Capture {
     bytes: Vec<u8>,
@@ -286,7 +287,7 @@ struct Capture {
 }
 
 impl Capture {
-    /// Reads to the end. What is over the limit is read too, and thrown away, so that the plugin goes on.
+    /// Reads until the pipe is closed. Bytes above the limit are discarded, so that the plugin does not block.
     async fn fill(&mut self, pipe: Option<impl AsyncRead + Unpin>) {
         let Some(mut pipe) = pipe else { return };
         let mut chunk = vec![0; 8192];
@@ -305,8 +306,7 @@ impl Capture {
     }
 }
 
-/// The process group of a running plugin. Dropped before the plugin ended, it kills the group: the plugin
-/// and what it started.
+/// The process group of a running plugin. If it is dropped before the plugin exited, it kills the group.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -314,8 +314,8 @@ impl Group {
         Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
 
-    /// From here on the number may belong to somebody else.
-    fn ended(&mut self) {
+    /// The plugin was reaped: its pid may be reused, so the group must not be killed any more.
+    fn reaped(&mut self) {
         self.0 = None;
     }
 }

@@ -1,4 +1,4 @@
-//! How a plugin can fail, and what it says then (CNI specification, section 5).
+//! Failures of plugins, and the errors that they report (section 5).
 
 use std::fmt;
 use std::io;
@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde_json::Map;
 use serde_json::Value;
 
-/// The most a plugin may write to one of its outputs, in bytes. A real result has a few hundred.
-pub const OUTPUT_LIMIT: usize = 1024 * 1024;
-/// The most of a plugin's own words that goes into an error message, in characters.
+/// The most bytes a plugin may write to standard output or standard error. A result has a few hundred.
+pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
+/// The longest part of a plugin's output in an error message, in characters.
 const MESSAGE_LIMIT: usize = 2048;
 
 /// An operation of the CNI protocol (section 2).
@@ -21,11 +21,11 @@ pub enum Verb {
     Add,
     /// Detach a container.
     Del,
-    /// Ask whether an attachment is as it should be.
+    /// Check an attachment.
     Check,
-    /// Ask whether the plugin could serve an `ADD`.
+    /// Ask whether the plugin can serve an ADD.
     Status,
-    /// Name the valid attachments, so that the rest can be cleaned up.
+    /// Clean up all attachments except those listed.
     Gc,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Verb {
     }
 }
 
-/// A plugin that could not be run or did not succeed.
+/// A plugin that could not be run, or failed.
 #[derive(Debug, thiserror::Error)]
 #[error("plugin {plugin} failed on {}: {failure}", verb.as_str())]
 pub struct PluginError {
@@ -63,56 +63,56 @@ pub struct PluginError {
 /// How a plugin failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// There is no executable file of that name.
+    /// There is no executable of that name.
     #[error("no executable file of that name in {}", list(.bin_dirs))]
     NotFound {
-        /// Where it was looked for.
+        /// The directories that were searched.
         bin_dirs: Vec<PathBuf>,
     },
-    /// The operating system did not start or did not await it.
+    /// It could not be started or waited for.
     #[error("could not run it: {0}")]
     Run(#[from] io::Error),
-    /// It did not end in time, and was killed.
+    /// It exceeded its time limit and was killed.
     #[error("killed, because it did not end within {} s{}", after.as_secs_f64(), said(.stderr))]
     Deadline {
-        /// The time it had.
+        /// The limit.
         after: Duration,
-        /// What it had written to standard error.
+        /// Its standard error.
         stderr: String,
     },
-    /// It reported an error in the form the specification asks for (section 5).
+    /// It failed with an error object (section 5).
     #[error("{msg}{} (code {code})", said(.details))]
     Reported {
-        /// Below 100: a well-known error. 100 and above: the plugin's own.
+        /// Below 100: defined by the specification. From 100: the plugin's own.
         code: u64,
         /// A short message.
         msg: String,
         /// A longer one; may be empty.
         details: String,
     },
-    /// It ended with an error and said something else.
+    /// It failed without an error object.
     #[error("{status}{}", said(.output))]
     Exit {
-        /// How it ended.
+        /// Its exit status.
         status: ExitStatus,
-        /// What it wrote.
+        /// Its output.
         output: String,
     },
-    /// It wrote more than a result can be.
+    /// It wrote more than [`OUTPUT_LIMIT`] bytes.
     #[error("it wrote more than {OUTPUT_LIMIT} bytes")]
     TooMuchOutput,
-    /// It succeeded, but what it wrote is not a result.
+    /// It succeeded, but its output is not a JSON object.
     #[error("its result is not a JSON object: {reason}{}", said(.output))]
     Garbage {
         /// What is wrong with it.
         reason: String,
-        /// What it wrote.
+        /// Its output.
         output: String,
     },
 }
 
 impl PluginError {
-    /// The error code the plugin reported, if it reported one.
+    /// The code of the reported error, if there is one.
     pub fn code(&self) -> Option<u64> {
         match self.failure {
             Failure::Reported { code, .. } => Some(code),
@@ -130,8 +130,8 @@ fn list(dirs: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-/// The error object of section 5, if this is one.
-pub fn reported_error(stdout: &[u8]) -> Option<Failure> {
+/// Parses an error object (section 5).
+pub(crate) fn reported_error(stdout: &[u8]) -> Option<Failure> {
     let Ok(Value::Object(object)) = serde_json::from_slice(stdout) else {
         return None;
     };
@@ -145,8 +145,8 @@ pub fn reported_error(stdout: &[u8]) -> Option<Failure> {
     Some(Failure::Reported { code: code.unwrap_or(0), msg: shortened(msg), details: shortened(details) })
 }
 
-/// Reads the object a plugin answered with.
-pub fn parse_object(output: &[u8]) -> Result<Map<String, Value>, Failure> {
+/// Parses a plugin's output as a JSON object.
+pub(crate) fn parse_object(output: &[u8]) -> Result<Map<String, Value>, Failure> {
     let garbage =
         |reason: String| Failure::Garbage { reason, output: shortened(String::from_utf8_lossy(output).trim()) };
     match serde_json::from_slice(output) {
@@ -156,8 +156,8 @@ pub fn parse_object(output: &[u8]) -> Result<Map<String, Value>, Failure> {
     }
 }
 
-/// The text, cut to what fits an error message.
-pub fn shortened(text: &str) -> String {
+/// The text, shortened for an error message.
+pub(crate) fn shortened(text: &str) -> String {
     match text.char_indices().nth(MESSAGE_LIMIT) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),

@@ -1,12 +1,30 @@
-//! The pod network: the runtime side of the Container Network Interface, version 1.1.
+//! The runtime side of the Container Network Interface (CNI), version 1.1 and older.
 //!
-//! This room loads the node's network configuration and keeps it current, runs the plugins, remembers what
-//! it attached with which configuration, and keeps network namespaces under a name. It knows nothing of
-//! Docker or of the CRI. The specification it follows is `SPEC.md` of containernetworking/cni; sections are
-//! quoted where a rule comes from there.
+//! [`Cni`] loads a node's network configuration and keeps it current, executes the plugins for ADD, DEL, CHECK, STATUS
+//! and GC, caches each attachment with the configuration it was made with, and pins network namespaces under a name. It
+//! is independent of any container engine. The rules are those of `SPEC.md` in containernetworking/cni; comments name its
+//! sections.
 //!
-//! [`Cni`] is the door. Operations on the same container must not run at the same time: the caller holds
-//! the sandbox's lock. Operations on different containers run side by side.
+//! Two operations on the same container must not run at the same time: the caller holds a lock for it. Operations on
+//! different containers may run in parallel. Everything runs on tokio.
+//!
+//! ```no_run
+//! use cni_runtime::{Attachment, Cni, Config};
+//!
+//! # async fn example(pid: u32) -> Result<(), cni_runtime::Error> {
+//! let cni = Cni::new(Config::default(), None);
+//! let netns = cni.pin_netns("pod-1", pid)?;
+//! let attachment = Attachment { container_id: "pod-1".into(), netns: Some(netns.clone()), ..Attachment::default() };
+//! let attached = cni.add(&attachment).await?;
+//! println!("{:?}", attached.ips);
+//! cni.del(&attachment).await?;
+//! cni.unpin_netns(&netns)?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
 
 mod attach;
 mod attachment;
@@ -18,10 +36,10 @@ mod conf;
 mod error;
 mod exec;
 mod failure;
+mod maintenance;
 mod netns;
 mod result;
 mod status;
-mod upkeep;
 mod version;
 mod watch;
 
@@ -46,6 +64,7 @@ pub use self::attachment::Bandwidth;
 pub use self::attachment::Dns;
 pub use self::attachment::PortMapping;
 pub use self::attachment::Protocol;
+pub use self::builtin::BuiltinNetwork;
 pub use self::chain::AttachmentKey;
 pub use self::cidr::Cidr;
 pub use self::cidr::PodCidrs;
@@ -57,6 +76,7 @@ pub use self::exec::SPANS;
 pub use self::failure::Failure;
 pub use self::failure::PluginError;
 pub use self::failure::Verb;
+pub use self::maintenance::CachedAttachment;
 pub use self::netns::is_inhabited;
 pub use self::netns::is_pinned;
 pub use self::netns::pin_at;
@@ -68,32 +88,31 @@ pub use self::result::Route;
 pub use self::status::NOT_READY;
 pub use self::status::NetworkInfo;
 pub use self::status::NetworkStatus;
-pub use self::upkeep::Known;
 
 use self::cache::Cache;
 use self::conf::Network;
 use self::exec::Runner;
 
-/// Where things are, and how long they may take. Paths are absolute.
+/// Directories and limits. Paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The directory of the network configurations. It need not exist.
     pub conf_dir: PathBuf,
-    /// Where plugins are looked for, in this order.
+    /// The directories that are searched for plugins, in this order.
     pub bin_dirs: Vec<PathBuf>,
     /// The directory of the result cache.
     pub cache_dir: PathBuf,
     /// The directory of named network namespaces.
     pub netns_dir: PathBuf,
-    /// The time one plugin has for one call.
+    /// How long one run of a plugin may take before it is killed.
     pub plugin_timeout: Duration,
-    /// Whether to serve the built-in network when the node has a pod CIDR and the configuration directory
-    /// has no configuration.
-    pub builtin_network: bool,
+    /// The network to use while the configuration directory has no configuration and a pod CIDR is set. `None`: there is
+    /// none.
+    pub builtin_network: Option<BuiltinNetwork>,
 }
 
 impl Default for Config {
-    /// The places where all runtimes look, and where distributions put the plugins.
+    /// The directories that container runtimes and distributions use, and no built-in network.
     fn default() -> Config {
         Config {
             conf_dir: "/etc/cni/net.d".into(),
@@ -101,12 +120,12 @@ impl Default for Config {
             cache_dir: "/var/lib/cni".into(),
             netns_dir: "/run/netns".into(),
             plugin_timeout: Duration::from_secs(120),
-            builtin_network: true,
+            builtin_network: None,
         }
     }
 }
 
-/// The pod network of this node.
+/// The container network of one node; see the crate's documentation.
 #[derive(Debug)]
 pub struct Cni {
     config: Config,
@@ -114,10 +133,10 @@ pub struct Cni {
     cache: Cache,
     pod_cidrs: RwLock<Option<PodCidrs>>,
     current: RwLock<Current>,
-    /// Held while the configuration is read, so that an older reading does not replace a newer one.
+    /// Held while the configuration is read, so that an older version cannot replace a newer one.
     reloading: Mutex<()>,
-    /// Held shared by attaching and detaching, and alone by garbage collection.
-    turns: tokio::sync::RwLock<()>,
+    /// Held shared by ADD, DEL and CHECK, and exclusively by GC (section 3).
+    operations: tokio::sync::RwLock<()>,
 }
 
 /// The configuration as it was last read.
@@ -128,34 +147,34 @@ struct Current {
 }
 
 impl Cni {
-    /// Reads the configuration. `builtin` is the node's pod CIDR if it is known from an earlier run: the
-    /// kubelet only sends it when it starts or when it changes.
-    pub fn new(config: Config, builtin: Option<PodCidrs>) -> Cni {
+    /// Reads the configuration. `pod_cidrs` is the node's pod CIDR if it is known already; see
+    /// [`set_pod_cidr`](Cni::set_pod_cidr).
+    pub fn new(config: Config, pod_cidrs: Option<PodCidrs>) -> Cni {
         let cni = Cni {
             runner: Runner::new(config.bin_dirs.clone(), config.plugin_timeout),
             cache: Cache::new(&config.cache_dir),
-            pod_cidrs: RwLock::new(builtin),
+            pod_cidrs: RwLock::new(pod_cidrs),
             current: RwLock::default(),
             reloading: Mutex::default(),
-            turns: tokio::sync::RwLock::default(),
+            operations: tokio::sync::RwLock::default(),
             config,
         };
         cni.reload();
         cni
     }
 
-    /// The same, with an observer of each run of a plugin: for metrics.
+    /// Calls `observer` after each run of a plugin, for metrics.
     #[must_use]
     pub fn with_observer(mut self, observer: Observer) -> Cni {
         self.runner.set_observer(observer);
         self
     }
 
-    /// Takes the node's pod CIDR: one range, or one of each family with a comma between them. The built-in
-    /// network follows it at once; other networks get it as capability `ipRanges`.
+    /// Sets the node's pod CIDR: one range, or one per address family separated by a comma. The built-in network assigns
+    /// addresses from it; other networks receive it as the capability argument `ipRanges`.
     ///
     /// # Errors
-    /// [`Error::PodCidr`] when pods cannot get addresses from it; the former one then stays.
+    /// [`Error::PodCidr`] when it cannot serve pods; the previous one stays in use.
     pub fn set_pod_cidr(&self, cidr: &str) -> Result<(), Error> {
         let cidrs: PodCidrs = cidr.parse()?;
         *self.pod_cidrs.write() = Some(cidrs);
@@ -163,13 +182,13 @@ impl Cni {
         Ok(())
     }
 
-    /// The node's pod CIDR, if it is known, in the form [`set_pod_cidr`](Cni::set_pod_cidr) takes.
+    /// The node's pod CIDR in the form that [`set_pod_cidr`](Cni::set_pod_cidr) accepts, or `None` if it is not set.
     pub fn pod_cidr(&self) -> Option<String> {
         self.pod_cidrs.read().as_ref().map(PodCidrs::to_string)
     }
 
-    /// Whether pods can be attached. Answers from memory, but for a look whether the plugins are installed;
-    /// runs nothing.
+    /// Whether containers can be attached. Answers from memory, except that it checks whether the plugins are installed;
+    /// no plugin is run (that is [`plugin_status`](Cni::plugin_status)).
     pub fn status(&self) -> NetworkStatus {
         let (network, mut warnings) = {
             let current = self.current.read();
@@ -190,22 +209,21 @@ impl Cni {
     }
 
     /// Pins the network namespace of process `pid` under `name`, so that it outlives the process and
-    /// `ip netns exec <name>` works. Repeating it is fine. Returns the path of the namespace. Blocks for some
-    /// milliseconds.
+    /// `ip netns exec <name>` works. Returns the path of the namespace. Can be repeated. Blocks for some milliseconds.
     ///
     /// # Errors
-    /// [`Error::HostNamespace`] when the process lives in Dockside's own namespace; [`Error::Netns`].
+    /// [`Error::HostNamespace`] when the process is in the caller's own namespace; [`Error::Parameter`] for a bad name;
+    /// [`Error::Netns`].
     pub fn pin_netns(&self, name: &str, pid: u32) -> Result<PathBuf, Error> {
         netns::pin(&self.config.netns_dir, name, pid)
     }
 
-    /// Where [`pin_netns`](Cni::pin_netns) keeps the namespace with this name.
+    /// The path at which [`pin_netns`](Cni::pin_netns) pins the namespace with this name.
     pub fn netns_path(&self, name: &str) -> PathBuf {
         self.config.netns_dir.join(name)
     }
 
-    /// Removes what [`pin_netns`](Cni::pin_netns) made. It is no error if the path does not exist or is a
-    /// stale file. Blocks for some milliseconds.
+    /// Undoes [`pin_netns`](Cni::pin_netns). A missing path or a stale file is not an error. Blocks for some milliseconds.
     ///
     /// # Errors
     /// [`Error::Netns`].
@@ -213,7 +231,7 @@ impl Cni {
         netns::unpin(path)
     }
 
-    /// The network to attach to, if it can be used.
+    /// The configured network, if all its plugins are installed.
     fn usable_network(&self) -> Result<Arc<Network>, Error> {
         let current = self.current.read();
         let Some(network) = &current.network else {
@@ -230,13 +248,13 @@ impl Cni {
         if !warnings.is_empty() {
             return format!("no valid network configuration in {dir}: {}", warnings.join("; "));
         }
-        if self.config.builtin_network {
+        if self.config.builtin_network.is_some() {
             return format!("no network configuration in {dir}, and no pod CIDR yet for the built-in network");
         }
         format!("no network configuration in {dir}")
     }
 
-    /// Reads the configuration again and says so in the log if it changed.
+    /// Reads the configuration again, and logs a change.
     fn reload(&self) {
         let _alone = self.reloading.lock();
         let new = self.read_configuration();
@@ -263,14 +281,13 @@ impl Cni {
 
     fn read_configuration(&self) -> Current {
         let conf::Loaded { mut network, mut warnings } = conf::load_dir(&self.config.conf_dir);
-        // A file that cannot be used was still meant to configure the network: do not put another one in
-        // its place.
+        // An invalid file was still meant to configure the network: the built-in network must not replace it.
         let unconfigured = network.is_none() && warnings.is_empty();
         if unconfigured
-            && self.config.builtin_network
+            && let Some(builtin) = &self.config.builtin_network
             && let Some(cidrs) = self.pod_cidrs.read().as_ref()
         {
-            match builtin::network(cidrs, |plugin| self.runner.find(plugin)) {
+            match builtin::network(builtin, cidrs, |plugin| self.runner.find(plugin)) {
                 Ok(made) => network = Some(made),
                 Err(reason) => warnings.push(format!("could not make the built-in network: {reason}")),
             }

@@ -1,5 +1,4 @@
-//! Keeps a pod's network namespace under a name, as `ip netns` does: a file below `/run/netns` on which the
-//! namespace is mounted.
+//! Pins network namespaces as `ip netns` does: a bind mount of the namespace on a file below `/run/netns`.
 //!
 //! The namespace then outlives the pod's processes, so that `DEL` finds what `ADD` made, and a person can
 //! enter it with `ip netns exec <name>`. The calls block for up to some milliseconds: use
@@ -27,18 +26,17 @@ use super::error::Error;
 
 /// Pins the network namespace of process `pid` as `dir/name` and returns that path.
 ///
-/// Repeating it is fine. Whatever else had that name before, a stale file or another namespace, is
-/// replaced.
+/// Can be repeated. A stale file or another namespace under that name is replaced.
 ///
 /// # Errors
-/// [`Error::HostNamespace`] when the process lives in Dockside's own namespace, which happens when the
-/// pod's process has died and its number was given to another one. [`Error::Netns`] for the rest.
-pub fn pin(dir: &Path, name: &str, pid: u32) -> Result<PathBuf, Error> {
+/// [`Error::HostNamespace`] when the process is in the caller's own namespace, as happens if the container's process died
+/// and its pid was reused. [`Error::Parameter`] for a bad name, [`Error::Netns`] otherwise.
+pub(crate) fn pin(dir: &Path, name: &str, pid: u32) -> Result<PathBuf, Error> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
         let reason = "it must be the name of a file";
         return Err(Error::Parameter { what: "namespace name", value: name.to_owned(), reason });
     }
-    // The open file keeps meaning the same namespace, whatever becomes of the process number.
+    // The open file refers to the same namespace even if the pid is reused.
     let source = PathBuf::from(format!("/proc/{pid}/ns/net"));
     let namespace = fs::File::open(&source).map_err(failed("open", &source))?;
     let wanted = namespace.metadata().map_err(failed("inspect", &source))?;
@@ -62,7 +60,7 @@ pub fn pin(dir: &Path, name: &str, pid: u32) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// The same, by the path that [`pin`] returned once.
+/// As [`pin`], with the path that [`pin`] returned before.
 ///
 /// # Errors
 /// As [`pin`].
@@ -71,16 +69,16 @@ pub fn pin_at(path: &Path, pid: u32) -> Result<(), Error> {
     pin(path.parent().unwrap_or(Path::new("/")), &name, pid).map(|_| ())
 }
 
-/// Removes what [`pin`] made. The namespace itself ends with its last process.
+/// Undoes [`pin`]. The kernel frees the namespace with its last process.
 ///
 /// It is no error if the path is a stale file or does not exist.
 ///
 /// # Errors
 /// [`Error::Netns`] when it cannot be unmounted or removed.
-pub fn unpin(path: &Path) -> Result<(), Error> {
+pub(crate) fn unpin(path: &Path) -> Result<(), Error> {
     loop {
         match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-            // Something may be mounted below.
+            // There may be several mounts on top of each other.
             Ok(()) => {}
             Err(Errno::EINVAL | Errno::ENOENT) => break,
             Err(errno) => return Err(failed("unmount", path)(errno.into())),
@@ -92,13 +90,12 @@ pub fn unpin(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Whether the path leads to a namespace: not so if nothing or a plain file is there.
+/// Whether a namespace is mounted at the path.
 pub fn is_pinned(path: &Path) -> bool {
     statfs(path).is_ok_and(|found| found.filesystem_type() == NSFS_MAGIC)
 }
 
-/// Whether a process that can be seen from here lives in the namespace that is pinned as `path`. Blocks for some
-/// milliseconds.
+/// Whether any process in /proc is in the namespace pinned at `path`. Blocks for some milliseconds.
 ///
 /// # Errors
 /// [`Error::Netns`] when the processes cannot be listed.
@@ -112,9 +109,8 @@ pub fn is_inhabited(path: &Path) -> Result<bool, Error> {
     Ok(namespaces.into_iter().any(|namespace| same(&namespace, &wanted)))
 }
 
-/// Makes the directory a mount point that shares its mounts, as `ip netns` expects it: a name that is
-/// removed must vanish from all mount namespaces, or the namespace would live on there. Others are kept
-/// out until the lock is dropped, `ip netns` included.
+/// Makes the directory a shared mount point, as `ip netns` does: an unmount must propagate to all mount namespaces, or the
+/// network namespace would stay alive in them. The lock, which `ip netns` takes too, is held until the result is dropped.
 fn prepare(dir: &Path) -> Result<Flock<fs::File>, Error> {
     fs::create_dir_all(dir).map_err(failed("create", dir))?;
     let handle = fs::File::open(dir).map_err(failed("open", dir))?;

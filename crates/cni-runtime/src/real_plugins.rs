@@ -21,7 +21,12 @@ use crate::testing::run;
 const PLUGINS: [&str; 5] = ["bridge", "host-local", "portmap", "firewall", "bandwidth"];
 
 fn config() -> Config {
-    Config { conf_dir: "/run/net.d".into(), plugin_timeout: Duration::from_secs(60), ..Config::default() }
+    Config {
+        conf_dir: "/run/net.d".into(),
+        plugin_timeout: Duration::from_secs(60),
+        builtin_network: Some(crate::testing::builtin()),
+        ..Config::default()
+    }
 }
 
 fn with_plugins(name: &str, story: impl FnOnce(&tokio::runtime::Runtime)) {
@@ -233,7 +238,7 @@ fn an_add_that_fails_late_gives_the_address_and_the_port_back() {
         pod.attachment.port_mappings =
             vec![PortMapping { host_port: 8080, container_port: 80, protocol: Protocol::Tcp, host_ip: None }];
         let error = runtime.block_on(cni.add(&pod.attachment)).unwrap_err();
-        assert!(error.to_string().contains("no luck") && !error.may_have_left_something(), "{error}");
+        assert!(error.to_string().contains("no luck") && !error.may_have_leftovers(), "{error}");
         assert_nothing_left();
         // The same pod gets through once the trouble is over.
         install(

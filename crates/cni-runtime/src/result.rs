@@ -1,4 +1,4 @@
-//! What a network answers to `ADD` (CNI specification, section 5, and its older forms).
+//! Results of ADD (section 5), of all versions of the specification.
 
 use std::net::IpAddr;
 
@@ -12,13 +12,13 @@ use super::cidr::Cidr;
 /// The result of an `ADD`, of any version of the specification.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AddResult {
-    /// The interfaces that were made, those on the host side included. None before version 0.3.0.
+    /// The interfaces that were created, including those on the host. Empty before version 0.3.0.
     pub interfaces: Vec<Interface>,
     /// The addresses that were assigned.
     pub ips: Vec<IpConfig>,
     /// The routes that were made.
     pub routes: Vec<Route>,
-    /// What the network knows about name service.
+    /// The resolver configuration.
     pub dns: DnsResult,
 }
 
@@ -44,7 +44,7 @@ pub struct IpConfig {
     pub address: Cidr,
     /// The gateway of its network.
     pub gateway: Option<IpAddr>,
-    /// The index of the interface that has it, when the result tells and there is such an interface.
+    /// The index of its interface in the result, if the result has a valid one.
     pub interface: Option<usize>,
 }
 

@@ -1,24 +1,24 @@
-//! Whether there is a pod network, and what is to be said about it.
+//! The readiness of the network, from configuration and installed plugins.
 
 use super::conf::Network;
 use super::conf::Source;
 use super::exec::Runner;
 
-/// The reason of a `NetworkReady` condition that is false, as Kubernetes' runtimes put it.
+/// The reason of a false `NetworkReady` condition, as other CRI runtimes report it.
 pub const NOT_READY: &str = "NetworkPluginNotReady";
 
-/// Whether pods can be attached.
+/// Whether containers can be attached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkStatus {
-    /// There is a valid configuration and all its plugins are installed.
+    /// Whether there is a valid configuration with all its plugins installed.
     pub ready: bool,
-    /// Why not, in one word: [`NOT_READY`]. Empty when ready.
+    /// [`NOT_READY`], or empty when ready.
     pub reason: String,
-    /// Why not, for a person. Empty when ready.
+    /// Why the network is not ready, for people; empty when ready.
     pub message: String,
     /// The network, if one is configured.
     pub network: Option<NetworkInfo>,
-    /// What a person should look into although it does not make the network unready.
+    /// Problems that do not make the network unready.
     pub warnings: Vec<String>,
 }
 
@@ -27,11 +27,11 @@ pub struct NetworkStatus {
 pub struct NetworkInfo {
     /// Its name.
     pub name: String,
-    /// Where it is configured.
+    /// Where it was configured.
     pub source: Source,
-    /// The version of the CNI specification spoken with its plugins.
+    /// The CNI version used with its plugins.
     pub cni_version: String,
-    /// The types of its plugins, in the order of `ADD`.
+    /// The types of its plugins, in the order of ADD.
     pub plugins: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl NetworkInfo {
 }
 
 /// Why the network cannot be used, if a plugin of it is not installed.
-pub fn missing_plugins(network: &Network, runner: &Runner) -> Option<String> {
+pub(crate) fn missing_plugins(network: &Network, runner: &Runner) -> Option<String> {
     let mut needed: Vec<&str> = network.plugins.iter().map(|plugin| plugin.kind.as_str()).collect();
     if network.source == Source::BuiltIn {
         needed.extend(network.plugins.iter().filter_map(|plugin| plugin.ipam.as_deref()));
@@ -60,13 +60,12 @@ pub fn missing_plugins(network: &Network, runner: &Runner) -> Option<String> {
         "network {} needs the plugins {}, which are not in {}",
         network.name,
         missing.join(", "),
-        places(runner)
+        directories(runner)
     ))
 }
 
-/// Address plugins that are not installed. Not an error: some plugins handle their own `ipam` type
-/// themselves.
-pub fn missing_ipam(network: &Network, runner: &Runner) -> Option<String> {
+/// Warns about IPAM plugins that are not installed. Not an error: some plugins implement their `ipam` type themselves.
+pub(crate) fn missing_ipam(network: &Network, runner: &Runner) -> Option<String> {
     let missing = not_installed(network.plugins.iter().filter_map(|plugin| plugin.ipam.as_deref()).collect(), runner);
     if missing.is_empty() || network.source == Source::BuiltIn {
         return None;
@@ -75,7 +74,7 @@ pub fn missing_ipam(network: &Network, runner: &Runner) -> Option<String> {
         "network {} assigns addresses with {}, which is not in {}",
         network.name,
         missing.join(", "),
-        places(runner)
+        directories(runner)
     ))
 }
 
@@ -85,14 +84,14 @@ fn not_installed<'a>(mut plugins: Vec<&'a str>, runner: &Runner) -> Vec<&'a str>
     plugins
 }
 
-fn places(runner: &Runner) -> String {
+fn directories(runner: &Runner) -> String {
     let dirs: Vec<String> = runner.bin_dirs().iter().map(|dir| dir.display().to_string()).collect();
     dirs.join(", ")
 }
 
-/// Docker sets the FORWARD policy to DROP, and with `br_netfilter` traffic between two ports of a bridge
-/// passes FORWARD too: pods then reach nobody, not even each other.
-pub fn firewall_warning(network: &Network) -> Option<String> {
+/// Warns about bridges without the `firewall` plugin. Docker sets the FORWARD policy to DROP, and with `br_netfilter` even
+/// traffic between two ports of a bridge passes FORWARD: pods then reach neither each other nor anything else.
+pub(crate) fn firewall_warning(network: &Network) -> Option<String> {
     let on_node = network.has_plugin("bridge") || network.has_plugin("ptp");
     if !on_node || network.has_plugin("firewall") {
         return None;

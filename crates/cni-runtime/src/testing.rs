@@ -1,4 +1,4 @@
-//! Helpers for the tests of this room: plugins that are shell scripts and write down how they were called.
+//! Helpers for this crate's tests: plugins that are shell scripts and record how they were run.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,13 +17,13 @@ use super::Cni;
 use super::Config;
 
 /// Writes an executable shell script.
-pub fn install(path: &Path, script: &str) {
+pub(crate) fn install(path: &Path, script: &str) {
     fs::write(path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// Waits until `what` holds, for up to ten seconds.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !holds() {
         assert!(Instant::now() < end, "not in ten seconds: {what}");
@@ -31,13 +31,18 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// The built-in network of the tests.
+pub(crate) fn builtin() -> crate::BuiltinNetwork {
+    crate::BuiltinNetwork { name: "dockside".to_owned(), bridge: "cni0".to_owned() }
+}
+
 /// A node in a temporary directory: configuration, plugins, cache.
-pub struct Node {
+pub(crate) struct Node {
     dir: tempfile::TempDir,
 }
 
 impl Node {
-    pub fn new() -> Node {
+    pub(crate) fn new() -> Node {
         let node = Node { dir: tempfile::tempdir().unwrap() };
         for dir in ["bin", "calls"] {
             fs::create_dir(node.path(dir)).unwrap();
@@ -45,33 +50,33 @@ impl Node {
         node
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         Config {
             conf_dir: self.path("net.d"),
             bin_dirs: vec![self.path("bin")],
             cache_dir: self.path("cache"),
             netns_dir: self.path("netns"),
             plugin_timeout: Duration::from_secs(20),
-            ..Config::default()
+            builtin_network: Some(builtin()),
         }
     }
 
-    pub fn cni(&self) -> Cni {
+    pub(crate) fn cni(&self) -> Cni {
         Cni::new(self.config(), None)
     }
 
     /// Writes a file of the configuration directory.
-    pub fn configure(&self, file: &str, text: &str) {
+    pub(crate) fn configure(&self, file: &str, text: &str) {
         fs::create_dir_all(self.path("net.d")).unwrap();
         fs::write(self.path("net.d").join(file), text).unwrap();
     }
 
     /// A list of plugins `a`, `b` and `c`, of which `b` has the capability `portMappings`; all installed.
-    pub fn configure_abc(&self, version: &str) {
+    pub(crate) fn configure_abc(&self, version: &str) {
         self.configure(
             "10-abc.conflist",
             &format!(
@@ -88,7 +93,7 @@ impl Node {
 
     /// A plugin that writes down its input and environment, and then does what was put down for it with
     /// [`answer`](Node::answer) or [`fail`](Node::fail).
-    pub fn install_plugin(&self, plugin: &str) {
+    pub(crate) fn install_plugin(&self, plugin: &str) {
         let script = r#"
             calls="@CALLS@"; me="$(basename "$0")"; call="$me.$CNI_COMMAND"
             cat > "$calls/$call.stdin"
@@ -105,27 +110,27 @@ impl Node {
     }
 
     /// What the plugin answers to `ADD`.
-    pub fn answer(&self, plugin: &str, text: &str) {
+    pub(crate) fn answer(&self, plugin: &str, text: &str) {
         fs::write(self.path("calls").join(format!("{plugin}.answer")), text).unwrap();
     }
 
     /// Lets the plugin fail on `verb`.
-    pub fn fail(&self, plugin: &str, verb: &str) {
+    pub(crate) fn fail(&self, plugin: &str, verb: &str) {
         let error = format!(r#"{{"code":100,"msg":"{plugin} is broken"}}"#);
         fs::write(self.path("calls").join(format!("{plugin}.{verb}.fail")), error).unwrap();
     }
 
-    pub fn mend(&self, plugin: &str, verb: &str) {
+    pub(crate) fn mend(&self, plugin: &str, verb: &str) {
         fs::remove_file(self.path("calls").join(format!("{plugin}.{verb}.fail"))).unwrap();
     }
 
     /// Lets the plugin sleep on `verb`.
-    pub fn hang(&self, plugin: &str, verb: &str) {
+    pub(crate) fn hang(&self, plugin: &str, verb: &str) {
         fs::write(self.path("calls").join(format!("{plugin}.{verb}.hang")), "").unwrap();
     }
 
     /// The calls since the last time, such as `ADD a`.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let order = self.path("calls/order");
         let text = fs::read_to_string(&order).unwrap_or_default();
         let _ = fs::remove_file(order);
@@ -133,20 +138,20 @@ impl Node {
     }
 
     /// The last input of a plugin, `call` being such as `a.ADD`.
-    pub fn stdin(&self, call: &str) -> Value {
+    pub(crate) fn stdin(&self, call: &str) -> Value {
         let text = fs::read_to_string(self.path("calls").join(format!("{call}.stdin"))).unwrap();
         serde_json::from_str(&text).unwrap()
     }
 
     /// A variable of a plugin's last environment.
-    pub fn env(&self, call: &str, name: &str) -> Option<String> {
+    pub(crate) fn env(&self, call: &str, name: &str) -> Option<String> {
         let text = fs::read_to_string(self.path("calls").join(format!("{call}.env"))).unwrap();
         let of = |line: &str| line.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
         text.lines().filter_map(of).find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
     /// The names of the cached attachments.
-    pub fn cached(&self) -> Vec<String> {
+    pub(crate) fn cached(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path("cache/results")) else {
             return Vec::new();
         };
@@ -157,7 +162,7 @@ impl Node {
 }
 
 /// A pod's attachment. Its namespace is a real one, this process's own: the scripts do not enter it.
-pub fn pod(container_id: &str) -> Attachment {
+pub(crate) fn pod(container_id: &str) -> Attachment {
     Attachment {
         container_id: container_id.to_owned(),
         netns: Some(PathBuf::from("/proc/self/ns/net")),
@@ -173,7 +178,7 @@ pub fn pod(container_id: &str) -> Attachment {
 ///
 /// The test `name` of `module` runs itself again there; without the right to do so it is skipped, and
 /// says so.
-pub fn on_another_machine(module: &str, name: &str, body: impl FnOnce()) {
+pub(crate) fn on_another_machine(module: &str, name: &str, body: impl FnOnce()) {
     const MARK: &str = "DOCKSIDE_TEST_ON_ANOTHER_MACHINE";
     if std::env::var_os(MARK).is_some() {
         // Names that the real machine has, where it runs pods: a mount below another one would still be listed. It may
@@ -204,7 +209,7 @@ pub fn on_another_machine(module: &str, name: &str, body: impl FnOnce()) {
 }
 
 /// Runs a program that must succeed, and returns what it wrote.
-pub fn run(program: &str, args: &[&str]) -> String {
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {stderr}");
@@ -212,10 +217,10 @@ pub fn run(program: &str, args: &[&str]) -> String {
 }
 
 /// A process in a network namespace of its own, as a pod's pause container is. Dropped, it is killed.
-pub struct Pause(Child);
+pub(crate) struct Pause(Child);
 
 impl Pause {
-    pub fn start() -> Pause {
+    pub(crate) fn start() -> Pause {
         let mut child = Command::new("unshare").args(["--net", "sleep", "1000"]).stdin(Stdio::null()).spawn().unwrap();
         let own = fs::read_link("/proc/self/ns/net").unwrap();
         let its = format!("/proc/{}/ns/net", child.id());
@@ -226,7 +231,7 @@ impl Pause {
         Pause(child)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 }
@@ -239,7 +244,7 @@ impl Drop for Pause {
 }
 
 /// Does something inside a network namespace, on a thread that ends with it.
-pub fn inside<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn inside<T: Send + 'static>(netns: &Path, work: impl FnOnce() -> T + Send + 'static) -> T {
     let namespace = fs::File::open(netns).unwrap();
     let thread = std::thread::spawn(move || {
         nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();

@@ -19,7 +19,7 @@ fn without_a_configuration_the_status_says_what_is_missing() {
     let expected =
         format!("no network configuration in {}, and no pod CIDR yet for the built-in network", dir.display());
     assert_eq!(status.message, expected);
-    let off = Cni::new(Config { builtin_network: false, ..node.config() }, None);
+    let off = Cni::new(Config { builtin_network: None, ..node.config() }, None);
     off.set_pod_cidr("10.1.0.0/24").unwrap();
     assert_eq!(off.status().message, format!("no network configuration in {}", dir.display()));
 }
@@ -67,7 +67,7 @@ fn the_built_in_network_serves_where_nothing_is_configured() {
     cni.reload();
     assert_eq!(name(&cni.status()), Some("theirs"));
     assert_eq!(cni.status().warnings.len(), 1, "no firewall: {:?}", cni.status());
-    // Somebody's network with a mistake in it is not replaced by another one.
+    // An invalid configuration is not replaced by the built-in network.
     node.configure("10.conf", r#"{"cniVersion":"1.0.0","name":"theirs"}"#);
     cni.reload();
     assert!(!cni.status().ready && cni.status().message.contains("10.conf"), "{:?}", cni.status());

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A version of the CNI specification. What a runtime may ask of a plugin depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub(crate) struct Version {
     major: u32,
     minor: u32,
     patch: u32,
@@ -13,20 +13,20 @@ pub struct Version {
 
 impl Version {
     /// What a configuration without a `cniVersion` speaks: the field came after the first release.
-    pub const OLDEST: Version = Version::new(0, 1, 0);
+    pub(crate) const OLDEST: Version = Version::new(0, 1, 0);
     /// `CHECK` exists and `DEL` gets a `prevResult` from here on.
-    pub const WITH_CHECK: Version = Version::new(0, 4, 0);
+    pub(crate) const WITH_CHECK: Version = Version::new(0, 4, 0);
     /// `STATUS` and `GC` exist from here on. Also the newest version this runtime speaks.
-    pub const WITH_STATUS_AND_GC: Version = Version::new(1, 1, 0);
+    pub(crate) const WITH_STATUS_AND_GC: Version = Version::new(1, 1, 0);
     /// The newest version this runtime speaks.
-    pub const NEWEST: Version = Version::WITH_STATUS_AND_GC;
+    pub(crate) const NEWEST: Version = Version::WITH_STATUS_AND_GC;
 
     const fn new(major: u32, minor: u32, patch: u32) -> Version {
         Version { major, minor, patch }
     }
 
     /// Whether this runtime can run a configuration of this version.
-    pub fn is_supported(self) -> bool {
+    pub(crate) fn is_supported(self) -> bool {
         (Version::OLDEST..=Version::NEWEST).contains(&self)
     }
 }

@@ -1,7 +1,5 @@
-//! What both ends' compressors know before the first header block; [`headers`](super::headers) alone uses it.
-//!
-//! The SPDY/3 specification (2.6.10.1) fixes every byte: words that HTTP headers are made of, each after its length
-//! in four bytes, and then text without lengths.
+//! The zlib dictionary of header blocks, as the SPDY/3 specification (2.6.10.1) defines it: common words of HTTP headers,
+//! each after its length in four bytes, then text without lengths.
 
 /// Its Adler-32, `0xe3c6a7c2`, is the dictionary id at the start of every compressed stream.
 pub(super) const DICTIONARY: &[u8] = b"\

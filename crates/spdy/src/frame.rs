@@ -1,8 +1,8 @@
 //! Frames of SPDY/3.1: bytes to [`Frame`]s and back.
 //!
-//! Called by [`session`](super::session). A control frame is read when all of it is there, at most [`MAX_CONTROL`]
-//! bytes. A data frame may be 16 MiB long, so its bytes are handed on as they come. Flags and fields that a server
-//! of Kubernetes has no use for (priority, slot, associated stream, window sizes, settings) are not kept.
+//! A control frame is parsed once it is complete; its payload has at most [`MAX_CONTROL`] bytes. A data frame can have
+//! 16 MiB and is returned in pieces as they arrive. Fields that Kubernetes does not use (priority, slot, associated
+//! stream, settings) are discarded.
 
 use std::fmt;
 
@@ -11,11 +11,12 @@ use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-/// Bytes of a control frame after its first eight, at most. SYN_STREAM of Kubernetes has about 60.
+/// The longest payload of a control frame, in bytes. Kubernetes' SYN_STREAM has about 60.
 pub const MAX_CONTROL: usize = 64 << 10;
-/// Bytes in one data frame that we send: large ones would keep other streams waiting.
+/// The longest outgoing data frame, in bytes. Longer ones would delay other streams.
 pub const MAX_DATA: usize = 32 << 10;
-/// Smaller pieces of data are copied, so that a key stroke that waits to be read does not keep a whole read buffer.
+/// Pieces of data below this size are copied out of the read buffer, so that an unread key stroke does not keep the whole
+/// buffer allocated.
 const SMALL: usize = 8 << 10;
 
 const HEADER: usize = 8;
@@ -36,12 +37,12 @@ const GOAWAY: u16 = 7;
 const HEADERS: u16 = 8;
 const WINDOW_UPDATE: u16 = 9;
 
-/// The number of a stream; those that a client opens are odd.
+/// The id of a stream. Clients open odd ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u32);
 
 impl StreamId {
-    /// Whether it is for clients to choose.
+    /// Whether a client may open it.
     pub fn is_odd(self) -> bool {
         self.0 % 2 == 1
     }
@@ -53,103 +54,133 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// Why a stream is reset, with the numbers of RST_STREAM.
+/// The status of an RST_STREAM frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResetStatus {
-    /// There is no such stream.
+    /// The stream does not exist.
     InvalidStream = 2,
-    /// Nothing was done for the stream yet, and nothing will be.
+    /// The stream was refused before it was processed.
     RefusedStream = 3,
-    /// Nobody is interested any more.
+    /// The sender no longer needs the stream.
     Cancel = 5,
-    /// The peer had said that it would send no more.
+    /// Data arrived after the sender had closed its direction.
     StreamAlreadyClosed = 9,
 }
 
-/// Why the connection ends, with the numbers of GOAWAY.
+/// The status of a GOAWAY frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GoAwayStatus {
+    /// No error.
     Ok = 0,
+    /// The peer violated the protocol.
     ProtocolError = 1,
 }
 
-/// Bytes that are no frame.
+/// Bytes that are not a valid frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A control frame of another version.
+    /// A control frame of another version of SPDY.
     #[error("could not read a frame: it is of version {0} of SPDY, not {VERSION}")]
     Version(u16),
-    /// A control frame longer than [`MAX_CONTROL`].
+    /// A control frame whose payload exceeds [`MAX_CONTROL`].
     #[error("could not read a {kind} frame: its length is {length}, more than {MAX_CONTROL}")]
     TooLong {
-        /// Which frame.
+        /// The frame's type.
         kind: &'static str,
-        /// What it says its length is.
+        /// The length in its header.
         length: usize,
     },
     /// A control frame whose length does not fit its fields.
     #[error("could not read a {kind} frame: its fields do not fit its length of {length}")]
     Length {
-        /// Which frame.
+        /// The frame's type.
         kind: &'static str,
-        /// What it says its length is.
+        /// The length in its header.
         length: usize,
     },
-    /// A frame that needs a stream, without one.
+    /// A frame of a stream with stream id 0.
     #[error("could not read a {kind} frame: its stream id is 0")]
     NoStream {
-        /// Which frame.
+        /// The frame's type.
         kind: &'static str,
     },
 }
 
-/// One frame, or a piece of a data frame. `block` is a compressed header block.
+/// One frame, or a piece of a data frame. `block` is a compressed header block; `fin` closes the sender's direction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
+    /// Opens a stream.
     SynStream {
+        /// The new stream.
         stream: StreamId,
+        /// The sender sends no data.
         fin: bool,
+        /// The receiver must not send data.
         unidirectional: bool,
+        /// The headers.
         block: Bytes,
     },
+    /// Accepts a stream.
     SynReply {
+        /// The stream.
         stream: StreamId,
+        /// The sender sends no data.
         fin: bool,
+        /// The headers.
         block: Bytes,
     },
+    /// Closes a stream in both directions.
     RstStream {
+        /// The stream.
         stream: StreamId,
+        /// Why; see [`ResetStatus`].
         status: u32,
     },
+    /// Settings of the connection, discarded.
     Settings,
+    /// A ping, or the reply to one.
     Ping {
+        /// Odd if the client asked.
         id: u32,
     },
+    /// Ends the connection in order.
     GoAway {
+        /// The last stream that was processed.
         last_good: StreamId,
+        /// Why; see [`GoAwayStatus`].
         status: u32,
     },
+    /// More headers of a stream.
     Headers {
+        /// The stream.
         stream: StreamId,
+        /// The sender sends no more data.
         fin: bool,
+        /// The headers.
         block: Bytes,
     },
+    /// Allows the receiver to send more.
     WindowUpdate {
+        /// The stream, or 0 for the connection.
         stream: StreamId,
+        /// How many more bytes.
         delta: u32,
     },
-    /// `fin` comes with the last piece of its frame.
+    /// Data of a stream.
     Data {
+        /// The stream.
         stream: StreamId,
+        /// The data, or a piece of it.
         bytes: Bytes,
+        /// The sender sends no more data. Set on the last piece of the frame.
         fin: bool,
     },
 }
 
-/// Cuts what the peer sends into frames.
+/// Splits a byte stream into frames.
 #[derive(Debug, Default)]
 pub struct Parser {
-    /// The data frame whose end has not come yet.
+    /// The data frame that is incomplete.
     data: Option<Unfinished>,
 }
 
@@ -161,11 +192,11 @@ struct Unfinished {
 }
 
 impl Parser {
-    /// Takes the next frame, or piece of a data frame, off the front of `input`; `None` when more has to come first.
+    /// Removes the next frame, or piece of a data frame, from the front of `input`; `None` when more input is needed.
     ///
     /// # Errors
     ///
-    /// When the bytes are no frame. They are left where they are if the frame's first eight bytes say so already.
+    /// When the bytes are not a valid frame. If the first eight bytes show it, they stay in `input`.
     pub fn next(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, Error> {
         loop {
             if let Some(data) = self.data.take() {
@@ -199,7 +230,7 @@ impl Parser {
         }
     }
 
-    /// What there is of a data frame. An empty one is told at once, for its `fin`.
+    /// The available part of a data frame. An empty frame is returned at once, for its `fin`.
     fn piece(&mut self, data: Unfinished, input: &mut BytesMut) -> Option<Frame> {
         let Unfinished { stream, left, fin } = data;
         let take = left.min(input.len());
@@ -216,7 +247,7 @@ impl Parser {
     }
 }
 
-/// Reads the fields of a control frame; `None` when its kind is not one that we know.
+/// Parses the fields of a control frame; `None` for unknown types, which the specification says to ignore.
 fn control(kind: u16, flags: u8, mut payload: Bytes) -> Result<Option<Frame>, Error> {
     let length = payload.len();
     let fields: usize = match kind {
@@ -299,8 +330,8 @@ impl Frame {
     }
 }
 
-/// Appends data frames of at most [`MAX_DATA`] bytes, the last of them with FIN if `fin`; one at least if `fin`.
-pub fn put_data(out: &mut BytesMut, stream: StreamId, mut data: &[u8], fin: bool) {
+/// Appends data frames of at most [`MAX_DATA`] bytes, the last of them with FIN if `fin`; with `fin`, at least one.
+pub(crate) fn put_data(out: &mut BytesMut, stream: StreamId, mut data: &[u8], fin: bool) {
     out.reserve(data.len() + HEADER * data.len().div_ceil(MAX_DATA).max(1));
     while !data.is_empty() || fin {
         let (piece, rest) = data.split_at(data.len().min(MAX_DATA));
@@ -332,7 +363,7 @@ fn flag(set: bool, bit: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::client::control;
+    use super::super::tests::control;
     use super::*;
 
     #[test]

@@ -1,8 +1,8 @@
-//! Header blocks, compressed: the only part of SYN_STREAM, SYN_REPLY and HEADERS that is more than a few numbers.
+//! Compressed header blocks, as SYN_STREAM, SYN_REPLY and HEADERS carry them.
 //!
-//! Called by [`session`](super::session). Each direction of a connection is one zlib stream, cut at the blocks by
-//! sync flushes, so every block has to pass through its [`Decoder`] in order, wanted or not. A peer can make neither
-//! side hold more than [`MAX_BLOCK`] bytes of text, whatever lengths it writes and however well its block compresses.
+//! Each direction of a connection is one zlib stream with a sync flush after each block, so every block must pass through
+//! its [`Decoder`] in order, also those that are ignored. Decompression stops at [`MAX_BLOCK`] bytes, so that a small
+//! frame cannot expand without limit.
 
 use bytes::BufMut;
 use flate2::Compress;
@@ -14,40 +14,40 @@ use flate2::Status;
 
 use super::dictionary::DICTIONARY;
 
-/// Bytes of one block after decompression; those of Kubernetes have about 60.
+/// The longest block after decompression, in bytes. Kubernetes' have about 60.
 pub const MAX_BLOCK: usize = 64 << 10;
-/// Headers of one block; those of Kubernetes have at most 3.
+/// The most headers of one block. Kubernetes' have at most 3.
 pub const MAX_HEADERS: usize = 32;
-/// By how much the buffer of a compressed block grows; ours fit at once.
+/// By how many bytes the output buffer grows while compressing; one step is usually enough.
 const STEP: usize = 512;
 
-/// A header block that could not be read or written. The zlib stream is out of step then, and the connection is lost.
+/// A header block that could not be read or written. The zlib stream cannot be used afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// zlib refuses its own state; not known to happen.
+    /// zlib reported an error; not known to happen.
     #[error("could not compress a header block: {0}")]
     Compress(String),
-    /// Not zlib's format, or not with our dictionary.
+    /// The block is not in zlib's format, or compressed with another dictionary.
     #[error("could not decompress a header block: {0}")]
     Decompress(String),
-    /// The peer ended a stream that has to last as long as the connection.
+    /// The zlib stream, which must last as long as the connection, was ended.
     #[error("could not decompress a header block: its zlib stream ends")]
     Ended,
-    /// The text is longer than [`MAX_BLOCK`].
+    /// The decompressed block is longer than [`MAX_BLOCK`].
     #[error("could not decompress a header block: it is longer than {MAX_BLOCK} bytes")]
     TooLong,
-    /// There are more headers than [`MAX_HEADERS`].
+    /// The block has more than [`MAX_HEADERS`] headers.
     #[error("could not read a header block: it has more than {MAX_HEADERS} headers")]
     TooMany,
-    /// The text ends where a length or a string should be.
+    /// The block ends inside a header.
     #[error("could not read a header block: it ends inside a header")]
     Truncated,
-    /// The text goes on after the number of headers that it announced.
+    /// Bytes follow the announced number of headers.
     #[error("could not read a header block: {0} bytes follow the last header")]
     Trailing(usize),
 }
 
-/// Headers in the order they came in, names in lower case.
+/// Headers in their order on the wire, names in lower case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     pairs: Vec<(String, String)>,
@@ -59,13 +59,13 @@ impl Headers {
         self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// Every name and value; a header with several values comes once for each.
+    /// Names and values; a header with several values is returned once for each.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Reads a block's text, all of it. Bytes that are no UTF-8 become U+FFFD: they can only be in a value that
-    /// nobody asks for, and are no reason to end the connection.
+    /// Parses a decompressed block. Invalid UTF-8 becomes U+FFFD: it can only be in values that are not used, and is no
+    /// reason to end the connection.
     fn parse(text: &[u8]) -> Result<Headers, Error> {
         let mut headers = Headers::default();
         let (count, mut text) = number(text)?;
@@ -119,23 +119,33 @@ fn string(text: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     rest.split_at_checked(length).ok_or(Error::Truncated)
 }
 
-/// The peer's direction.
+/// Decompresses the header blocks of one direction.
 pub struct Decoder {
     zlib: Decompress,
 }
 
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder::new()
+    }
+}
+
 impl Decoder {
+    /// For a new connection.
     pub fn new() -> Decoder {
         Decoder { zlib: Decompress::new(true) }
     }
 
     /// Reads the next block of the connection.
+    ///
+    /// # Errors
+    /// When the block is damaged or exceeds a limit; the decoder cannot be used afterwards.
     pub fn decode(&mut self, block: &[u8]) -> Result<Headers, Error> {
         Headers::parse(&self.decompress(block)?)
     }
 
     fn decompress(&mut self, mut block: &[u8]) -> Result<Vec<u8>, Error> {
-        // One byte more than there may be: while that is free, zlib has said all that it knows.
+        // One byte above the limit: if it is used, the block is too long.
         let mut text = Vec::with_capacity(MAX_BLOCK + 1);
         loop {
             let before = (self.zlib.total_in(), text.len());
@@ -160,20 +170,30 @@ impl Decoder {
     }
 }
 
-/// Our direction.
+/// Compresses the header blocks of one direction.
 pub struct Encoder {
     zlib: Compress,
 }
 
+impl Default for Encoder {
+    fn default() -> Encoder {
+        Encoder::new()
+    }
+}
+
 impl Encoder {
+    /// For a new connection.
     pub fn new() -> Encoder {
         let mut zlib = Compress::new(Compression::best(), true);
-        // It fails only when something was compressed before; without it the peer would still understand us.
+        // It can fail only after something was compressed. Without the dictionary the block is larger, and still valid.
         let _ = zlib.set_dictionary(DICTIONARY);
         Encoder { zlib }
     }
 
-    /// The next block of the connection. It ends in a sync flush: spdystream waits for more without it.
+    /// Writes the next block of the connection. It ends in a sync flush, without which spdystream waits for more.
+    ///
+    /// # Errors
+    /// When zlib fails, which is not known to happen.
     pub fn encode(&mut self, headers: &Headers) -> Result<Vec<u8>, Error> {
         let (text, begin) = (headers.text(), self.zlib.total_in());
         let mut block = Vec::new();

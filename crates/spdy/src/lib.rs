@@ -1,12 +1,13 @@
 //! SPDY/3.1 as Kubernetes speaks it (kubectl and the API server to a container runtime), without any I/O.
 //!
 //! [`Session`] is the server's side of one connection: bytes go in by [`Session::receive`], [`Event`]s come out, and what
-//! has to be written waits in [`Session::output`]. The caller owns the socket, the timers and the back-pressure.
+//! must be written waits in [`Session::output`]. The caller owns the socket, the timers and the backpressure.
 //! [`client::Client`] is the other end, for tests and examples.
 //!
 //! Only what Kubernetes uses is here: streams that the client opens, data, resets, pings, GOAWAY and flow control.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
 
 pub mod client;
 mod dictionary;

@@ -1,13 +1,13 @@
-//! The server's end of one SPDY/3.1 connection, without the connection: bytes in, [`Event`]s and bytes out.
+//! The server's side of one SPDY/3.1 connection, without I/O: bytes in, [`Event`]s and bytes out.
 //!
-//! Called by the streaming server's connection loop, for exec, attach and port-forward. It does no I/O and knows
-//! nothing of Kubernetes. The peers are moby/spdystream clients of client-go, and two of their habits decide what
-//! happens here: they drop data for a stream that was not answered yet, and they do no flow control. They never send
-//! WINDOW_UPDATE, so a sender that kept to the window of the specification would stop for good after 64 KiB; what we
-//! send is held back by TCP alone, and what they grant is ignored. For peers that do keep to it, we grant windows.
+//! The clients are client-go's, which use moby/spdystream. Two of its properties shape this module. It drops data on a
+//! stream that has not been answered with SYN_REPLY, so nothing is sent before [`Session::accept`]. And it has no flow
+//! control: it never sends WINDOW_UPDATE, so a sender that respected the specification's window would stop forever
+//! after 64 KiB. Outgoing data is therefore limited by TCP alone and incoming WINDOW_UPDATEs are ignored; windows are
+//! still granted to clients that respect them.
 //!
-//! What the peer can make us hold is bounded: streams by [`MAX_STREAMS`], and answers that it does not read by
-//! [`MAX_REPLIES`]. Data is not held here at all.
+//! What a client can make the server hold is bounded: streams by [`MAX_STREAMS`], unread replies by [`MAX_REPLIES`].
+//! Data is not buffered here.
 
 use std::collections::HashMap;
 
@@ -25,98 +25,98 @@ use super::headers::Decoder;
 use super::headers::Encoder;
 use super::headers::Headers;
 
-/// Streams that may be open at a time; each forwarded connection takes two.
+/// The most streams that may be open at once. A forwarded connection takes two.
 pub const MAX_STREAMS: usize = 1024;
-/// Bytes of answers (to pings, to frames out of place) that may wait in the output. A peer of good will reads them;
-/// one that does not could fill our memory with them.
+/// The most bytes of replies (to pings and misplaced frames) that may wait in the output. Without a limit, a client that
+/// sends and never reads could exhaust memory.
 pub const MAX_REPLIES: usize = 1 << 20;
-/// Bytes that a peer with flow control sends, on one stream and on all of them, before it waits for a grant. The
-/// specification has this for a stream; for the connection we never say anything else.
+/// The flow control window in bytes, of each stream and of the connection: the specification's initial value, which this
+/// side never changes.
 pub const WINDOW: usize = 64 << 10;
 
 const MAX_DELTA: usize = 0x7fff_ffff;
 /// The connection itself, in WINDOW_UPDATE.
 const CONNECTION: StreamId = StreamId(0);
 
-/// Why a connection has to end.
+/// A violation of the protocol that ends the connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The bytes are no frames.
+    /// The bytes are not a frame.
     #[error(transparent)]
     Frame(#[from] frame::Error),
-    /// A header block is damaged, and with it all that follow.
+    /// A header block is damaged. All later blocks depend on it.
     #[error(transparent)]
     Headers(#[from] headers::Error),
-    /// Ids are all that tells streams apart. Whoever counts wrong once may mean anything by an id, and a reset of the
-    /// id could hit a stream that is in use; so this ends the connection and not just the stream.
+    /// A stream id that is even or not above all before it. The connection ends, not just the stream: resetting a reused id
+    /// could hit a stream that is in use.
     #[error("could not open stream {stream}: the id must be odd and above {last}")]
     StreamId {
-        /// The id that the client chose.
+        /// The id in the SYN_STREAM.
         stream: StreamId,
-        /// The highest one that it chose before.
+        /// The highest id so far.
         last: StreamId,
     },
-    /// The peer asks, and does not read the answers.
+    /// More than [`MAX_REPLIES`] bytes of replies are unread.
     #[error("could not answer the peer: it does not read, and {MAX_REPLIES} bytes of answers wait already")]
     Unread,
 }
 
-/// What the peer did.
+/// Something the client did.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// The client opened a stream; answer with [`Session::accept`] or [`Session::reset`].
     Opened {
         /// The new stream.
         stream: StreamId,
-        /// What it is for.
+        /// The headers of SYN_STREAM; Kubernetes puts `streamtype` and `port` there.
         headers: Headers,
-        /// The client will send nothing on it.
+        /// Whether the client has already closed its direction.
         fin: bool,
     },
-    /// Bytes came; tell [`Session::consumed`] when they are used up.
+    /// Data arrived. Call [`Session::consumed`] once it has been processed.
     Data {
-        /// Where.
+        /// The stream.
         stream: StreamId,
-        /// What; may be empty if `fin`.
+        /// The data; may be empty if `fin` is set.
         bytes: Bytes,
-        /// The client will send no more on this stream.
+        /// Whether the client closed its direction with this frame.
         fin: bool,
     },
-    /// The stream is gone: the client reset it, or we did because the client sent data after its end.
+    /// The stream no longer exists: the client reset it, or sent data after closing its direction.
     Reset {
-        /// Which stream.
+        /// The stream.
         stream: StreamId,
     },
-    /// The client will open no more streams; those that are open go on.
+    /// The client will open no more streams. Open streams continue.
     GoAway,
 }
 
 #[derive(Debug, Default)]
 struct Stream {
     accepted: bool,
-    /// The client will send no more.
+    /// The client closed its direction.
     received_all: bool,
-    /// We will send no more.
+    /// This side closed its direction.
     sent_all: bool,
-    /// Bytes that were consumed since the last grant.
+    /// Bytes consumed since the last WINDOW_UPDATE.
     consumed: usize,
 }
 
-/// One connection.
+/// The state of one connection; see the module's documentation.
 pub struct Session {
     parser: Parser,
     decoder: Decoder,
     encoder: Encoder,
     streams: HashMap<StreamId, Stream>,
-    /// The highest id that the client used.
+    /// The highest id of a SYN_STREAM.
     last: StreamId,
-    /// The highest id that was told to the caller.
+    /// The highest id returned to the caller as [`Event::Opened`]; GOAWAY carries it.
     last_good: StreamId,
-    /// The last id that was reset without ever having been opened.
+    /// The last id that was reset although it was never opened.
     last_invalid: Option<StreamId>,
-    /// Bytes on all streams that were consumed since the last grant.
+    /// Bytes consumed on all streams since the last WINDOW_UPDATE of the connection.
     consumed: usize,
-    /// Upper bound of the answers in `output`.
+    /// Upper bound of the bytes of replies in `output`.
     replies: usize,
     gone_away: bool,
     failed: Option<Error>,
@@ -130,7 +130,7 @@ impl Default for Session {
 }
 
 impl Session {
-    /// A connection on which nothing was said yet, right after the upgrade from HTTP.
+    /// A new connection, as it is right after the HTTP upgrade.
     pub fn new() -> Session {
         Session {
             parser: Parser::default(),
@@ -148,13 +148,13 @@ impl Session {
         }
     }
 
-    /// Takes bytes off the front of `input` and returns the next event; `None` when all of it is used up that can be
-    /// now, and more is needed. What stays in `input` then is less than one control frame. May add to the output.
+    /// Consumes bytes from the front of `input` and returns the next event, or `None` when more input is needed; less than
+    /// one control frame is left in `input` then. May append to the output.
     ///
     /// # Errors
     ///
-    /// When the peer breaks the protocol. That is the end: the output has a last GOAWAY, and every further call
-    /// returns the same error.
+    /// When the client violates the protocol. The output then ends with a GOAWAY, and every further call returns the same
+    /// error.
     pub fn receive(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Error> {
         loop {
             if let Some(error) = &self.failed {
@@ -173,7 +173,7 @@ impl Session {
         }
     }
 
-    /// Answers a stream that was opened (SYN_REPLY). Until then nothing can be sent on it.
+    /// Accepts an opened stream with a SYN_REPLY. Nothing can be sent on it before.
     pub fn accept(&mut self, stream: StreamId) {
         let Some(state) = self.streams.get_mut(&stream).filter(|state| !state.accepted) else { return };
         state.accepted = true;
@@ -183,22 +183,22 @@ impl Session {
         }
     }
 
-    /// Ends a stream in both directions (RST_STREAM). What the peer still sends on it is dropped quietly.
+    /// Closes a stream in both directions with RST_STREAM. Data that still arrives on it is dropped.
     pub fn reset(&mut self, stream: StreamId, status: ResetStatus) {
         if self.streams.remove(&stream).is_some() {
             self.reply(&Frame::RstStream { stream, status: status as u32 });
         }
     }
 
-    /// Sends data on a stream. Nothing is sent on one that is reset, finished, unknown or not accepted yet.
+    /// Sends data on a stream. Does nothing if the stream is unknown, reset, finished or not accepted yet.
     pub fn send(&mut self, stream: StreamId, data: &[u8]) {
         if self.streams.get(&stream).is_some_and(Stream::can_send) {
             frame::put_data(&mut self.output, stream, data, false);
         }
     }
 
-    /// Says that no more will be sent on a stream: an empty DATA frame with FIN, once, and as with
-    /// [`send`](Session::send) only when the stream was accepted.
+    /// Closes this side's direction of a stream with an empty DATA frame with FIN. Does nothing under the same conditions as
+    /// [`send`](Session::send), or if the direction is closed already.
     pub fn finish(&mut self, stream: StreamId) {
         let Some(state) = self.streams.get_mut(&stream).filter(|state| state.can_send()) else { return };
         state.sent_all = true;
@@ -206,8 +206,8 @@ impl Session {
         self.forget_finished(stream);
     }
 
-    /// Says that so many bytes from [`Event::Data`] were used up, so that a peer with flow control sends more. It
-    /// counts for the connection even when the stream is gone: call it for every byte, or such a peer stops.
+    /// Reports that bytes of an [`Event::Data`] have been processed, so that clients with flow control may send more. Call it
+    /// for every byte, also for streams that no longer exist: the connection's window counts them too.
     pub fn consumed(&mut self, stream: StreamId, bytes: usize) {
         let state = self.streams.get_mut(&stream).filter(|state| !state.received_all);
         if let Some(delta) = state.and_then(|state| grant(&mut state.consumed, bytes)) {
@@ -216,18 +216,18 @@ impl Session {
         self.consumed_on_connection(bytes);
     }
 
-    /// Says that no stream will be answered that is opened from now on; those that are open go on.
+    /// Sends GOAWAY: streams opened from now on are ignored, open streams continue.
     pub fn go_away(&mut self) {
-        self.say_goaway(GoAwayStatus::Ok);
+        self.send_goaway(GoAwayStatus::Ok);
     }
 
-    /// What has to be written to the peer, in order. Take off the front what was written. While much of it waits
-    /// here, do not [`receive`](Session::receive): the peer's answers come in here as well.
+    /// The bytes to write to the client. The caller removes what it has written from the front, and should stop calling
+    /// [`receive`](Session::receive) while much is unwritten: replies are appended here too.
     pub fn output(&mut self) -> &mut BytesMut {
         &mut self.output
     }
 
-    /// How many streams are neither reset nor finished by both sides.
+    /// The number of streams that are neither reset nor closed in both directions.
     pub fn open_streams(&self) -> usize {
         self.streams.len()
     }
@@ -238,9 +238,9 @@ impl Session {
                 let headers = self.decoder.decode(&block)?;
                 self.opened(stream, headers, fin, unidirectional)
             }
-            // We opened no stream that this could be the answer for; but the decoder has to see it.
+            // This side opens no streams, so the reply is ignored; but each block must pass through the decoder.
             Frame::SynReply { block, .. } => self.decoder.decode(&block).map(|_| None).map_err(Error::from),
-            // Kubernetes sends none. Only the end of the stream, which may ride on it, must not be lost.
+            // Kubernetes sends none. The headers are ignored, but not a FIN.
             Frame::Headers { stream, fin, block } => {
                 self.decoder.decode(&block)?;
                 Ok(if fin { self.received(stream, Bytes::new(), true) } else { None })
@@ -248,7 +248,8 @@ impl Session {
             Frame::Data { stream, bytes, fin } => Ok(self.received(stream, bytes, fin)),
             Frame::RstStream { stream, .. } => Ok(self.streams.remove(&stream).map(|_| Event::Reset { stream })),
             Frame::Ping { id } => {
-                // Even ids are ours, and we never ask. client-go drops a connection whose pings are not answered.
+                // Even ids would be replies to this side's pings, and it sends none. client-go drops a connection whose
+                // pings are not answered.
                 if id % 2 == 1 {
                     self.reply(&Frame::Ping { id });
                 }
@@ -271,7 +272,7 @@ impl Session {
         }
         self.last = stream;
         if self.gone_away {
-            // The client learns from our GOAWAY that nothing was done for it.
+            // The GOAWAY before named the last stream that is processed.
             return Ok(None);
         }
         // Every stream of Kubernetes is answered, and a unidirectional one cannot be.
@@ -297,7 +298,7 @@ impl Session {
                 Some(Event::Reset { stream })
             }
             None => {
-                // One that was open once may still be sent to by a peer that has not read of its end.
+                // A stream that was open may still receive data which the client sent before it saw the reset.
                 let was_open = stream.is_odd() && stream <= self.last;
                 if !was_open && self.last_invalid.replace(stream) != Some(stream) {
                     self.reply(&Frame::RstStream { stream, status: ResetStatus::InvalidStream as u32 });
@@ -320,9 +321,9 @@ impl Session {
         }
     }
 
-    /// Queues a frame that the peer can make us send as often as it likes.
+    /// Queues a frame that the client can provoke any number of times, which [`MAX_REPLIES`] limits.
     fn reply(&mut self, frame: &Frame) {
-        // The caller takes bytes off the output without telling us, but no more answers can wait there than bytes.
+        // The caller removes bytes from the output unseen; what is left is an upper bound of the replies in it.
         let before = self.output.len();
         frame.write(&mut self.output);
         self.replies = self.replies.min(before) + (self.output.len() - before);
@@ -333,10 +334,10 @@ impl Session {
 
     fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
-        self.say_goaway(GoAwayStatus::ProtocolError);
+        self.send_goaway(GoAwayStatus::ProtocolError);
     }
 
-    fn say_goaway(&mut self, status: GoAwayStatus) {
+    fn send_goaway(&mut self, status: GoAwayStatus) {
         if !std::mem::replace(&mut self.gone_away, true) {
             Frame::GoAway { last_good: self.last_good, status: status as u32 }.write(&mut self.output);
         }
@@ -349,8 +350,8 @@ impl Stream {
     }
 }
 
-/// Counts what was consumed; returns what to grant, for half a window and more, so that the peer neither waits nor
-/// gets a grant for every few bytes.
+/// Adds to the consumed bytes and returns the size of the next WINDOW_UPDATE, if one is due: at half a window, so that the
+/// client neither waits nor receives a grant for every few bytes.
 fn grant(consumed: &mut usize, bytes: usize) -> Option<u32> {
     *consumed = consumed.saturating_add(bytes);
     (*consumed >= WINDOW / 2).then(|| std::mem::take(consumed).min(MAX_DELTA) as u32)

@@ -1,11 +1,10 @@
-//! The room as a whole: conversations with a [`Client`], and any bytes at all.
+//! Whole conversations of a session with a [`Client`], and sessions that receive arbitrary bytes.
 
 use bytes::Bytes;
 use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::client::Client;
-use super::client::control;
 use super::frame::Frame;
 use super::frame::MAX_CONTROL;
 use super::frame::MAX_DATA;
@@ -20,7 +19,20 @@ use super::session::MAX_STREAMS;
 use super::session::Session;
 use super::session::WINDOW;
 
-/// All events that can be had now, with the pieces of data on a stream put together.
+/// A control frame of any type and version.
+pub(super) fn control(version: u8, kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&[0x80, version, 0, kind, flags], &length[1..], payload].concat()
+}
+
+/// Everything that the server sent, which must be whole frames.
+fn read(client: &mut Client, server: &mut BytesMut) -> Vec<Frame> {
+    let frames = client.read(server).unwrap();
+    assert!(server.is_empty(), "half a frame: {server:?}");
+    frames
+}
+
+/// All events that the input gives, with consecutive data of a stream joined.
 fn receive(session: &mut Session, input: &mut BytesMut) -> Result<Vec<Event>, Error> {
     let mut events: Vec<Event> = Vec::new();
     while let Some(event) = session.receive(input)? {
@@ -63,7 +75,7 @@ fn accepted() -> (Client, Session, StreamId) {
     let stream = client.open(&[("streamtype", "data")], false);
     assert_eq!(receive(&mut session, &mut client.output).unwrap().len(), 1);
     session.accept(stream);
-    assert_eq!(client.read(session.output()), [reply(stream)]);
+    assert_eq!(read(&mut client, session.output()), [reply(stream)]);
     (client, session, stream)
 }
 
@@ -79,11 +91,11 @@ fn an_exec_is_opened_answered_used_and_finished() {
         fin: kind != "stdin",
     });
     assert_eq!(opened, expected.collect::<Vec<_>>());
-    assert_eq!(client.read(session.output()), []);
+    assert_eq!(read(&mut client, session.output()), []);
     for stream in [error, stdin, stdout, stdin] {
         session.accept(stream);
     }
-    assert_eq!(client.read(session.output()), [error, stdin, stdout].map(reply));
+    assert_eq!(read(&mut client, session.output()), [error, stdin, stdout].map(reply));
 
     client.data(stdin, b"echo\n", false);
     client.data(stdin, b"", false);
@@ -102,7 +114,7 @@ fn an_exec_is_opened_answered_used_and_finished() {
         data_frame(error, b"", true),
         Frame::GoAway { last_good: stdout, status: 0 },
     ];
-    assert_eq!(client.read(session.output()), expected);
+    assert_eq!(read(&mut client, session.output()), expected);
     assert_eq!(session.open_streams(), 0);
 }
 
@@ -134,15 +146,15 @@ fn nothing_is_sent_where_nobody_listens() {
     session.accept(finished);
     session.finish(finished);
     session.reset(gone, ResetStatus::Cancel);
-    client.read(session.output());
+    read(&mut client, session.output());
     for stream in [early, finished, gone, StreamId(9), StreamId(0)] {
         session.send(stream, b"data");
         session.finish(stream);
-        assert_eq!(client.read(session.output()), [], "{stream}");
+        assert_eq!(read(&mut client, session.output()), [], "{stream}");
     }
     session.accept(gone);
     session.reset(gone, ResetStatus::Cancel);
-    assert_eq!(client.read(session.output()), []);
+    assert_eq!(read(&mut client, session.output()), []);
 }
 
 #[test]
@@ -154,7 +166,7 @@ fn a_large_send_is_cut_into_frames() {
     assert_eq!(out.len(), bytes.len() + 3 * 8);
     assert_eq!(out[..8], [0, 0, 0, 1, 0, 0, 0x80, 0]);
     assert_eq!(out[2 * (MAX_DATA + 8)..], [0, 0, 0, 1, 0, 0, 0, 1, bytes[2 * MAX_DATA]]);
-    assert_eq!(client.read(out), [data_frame(stream, &bytes, false)]);
+    assert_eq!(read(&mut client, out), [data_frame(stream, &bytes, false)]);
 }
 
 #[test]
@@ -165,10 +177,10 @@ fn a_stream_id_that_is_even_or_does_not_grow_ends_the_connection() {
         client.write(&Frame::SynStream { stream: StreamId(id), fin: false, unidirectional: false, block });
         let error = Err(Error::StreamId { stream: StreamId(id), last: StreamId(last) });
         assert_eq!(session.receive(&mut client.output), error);
-        assert_eq!(client.read(session.output()), [Frame::GoAway { last_good: stream, status: 1 }]);
+        assert_eq!(read(&mut client, session.output()), [Frame::GoAway { last_good: stream, status: 1 }]);
         client.data(stream, b"more", false);
         assert_eq!(session.receive(&mut client.output), error, "and that is the end");
-        assert_eq!(client.read(session.output()), []);
+        assert_eq!(read(&mut client, session.output()), []);
     }
 }
 
@@ -184,7 +196,7 @@ fn more_streams_than_the_limit_are_refused_until_one_is_gone() {
     let events = receive(&mut session, &mut client.output).unwrap();
     let opened = Event::Opened { stream: more, headers: Headers::default(), fin: false };
     assert_eq!(events, [Event::Reset { stream: streams[0] }, opened]);
-    assert_eq!(client.read(session.output()), [rst(streams[MAX_STREAMS], ResetStatus::RefusedStream)]);
+    assert_eq!(read(&mut client, session.output()), [rst(streams[MAX_STREAMS], ResetStatus::RefusedStream)]);
 }
 
 #[test]
@@ -193,7 +205,7 @@ fn a_unidirectional_stream_is_refused() {
     let block = client.block(&[]);
     client.write(&Frame::SynStream { stream: StreamId(1), fin: false, unidirectional: true, block });
     assert_eq!(receive(&mut session, &mut client.output).unwrap(), []);
-    assert_eq!(client.read(session.output()), [rst(StreamId(1), ResetStatus::RefusedStream)]);
+    assert_eq!(read(&mut client, session.output()), [rst(StreamId(1), ResetStatus::RefusedStream)]);
 }
 
 #[test]
@@ -208,7 +220,7 @@ fn streams_that_are_opened_after_goaway_are_ignored_and_the_others_go_on() {
     assert_eq!(events, [data(stream, b"kept", true), Event::GoAway]);
     session.finish(stream);
     let expected = [Frame::GoAway { last_good: stream, status: 0 }, data_frame(stream, b"", true)];
-    assert_eq!(client.read(session.output()), expected);
+    assert_eq!(read(&mut client, session.output()), expected);
 }
 
 #[test]
@@ -218,7 +230,7 @@ fn pings_of_the_client_are_echoed_and_ours_would_not_be() {
         client.write(&Frame::Ping { id });
     }
     assert_eq!(receive(&mut session, &mut client.output).unwrap(), []);
-    assert_eq!(client.read(session.output()), [1, 0xffff_ffff, 3].map(|id| Frame::Ping { id }));
+    assert_eq!(read(&mut client, session.output()), [1, 0xffff_ffff, 3].map(|id| Frame::Ping { id }));
 }
 
 #[test]
@@ -254,7 +266,7 @@ fn data_after_the_end_of_a_stream_resets_it() {
     client.data(stream, b"and more", false);
     let events = receive(&mut session, &mut client.output).unwrap();
     assert_eq!(events, [data(stream, b"all", true), Event::Reset { stream }]);
-    assert_eq!(client.read(session.output()), [rst(stream, ResetStatus::StreamAlreadyClosed)]);
+    assert_eq!(read(&mut client, session.output()), [rst(stream, ResetStatus::StreamAlreadyClosed)]);
     assert_eq!(session.open_streams(), 0);
 }
 
@@ -266,7 +278,7 @@ fn data_for_a_stream_that_was_never_opened_is_dropped_and_said_so_once() {
     }
     assert_eq!(receive(&mut session, &mut client.output).unwrap(), []);
     let expected = [3, 2, 3].map(|id| rst(StreamId(id), ResetStatus::InvalidStream));
-    assert_eq!(client.read(session.output()), expected);
+    assert_eq!(read(&mut client, session.output()), expected);
 }
 
 #[test]
@@ -278,7 +290,7 @@ fn data_for_a_stream_that_we_reset_is_dropped_quietly() {
     session.reset(stream, ResetStatus::Cancel);
     client.write(&rst(stream, ResetStatus::Cancel));
     assert_eq!(receive(&mut session, &mut client.output).unwrap(), []);
-    assert_eq!(client.read(session.output()), [rst(stream, ResetStatus::Cancel)]);
+    assert_eq!(read(&mut client, session.output()), [rst(stream, ResetStatus::Cancel)]);
 }
 
 #[test]
@@ -300,15 +312,19 @@ fn windows_are_granted_by_halves_and_for_data_that_nobody_wanted_too() {
     session.consumed(stream, 1);
     let connection = StreamId(0);
     let granted = |stream, delta: usize| Frame::WindowUpdate { stream, delta: delta as u32 };
-    assert_eq!(client.read(session.output()), [granted(stream, half), granted(connection, half)]);
+    assert_eq!(read(&mut client, session.output()), [granted(stream, half), granted(connection, half)]);
     client.data(StreamId(2), &vec![0; half], false);
     receive(&mut session, &mut client.output).unwrap();
     let expected = [rst(StreamId(2), ResetStatus::InvalidStream), granted(connection, half)];
-    assert_eq!(client.read(session.output()), expected);
+    assert_eq!(read(&mut client, session.output()), expected);
     client.data(stream, b"", true);
     receive(&mut session, &mut client.output).unwrap();
     session.consumed(stream, usize::MAX);
-    assert_eq!(client.read(session.output()), [granted(connection, 0x7fff_ffff)], "the client sends no more on it");
+    assert_eq!(
+        read(&mut client, session.output()),
+        [granted(connection, 0x7fff_ffff)],
+        "the client sends no more on it"
+    );
 }
 
 #[test]
@@ -466,7 +482,7 @@ proptest! {
         }
         prop_assert_eq!(session.open_streams(), 0);
         let (mut echoed, mut ended) = ([const { Vec::new() }; 4], 0);
-        for frame in client.read(session.output()) {
+        for frame in read(&mut client, session.output()) {
             if let Frame::Data { stream, bytes, fin } = frame {
                 echoed[stream.0 as usize / 2].extend_from_slice(&bytes);
                 ended += usize::from(fin);

@@ -84,7 +84,7 @@ async fn an_add_that_fails_is_undone_in_reverse() {
         error.to_string(),
         "could not add container c1 to network abc: plugin b failed on ADD: b is broken (code 100)"
     );
-    assert!(!error.may_have_left_something());
+    assert!(!error.may_have_leftovers());
     assert!(node.cached().is_empty());
     node.mend("b", "ADD");
     cni.add(&pod("c1")).await.unwrap();
@@ -99,7 +99,7 @@ async fn an_undo_that_fails_goes_on_and_is_remembered() {
     let cni = node.cni();
     let error = cni.add(&pod("c1")).await.unwrap_err();
     assert_eq!(node.calls(), ["ADD a", "ADD b", "DEL c", "DEL b", "DEL a"]);
-    assert!(error.may_have_left_something());
+    assert!(error.may_have_leftovers());
     let text = error.to_string();
     assert!(text.contains("b is broken"), "{text}");
     assert!(text.contains("and could not undo it: plugin c failed on DEL: c is broken"), "{text}");
@@ -169,7 +169,7 @@ async fn a_cache_that_fails_after_the_plugins_is_undone() {
     let error = node.cni().add(&pod("c1")).await.unwrap_err();
     assert!(error.to_string().contains("could not write"), "{error}");
     assert_eq!(node.calls(), ["ADD a", "ADD b", "ADD c", "DEL c", "DEL b", "DEL a"]);
-    assert!(!error.may_have_left_something());
+    assert!(!error.may_have_leftovers());
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Looking after what is attached: checking it, collecting garbage, asking the plugins how they are.
+//! CHECK, GC and STATUS.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,41 +16,42 @@ use super::error::Error;
 use super::netns;
 use super::version::Version;
 
-/// How long garbage collection waits for the attachments that are under way. New ones wait behind it.
-const GC_PATIENCE: Duration = Duration::from_secs(3);
+/// How long GC waits for ADDs and DELs in progress. New ones wait for GC.
+const GC_WAIT: Duration = Duration::from_secs(3);
 
-/// An attachment that the cache knows.
+/// An attachment in the result cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct CachedAttachment {
+    /// Its container id and interface.
     pub key: AttachmentKey,
-    /// The network namespace that it was made in.
+    /// The network namespace it was made in.
     pub netns: PathBuf,
 }
 
 impl Cni {
-    /// All attachments in the cache, of this network and of former ones. With a cache that is shared with another
-    /// runtime, they need not be ours.
+    /// All attachments in the cache, also of previous networks. If the cache directory is shared with another runtime,
+    /// its attachments are among them.
     ///
     /// # Errors
     /// [`Error::Cache`].
-    pub async fn known(&self) -> Result<Vec<Known>, Error> {
+    pub async fn cached_attachments(&self) -> Result<Vec<CachedAttachment>, Error> {
         let entries = self.with_cache(|cache| cache.all()).await?;
-        let known = entries.into_iter().filter_map(|entry| {
+        let attachments = entries.into_iter().filter_map(|entry| {
             let Parameters { container_id, ifname, netns, .. } = entry.parameters;
-            Some(Known { key: AttachmentKey { container_id, ifname }, netns: netns? })
+            Some(CachedAttachment { key: AttachmentKey { container_id, ifname }, netns: netns? })
         });
-        Ok(known.collect())
+        Ok(attachments.collect())
     }
 
-    /// Asks the plugins whether an attachment is as it should be: `CHECK`. False when the network's version
-    /// or its `disableCheck` forbids asking.
+    /// CHECK: asks the plugins whether an attachment is intact. Returns false without asking if the network's version has
+    /// no CHECK or its `disableCheck` is set.
     ///
     /// # Errors
-    /// [`Error::NotAttached`]; [`Error::Plugin`] when something is wrong with the attachment;
-    /// [`Error::Parameter`], [`Error::Cache`].
+    /// [`Error::NotAttached`]; [`Error::Plugin`] when a plugin finds the attachment broken; [`Error::Parameter`],
+    /// [`Error::Cache`].
     pub async fn check(&self, attachment: &Attachment) -> Result<bool, Error> {
         let Parameters { container_id, ifname, .. } = self.parameters(attachment)?;
-        let _turn = self.turns.read().await;
+        let _shared = self.operations.read().await;
         let id = container_id.clone();
         let found = self.with_cache(move |cache| cache.find(&id, &ifname)).await?;
         let attached = found.entries.iter().find_map(|entry| Some((entry, entry.result.as_ref()?)));
@@ -61,21 +62,20 @@ impl Cni {
         if network.version < Version::WITH_CHECK || network.disable_check {
             return Ok(false);
         }
-        // With the parameters of ADD, as section 2 demands.
+        // The parameters of ADD, as section 2 requires.
         let chain = Chain { network, runner: &self.runner, parameters: &entry.parameters };
         chain.check(result).await?;
         Ok(true)
     }
 
-    /// Cleans up after attachments that nobody detached: `DEL` for those in the cache, then `GC`. Only
-    /// attachments to the current network are looked at. Does nothing when its `disableGC` forbids it.
+    /// GC: removes stale attachments of the current network, by DEL for those in the cache and then by the plugins' GC.
+    /// Does nothing if the network's `disableGC` is set.
     ///
-    /// `valid` tells which attachments may stay. It is asked when no `add` or `del` is under way, so that it
-    /// must name every sandbox for which an `add` may have been begun.
+    /// `valid` returns the attachments to keep. It is called while no ADD or DEL is in progress, and must include every
+    /// container for which an ADD may have begun.
     ///
     /// # Errors
-    /// [`Error::Busy`] when attachments under way did not end in time; [`Error::Several`] with everything
-    /// that failed.
+    /// [`Error::Busy`] when an ADD or DEL in progress did not finish in time; [`Error::Several`] with every failure.
     pub async fn gc(&self, valid: impl FnOnce() -> Vec<AttachmentKey>) -> Result<(), Error> {
         let Ok(network) = self.usable_network() else {
             return Ok(());
@@ -83,7 +83,7 @@ impl Cni {
         if network.disable_gc {
             return Ok(());
         }
-        let _alone = timeout(GC_PATIENCE, self.turns.write()).await.map_err(|_| Error::Busy)?;
+        let _exclusive = timeout(GC_WAIT, self.operations.write()).await.map_err(|_| Error::Busy)?;
         let valid = valid();
         let name = network.name.clone();
         let entries = self.with_cache(move |cache| cache.of_network(&name)).await?;
@@ -94,7 +94,7 @@ impl Cni {
                 continue;
             }
             tracing::info!(container = container_id, network = network.name, "detaching a stale container");
-            // The number in `/proc/<pid>/ns/net` may belong to another pod by now.
+            // The pid in `/proc/<pid>/ns/net` may have been reused by another container.
             let netns = netns.filter(|path| netns::is_pinned(path) && !path.starts_with("/proc"));
             errors.extend(self.del_entry(&entry, netns).await.err());
         }
@@ -102,12 +102,12 @@ impl Cni {
         several("collect garbage", errors)
     }
 
-    /// Asks the plugins whether they could attach a container now: `STATUS`. Without a question to ask,
-    /// before version 1.1.0, the answer is yes.
+    /// STATUS: asks the plugins whether they can serve an ADD. Succeeds without asking for networks before version 1.1.0,
+    /// which have no STATUS.
     ///
     /// # Errors
-    /// [`Error::NoNetwork`]; [`Error::Plugin`] of the first plugin that could not. Code 50 means that `ADD`
-    /// would fail, 51 that attached containers may have trouble too.
+    /// [`Error::NoNetwork`]; [`Error::Plugin`] of the first plugin that reports a problem. Code 50 means that ADD would
+    /// fail, 51 that attached containers may have limited connectivity as well.
     pub async fn plugin_status(&self) -> Result<(), Error> {
         let network = self.usable_network()?;
         Ok(chain::status(&network, &self.runner).await?)
