@@ -6,22 +6,12 @@ use std::time::Duration;
 use super::cri::Cri;
 use super::floor::Floor;
 use super::meter;
+use super::pod::Pod;
 use super::samples::Notes;
 use super::server::Server;
 
-pub const IMAGE: &str = "dockside.test/busybox:1";
-/// A program that ends at once when it is told to.
-pub const MAIN: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000000 & wait"];
 /// The name of the raw calls.
 pub const FLOOR: &str = "docker";
-
-/// A pod of one container.
-pub struct Made {
-    pub sandbox: String,
-    pub container: String,
-    /// What the floor has to know of its network.
-    pub network: Option<serde_json::Value>,
-}
 
 /// One of the programs to compare, running.
 pub enum Contender {
@@ -50,14 +40,14 @@ impl Entrant {
 }
 
 impl Contender {
-    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Made, String> {
+    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Pod, String> {
         match self {
             Contender::Floor(floor) => floor.start(number, notes).await,
             Contender::Cri(cri) => cri.start(number, notes).await,
         }
     }
 
-    pub async fn stop(&self, made: &Made, notes: &Notes<'_>) -> Result<(), String> {
+    pub async fn stop(&self, made: &Pod, notes: &Notes<'_>) -> Result<(), String> {
         match self {
             Contender::Floor(floor) => floor.stop(made, notes).await,
             Contender::Cri(cri) => cri.stop(made, notes).await,
@@ -65,7 +55,7 @@ impl Contender {
     }
 
     /// Returns false when the contender has no such call.
-    pub async fn read(&self, call: &str, made: &Made) -> Result<bool, String> {
+    pub async fn read(&self, call: &str, made: &Pod) -> Result<bool, String> {
         match self {
             Contender::Floor(floor) => floor.read(call, made).await.map_err(|error| error.to_string()),
             Contender::Cri(cri) => match cri.read(call, made).await {

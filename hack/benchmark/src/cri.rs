@@ -10,9 +10,9 @@ use tonic::Status;
 use tonic::transport::Channel;
 use tonic::transport::Endpoint;
 
-use super::contender::IMAGE;
-use super::contender::MAIN;
-use super::contender::Made;
+use super::pod::IMAGE;
+use super::pod::MAIN;
+use super::pod::Pod;
 use super::samples::Notes;
 use super::server::Server;
 
@@ -95,17 +95,17 @@ impl Cri {
     }
 
     /// Makes a pod of one container.
-    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Made, String> {
+    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Pod, String> {
         let config = pod(number);
         make_log_directory(&config, "main");
         let sandbox = notes.time("RunPodSandbox", self.run_pod(&config)).await?;
         let container = notes.time("CreateContainer", self.create(&sandbox, &config, container())).await?;
         notes.time("StartContainer", self.start_container(&container)).await?;
-        Ok(Made { sandbox, container, network: None })
+        Ok(Pod { sandbox, container, network: None })
     }
 
     /// Takes it away again, in the order of a kubelet.
-    pub async fn stop(&self, made: &Made, notes: &Notes<'_>) -> Result<(), String> {
+    pub async fn stop(&self, made: &Pod, notes: &Notes<'_>) -> Result<(), String> {
         let mut runtime = self.runtime.clone();
         let request = StopContainerRequest { container_id: made.container.clone(), timeout: GRACE };
         notes.time("StopContainer", runtime.stop_container(request)).await.map_err(failed("StopContainer"))?;
@@ -125,7 +125,7 @@ impl Cri {
     ///
     /// # Errors
     /// The server's answer; `Unimplemented` is one to expect.
-    pub async fn read(&self, call: &str, made: &Made) -> Result<(), Status> {
+    pub async fn read(&self, call: &str, made: &Pod) -> Result<(), Status> {
         let (mut runtime, mut images) = (self.runtime.clone(), self.images.clone());
         let (pod_sandbox_id, container_id) = (made.sandbox.clone(), made.container.clone());
         match call {

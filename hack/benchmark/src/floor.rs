@@ -12,10 +12,10 @@ use dockside::docker::request::HostConfig;
 use dockside::docker::request::LogConfig;
 
 use super::cni;
-use super::contender::IMAGE;
-use super::contender::MAIN;
-use super::contender::Made;
 use super::cri::cgroup_of;
+use super::pod::IMAGE;
+use super::pod::MAIN;
+use super::pod::Pod;
 use super::samples::Notes;
 use super::server::PAUSE;
 
@@ -42,7 +42,7 @@ impl Floor {
         Ok(format!("Docker {}", info.version))
     }
 
-    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Made, String> {
+    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Pod, String> {
         let (sandbox, network) = notes.time("RunPodSandbox", self.pause(number, notes)).await?;
         let name = format!("floor-{number}");
         let body = container(number, &sandbox, MAIN);
@@ -50,7 +50,7 @@ impl Floor {
         let container = notes.time("CreateContainer", create).await?;
         let start = self.docker.start_container(&container);
         notes.time("StartContainer", start).await.map_err(|error| error.to_string())?;
-        Ok(Made { sandbox, container, network: Some(network) })
+        Ok(Pod { sandbox, container, network: Some(network) })
     }
 
     /// Create, start, ask for the process, and connect its network.
@@ -68,7 +68,7 @@ impl Floor {
         Ok((id, serde_json::json!({"netns": netns, "result": result})))
     }
 
-    pub async fn stop(&self, made: &Made, notes: &Notes<'_>) -> Result<(), String> {
+    pub async fn stop(&self, made: &Pod, notes: &Notes<'_>) -> Result<(), String> {
         let told = |error: Error| error.to_string();
         notes.time("StopContainer", self.docker.stop_container(&made.container, GRACE)).await.map_err(told)?;
         let stop_pod = async {
@@ -84,7 +84,7 @@ impl Floor {
     }
 
     /// What Docker has for that read of the CRI. Returns false when there is nothing like it.
-    pub async fn read(&self, call: &str, made: &Made) -> Result<bool, Error> {
+    pub async fn read(&self, call: &str, made: &Pod) -> Result<bool, Error> {
         match call {
             "ListPodSandbox" | "ListContainers" => drop(self.docker.list_containers(LABEL).await?),
             "PodSandboxStatus" => drop(self.docker.inspect_container(&made.sandbox).await?),

@@ -11,10 +11,12 @@ mod cni;
 mod contender;
 mod cri;
 mod floor;
+mod lane;
 mod logs;
 mod meter;
 mod page;
 mod pairs;
+mod pod;
 mod report;
 mod samples;
 mod server;
@@ -34,11 +36,10 @@ use clap::Subcommand;
 use contender::Contender;
 use contender::Entrant;
 use contender::FLOOR;
+use lane::Lane;
+use lane::Named;
 use meter::Mark;
-use report::Lane;
-use report::Named;
 use samples::Notes;
-use samples::Series;
 use turn::Plan;
 
 /// Sizes above this take minutes for each contender: only the first round goes there.
@@ -236,12 +237,4 @@ fn say(text: &str) {
 /// Some servers answer in many lines.
 fn first_words(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(200).collect()
-}
-
-/// All that was measured under this name.
-pub fn find<'a>(series: &'a [Series], contender: &str, measure: &str, mode: &str, pods: usize) -> Option<&'a Series> {
-    series.iter().find(|series| {
-        let key = &series.key;
-        key.contender == contender && key.measure == measure && key.mode == mode && key.pods == pods
-    })
 }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::report::Lane;
-use super::report::short;
+use super::lane::Lane;
+use super::lane::short;
 use super::samples::Series;
 use super::table;
 use super::table::Line;

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::contender::Contender;
 use super::contender::FLOOR;
-use super::contender::Made;
 use super::floor::Floor;
+use super::pod::Pod;
 use super::samples::Notes;
 
 /// The calls that are compared, and what the difference is called.
@@ -69,7 +69,7 @@ async fn commands(contender: &Contender, floor: &Contender, notes: &Notes<'_>) -
 }
 
 /// How long a command takes, in milliseconds.
-async fn command(contender: &Contender, made: &Made) -> Result<f64, String> {
+async fn command(contender: &Contender, made: &Pod) -> Result<f64, String> {
     let began = Instant::now();
     contender.read("ExecSync", made).await?;
     Ok(began.elapsed().as_secs_f64() * 1000.0)

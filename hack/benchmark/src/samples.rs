@@ -56,6 +56,14 @@ fn quantile(values: &[f64], share: f64) -> f64 {
     sorted.get((last as f64 * share).round() as usize).copied().unwrap_or(f64::NAN)
 }
 
+/// The measurements of one contender under this name, if there are any.
+pub fn find<'a>(series: &'a [Series], contender: &str, measure: &str, mode: &str, pods: usize) -> Option<&'a Series> {
+    series.iter().find(|series| {
+        let key = &series.key;
+        key.contender == contender && key.measure == measure && key.mode == mode && key.pods == pods
+    })
+}
+
 /// Takes down what one contender does in one round.
 pub struct Notes<'a> {
     book: &'a RefCell<Vec<Series>>,

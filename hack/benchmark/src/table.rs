@@ -1,9 +1,9 @@
 //! The table in the terminal.
 
-use super::find;
-use super::report::Lane;
-use super::report::short;
+use super::lane::Lane;
+use super::lane::short;
 use super::samples::Series;
+use super::samples::find;
 use super::targets;
 use super::targets::ELSEWHERE;
 use super::targets::ROWS;

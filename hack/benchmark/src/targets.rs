@@ -1,8 +1,8 @@
 //! The rows of the table, and what Dockside must reach in them. The bar is for 60 pods.
 
 use super::contender::FLOOR;
-use super::find;
 use super::samples::Series;
+use super::samples::find;
 use super::turn::PARALLEL_MODE;
 use super::turn::SERIAL_MODE;
 

@@ -7,9 +7,9 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::contender::Contender;
-use super::contender::Made;
 use super::meter;
 use super::meter::Mark;
+use super::pod::Pod;
 use super::samples::Notes;
 
 /// One by one come half of the pods of a size, but no more than this: it tells no more, and takes long.
@@ -51,7 +51,7 @@ pub struct Plan {
 struct Batch {
     size: usize,
     mode: &'static str,
-    pods: Vec<Made>,
+    pods: Vec<Pod>,
 }
 
 /// Runs one turn.
@@ -107,12 +107,12 @@ async fn come(
     let before = Costs::now(contender);
     let at_once = if mode == PARALLEL_MODE { PARALLEL } else { 1 };
     let began = Instant::now();
-    let pods: Vec<Result<Made, String>> = stream::iter(first..first + count)
+    let pods: Vec<Result<Pod, String>> = stream::iter(first..first + count)
         .map(|number| contender.start(number, notes))
         .buffer_unordered(at_once)
         .collect()
         .await;
-    let pods = pods.into_iter().collect::<Result<Vec<Made>, String>>()?;
+    let pods = pods.into_iter().collect::<Result<Vec<Pod>, String>>()?;
     if count > 0 {
         notes.value("pods started", "/s", count as f64 / began.elapsed().as_secs_f64());
         before.note_per_pod(contender, notes, count);
@@ -128,7 +128,7 @@ async fn go(contender: &Contender, notes: &Notes<'_>, batch: Batch) -> Result<()
     ends.into_iter().collect()
 }
 
-async fn read(contender: &Contender, call: &str, made: &Made, notes: &Notes<'_>) -> Result<(), String> {
+async fn read(contender: &Contender, call: &str, made: &Pod, notes: &Notes<'_>) -> Result<(), String> {
     // Not everybody has everything, and not everything works everywhere.
     match contender.read(call, made).await {
         Ok(true) => {}
@@ -152,7 +152,7 @@ async fn read(contender: &Contender, call: &str, made: &Made, notes: &Notes<'_>)
 }
 
 /// Asks as a kubelet with a quiet node does, and takes down what that costs.
-async fn poll(contender: &Contender, made: &Made, long: Duration, notes: &Notes<'_>) -> Result<(), String> {
+async fn poll(contender: &Contender, made: &Pod, long: Duration, notes: &Notes<'_>) -> Result<(), String> {
     /// Each call, and every how many seconds it comes. The two of one pod are for one that changes now and then. (With its
     /// gate PodAndContainerStatsFromCRI a kubelet asks for ListPodSandboxStats, and no more for ListContainerStats.)
     const CALLS: [(&str, u64); 8] = [
