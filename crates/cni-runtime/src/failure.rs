@@ -98,7 +98,7 @@ pub enum Failure {
         /// Its output.
         output: String,
     },
-    /// It wrote more than [`OUTPUT_LIMIT`] bytes.
+    /// It wrote more than 1 MiB.
     #[error("it wrote more than {OUTPUT_LIMIT} bytes")]
     TooMuchOutput,
     /// It succeeded, but its output is not a JSON object.

@@ -60,10 +60,10 @@ pub(crate) fn pin(dir: &Path, name: &str, pid: u32) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// As [`pin`], with the path that [`pin`] returned before.
+/// Pins the network namespace of process `pid` again at a path that [`Cni::pin_netns`](crate::Cni::pin_netns) returned.
 ///
 /// # Errors
-/// As [`pin`].
+/// As [`Cni::pin_netns`](crate::Cni::pin_netns).
 pub fn pin_at(path: &Path, pid: u32) -> Result<(), Error> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     pin(path.parent().unwrap_or(Path::new("/")), &name, pid).map(|_| ())

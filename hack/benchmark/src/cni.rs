@@ -1,4 +1,4 @@
-//! The network of the raw Docker floor: the same plugins that the servers run, run by hand.
+//! The network of raw Docker's pods: the plugins that the servers run.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,12 +7,12 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
-/// Where plugins may be.
+/// The directories of plugins.
 pub const BIN_DIRS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
 const BRIDGE: &str = "bench0";
 const SUBNET: &str = "10.91.0.0/16";
 
-/// A pod without host ports and bandwidth limits takes these two of Dockside's built-in network.
+/// The plugins of Dockside's built-in network that a pod without host ports and bandwidth limits needs.
 pub fn plugins(bridge: &str, subnet: &str) -> [Value; 2] {
     [
         json!({
@@ -24,10 +24,10 @@ pub fn plugins(bridge: &str, subnet: &str) -> [Value; 2] {
     ]
 }
 
-/// Connects a container, and returns what [`detach`] needs.
+/// Runs ADD, and returns the result that [`detach`] needs.
 ///
 /// # Errors
-/// The plugin's own words.
+/// The plugin's error.
 pub async fn attach(id: &str, netns: &str) -> Result<Value, String> {
     let mut result = Value::Null;
     for plugin in plugins(BRIDGE, SUBNET) {
@@ -37,10 +37,10 @@ pub async fn attach(id: &str, netns: &str) -> Result<Value, String> {
     Ok(result)
 }
 
-/// Takes a container's network away.
+/// Runs DEL.
 ///
 /// # Errors
-/// The plugin's own words.
+/// The plugin's error.
 pub async fn detach(id: &str, netns: &str, result: &Value) -> Result<(), String> {
     for plugin in plugins(BRIDGE, SUBNET).into_iter().rev() {
         exec("DEL", plugin, result, id, netns).await?;

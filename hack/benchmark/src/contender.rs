@@ -1,64 +1,66 @@
-//! Who is compared: servers that speak the CRI, and raw calls to Docker.
+//! What is compared: CRI servers, and raw Docker calls.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cri::Cri;
-use super::floor::Floor;
 use super::meter;
 use super::pod::Pod;
-use super::samples::Notes;
+use super::raw_docker::RawDocker;
+use super::samples::Recorder;
 use super::server::Server;
 
-/// The name of the raw calls.
-pub const FLOOR: &str = "docker";
+/// The name of the raw Docker calls in tables.
+pub const RAW_DOCKER: &str = "docker";
 
-/// One of the programs to compare, running.
+/// A running contender.
 pub enum Contender {
-    Floor(Box<Floor>),
+    RawDocker(Box<RawDocker>),
     Cri(Box<Cri>),
 }
 
-/// One of the programs to compare, as it is on disk.
+/// A contender that is not running.
 #[derive(Clone)]
-pub struct Entrant {
+pub struct Candidate {
     pub name: &'static str,
-    /// `None`: Docker, which runs already.
+    /// The server's executable; `None` for raw Docker calls.
     pub program: Option<PathBuf>,
 }
 
-impl Entrant {
-    /// Starts it. Nothing else but Docker runs beside it: a server that does nothing still costs something.
+impl Candidate {
+    /// Starts it. No other contender may run at the same time: even an idle server costs something.
     ///
     /// # Errors
-    /// When it does not come up.
-    pub async fn enter(&self) -> Result<Contender, String> {
-        let Some(program) = &self.program else { return Ok(Contender::Floor(Box::new(Floor::connect().await?))) };
+    /// When it does not start.
+    pub async fn start_server(&self) -> Result<Contender, String> {
+        let Some(program) = &self.program else {
+            return Ok(Contender::RawDocker(Box::new(RawDocker::connect().await?)));
+        };
         let server = Server::start(self.name, program)?;
         Ok(Contender::Cri(Box::new(Cri::connect(server).await?)))
     }
 }
 
 impl Contender {
-    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Pod, String> {
+    pub async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
         match self {
-            Contender::Floor(floor) => floor.start(number, notes).await,
-            Contender::Cri(cri) => cri.start(number, notes).await,
+            Contender::RawDocker(raw) => raw.start(number, recorder).await,
+            Contender::Cri(cri) => cri.start(number, recorder).await,
         }
     }
 
-    pub async fn stop(&self, made: &Pod, notes: &Notes<'_>) -> Result<(), String> {
+    pub async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
         match self {
-            Contender::Floor(floor) => floor.stop(made, notes).await,
-            Contender::Cri(cri) => cri.stop(made, notes).await,
+            Contender::RawDocker(raw) => raw.stop(pod_handle, recorder).await,
+            Contender::Cri(cri) => cri.stop(pod_handle, recorder).await,
         }
     }
 
     /// Returns false when the contender has no such call.
-    pub async fn read(&self, call: &str, made: &Pod) -> Result<bool, String> {
+    pub async fn read(&self, call: &str, pod_handle: &Pod) -> Result<bool, String> {
         match self {
-            Contender::Floor(floor) => floor.read(call, made).await.map_err(|error| error.to_string()),
-            Contender::Cri(cri) => match cri.read(call, made).await {
+            Contender::RawDocker(raw) => raw.read(call, pod_handle).await.map_err(|error| error.to_string()),
+            Contender::Cri(cri) => match cri.read(call, pod_handle).await {
                 Ok(()) => Ok(true),
                 Err(status) if status.code() == tonic::Code::Unimplemented => Ok(false),
                 Err(status) => Err(format!("{call}: {}", status.message())),
@@ -69,22 +71,22 @@ impl Contender {
     /// The server's process; none for the floor, which is Docker alone.
     pub fn pid(&self) -> Option<u32> {
         match self {
-            Contender::Floor(_) => None,
+            Contender::RawDocker(_) => None,
             Contender::Cri(cri) => Some(cri.server.pid()),
         }
     }
 
-    /// Processor time of those who work for the server alone: its children, and its shims where it has some.
+    /// CPU time of the server's children and shims.
     pub fn helpers_cpu(&self) -> Duration {
         match self {
-            Contender::Floor(_) => Duration::ZERO,
+            Contender::RawDocker(_) => Duration::ZERO,
             Contender::Cri(cri) => meter::children_cpu(cri.server.pid()) + meter::shims_cpu(&cri.server.socket),
         }
     }
 
     pub async fn version(&self) -> Result<String, String> {
         match self {
-            Contender::Floor(floor) => floor.version().await,
+            Contender::RawDocker(raw) => raw.version().await,
             Contender::Cri(cri) => Ok(cri.version().await),
         }
     }

@@ -1,4 +1,4 @@
-//! A contender that speaks the CRI.
+//! A CRI server as a contender.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use tonic::transport::Endpoint;
 use super::pod::IMAGE;
 use super::pod::MAIN;
 use super::pod::Pod;
-use super::samples::Notes;
+use super::samples::Recorder;
 use super::server::Server;
 
-/// How long a server may take until it says that it is ready.
+/// How long a server may take until its Status is ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Seconds; no container needs as long.
 const GRACE: i64 = 10;
@@ -31,7 +31,7 @@ impl Cri {
     /// Connects to a server and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// When it is not ready in time.
     pub async fn connect(server: Server) -> Result<Cri, String> {
         let uri = format!("unix://{}", server.socket.display());
         let endpoint = Endpoint::try_from(uri).map_err(|error| error.to_string())?;
@@ -47,7 +47,7 @@ impl Cri {
         loop {
             let answer = self.runtime.status(StatusRequest::default()).await;
             let status = answer.ok().and_then(|answer| answer.into_inner().status);
-            // Containerd adds a condition about settings that are out of fashion.
+            // containerd adds a condition about deprecated settings.
             let matters = |condition: &&RuntimeCondition| condition.r#type.ends_with("Ready");
             if status.is_some_and(|status| status.conditions.iter().filter(matters).all(|condition| condition.status)) {
                 return;
@@ -95,39 +95,39 @@ impl Cri {
     }
 
     /// Makes a pod of one container.
-    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Pod, String> {
+    pub async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
         let config = pod(number);
         make_log_directory(&config, "main");
-        let sandbox = notes.time("RunPodSandbox", self.run_pod(&config)).await?;
-        let container = notes.time("CreateContainer", self.create(&sandbox, &config, container())).await?;
-        notes.time("StartContainer", self.start_container(&container)).await?;
+        let sandbox = recorder.time("RunPodSandbox", self.run_pod(&config)).await?;
+        let container = recorder.time("CreateContainer", self.create(&sandbox, &config, container())).await?;
+        recorder.time("StartContainer", self.start_container(&container)).await?;
         Ok(Pod { sandbox, container, network: None })
     }
 
-    /// Takes it away again, in the order of a kubelet.
-    pub async fn stop(&self, made: &Pod, notes: &Notes<'_>) -> Result<(), String> {
+    /// Removes it in the order of a kubelet.
+    pub async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
         let mut runtime = self.runtime.clone();
-        let request = StopContainerRequest { container_id: made.container.clone(), timeout: GRACE };
-        notes.time("StopContainer", runtime.stop_container(request)).await.map_err(failed("StopContainer"))?;
-        let request = StopPodSandboxRequest { pod_sandbox_id: made.sandbox.clone() };
-        notes.time("StopPodSandbox", runtime.stop_pod_sandbox(request)).await.map_err(failed("StopPodSandbox"))?;
-        let request = RemoveContainerRequest { container_id: made.container.clone() };
-        notes.time("RemoveContainer", runtime.remove_container(request)).await.map_err(failed("RemoveContainer"))?;
-        let request = RemovePodSandboxRequest { pod_sandbox_id: made.sandbox.clone() };
-        notes
+        let request = StopContainerRequest { container_id: pod_handle.container.clone(), timeout: GRACE };
+        recorder.time("StopContainer", runtime.stop_container(request)).await.map_err(failed("StopContainer"))?;
+        let request = StopPodSandboxRequest { pod_sandbox_id: pod_handle.sandbox.clone() };
+        recorder.time("StopPodSandbox", runtime.stop_pod_sandbox(request)).await.map_err(failed("StopPodSandbox"))?;
+        let request = RemoveContainerRequest { container_id: pod_handle.container.clone() };
+        recorder.time("RemoveContainer", runtime.remove_container(request)).await.map_err(failed("RemoveContainer"))?;
+        let request = RemovePodSandboxRequest { pod_sandbox_id: pod_handle.sandbox.clone() };
+        recorder
             .time("RemovePodSandbox", runtime.remove_pod_sandbox(request))
             .await
             .map_err(failed("RemovePodSandbox"))?;
         Ok(())
     }
 
-    /// One read, by the name of its call.
+    /// One read, by the name of its RPC.
     ///
     /// # Errors
-    /// The server's answer; `Unimplemented` is one to expect.
-    pub async fn read(&self, call: &str, made: &Pod) -> Result<(), Status> {
+    /// The server's status, such as `Unimplemented`.
+    pub async fn read(&self, call: &str, pod_handle: &Pod) -> Result<(), Status> {
         let (mut runtime, mut images) = (self.runtime.clone(), self.images.clone());
-        let (pod_sandbox_id, container_id) = (made.sandbox.clone(), made.container.clone());
+        let (pod_sandbox_id, container_id) = (pod_handle.sandbox.clone(), pod_handle.container.clone());
         match call {
             "ListPodSandbox" => drop(runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await?),
             "ListContainers" => drop(runtime.list_containers(ListContainersRequest::default()).await?),
@@ -154,7 +154,7 @@ impl Cri {
                 let request = ExecSyncRequest { container_id, cmd: vec!["true".to_owned()], timeout: 10 };
                 drop(runtime.exec_sync(request).await?);
             }
-            other => return Err(Status::new(Code::Unimplemented, format!("{other} is no read of this benchmark"))),
+            other => return Err(Status::new(Code::Unimplemented, format!("{other} is not a read of this benchmark"))),
         }
         Ok(())
     }
@@ -164,17 +164,17 @@ fn failed(call: &'static str) -> impl Fn(Status) -> String {
     move |status| format!("{call}: {}", status.message())
 }
 
-/// A kubelet gives each pod a cgroup; containerd has no stats of a pod without one.
+/// The pod's cgroup, without which containerd has no stats of it.
 pub fn cgroup_of(number: usize) -> String {
     format!("/bench/pod-{number}")
 }
 
-/// A kubelet makes it, not the runtime.
+/// Makes the log directory, as a kubelet does.
 pub fn make_log_directory(config: &PodSandboxConfig, container: &str) {
     std::fs::create_dir_all(format!("{}/{container}", config.log_directory)).expect("a directory for logs");
 }
 
-/// The namespaces a kubelet asks for: each container sees its own processes alone.
+/// The namespaces that a kubelet requests: a pid namespace per container.
 fn namespaces() -> Option<NamespaceOption> {
     Some(NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() })
 }

@@ -6,20 +6,20 @@ use serde::Serialize;
 use super::samples::Series;
 use super::targets;
 
-/// All of one lane.
+/// The measurements of one lane.
 #[derive(Serialize, Deserialize)]
 pub struct Lane {
     pub lane: String,
-    /// Who was measured, with their versions.
+    /// The measured contenders with their versions.
     pub contenders: Vec<Named>,
-    /// Who was not, with the reasons.
+    /// The contenders that were left out, with the reasons.
     pub absent: Vec<Named>,
     /// Whether containers ran by `hack/oci-wrapper.rs`.
     pub wrapped: bool,
     pub processors: usize,
     /// The load average before the first round.
     pub load_before: String,
-    /// Processor time that others used meanwhile, in percent of the machine.
+    /// CPU time used outside of the box, in percent of the machine.
     pub others: f64,
     pub seconds: f64,
     pub rounds: usize,
@@ -27,7 +27,7 @@ pub struct Lane {
     pub series: Vec<Series>,
 }
 
-/// Something about someone.
+/// A text about a contender.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Named {
     pub name: String,
@@ -47,7 +47,7 @@ impl Named {
 }
 
 impl Lane {
-    /// How it was measured, in sentences.
+    /// The conditions of the measurement, in sentences.
     pub fn circumstances(&self) -> Vec<String> {
         let mut lines = vec![
             format!(
@@ -68,13 +68,13 @@ impl Lane {
         lines
     }
 
-    /// The number of pods Dockside is held to the bar at.
+    /// The number of pods at which the targets are checked.
     pub fn bar(&self) -> usize {
         targets::bar_size(&self.sizes)
     }
 }
 
-/// A number as short as it is good for.
+/// A number with three significant digits.
 pub fn short(value: f64) -> String {
     match value.abs() {
         size if size < 10.0 => format!("{value:.2}"),

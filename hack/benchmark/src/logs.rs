@@ -1,5 +1,5 @@
-//! How fast the output of a container gets into its CRI log file, beside what Docker needs for its own file alone;
-//! and what many small writers cost.
+//! The time until a container's output is in its CRI log, compared with Docker's own log alone, and the cost of many small
+//! writers.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -12,52 +12,52 @@ use dockside::proto::*;
 use super::contender::Contender;
 use super::cri;
 use super::cri::Cri;
-use super::floor;
-use super::floor::Floor;
 use super::meter;
-use super::samples::Notes;
+use super::raw_docker;
+use super::raw_docker::RawDocker;
+use super::samples::Recorder;
 
 /// 2 million lines of 100 bytes with the newline.
 const LINES: u64 = 2_000_000;
 const WRITER: &str = "awk 'BEGIN { for (i = 1; i <= 2000000; i++) printf \"%08d %090d\\n\", i, 0 }'";
-/// How often it is asked whether the writer has ended.
+/// How often the writer's state is polled.
 const LOOK: Duration = Duration::from_millis(20);
 /// Containers that write ten lines each half a second, all at once.
 const CROWD: usize = 100;
 const CROWD_WRITER: &str =
     "while true; do awk 'BEGIN { for (i = 1; i <= 10; i++) printf \"%08d %090d\\n\", i, 0 }'; usleep 500000; done";
 const CROWD_TIME: Duration = Duration::from_secs(10);
-/// What pods of this file are numbered from.
+/// The first number of this module's pods.
 const NUMBER: usize = 10_000;
 
-/// Measures one contender's one big writer.
+/// Measures one large writer.
 ///
 /// # Errors
 /// The first call that failed, or what is wrong with the log.
-pub async fn run(contender: &Contender, notes: &Notes<'_>) -> Result<(), String> {
+pub async fn run(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
     match contender {
-        Contender::Floor(floor) => floor_writer(floor, notes).await,
-        Contender::Cri(cri) => cri_writer(cri, notes).await,
+        Contender::RawDocker(raw) => raw_writer(raw, recorder).await,
+        Contender::Cri(cri) => cri_writer(cri, recorder).await,
     }
 }
 
-async fn floor_writer(floor: &Floor, notes: &Notes<'_>) -> Result<(), String> {
-    let unread = std::cell::RefCell::default();
-    let made = floor.start(NUMBER, &Notes::new(&unread, "", 0)).await?;
-    let told = |error: dockside::docker::Error| error.to_string();
-    let body = floor::container(NUMBER, &made.sandbox, ["sh", "-c", WRITER]);
-    let id = floor.docker.create_container("floor-writer", &body).await.map_err(told)?;
+async fn raw_writer(raw: &RawDocker, recorder: &Recorder<'_>) -> Result<(), String> {
+    let discarded = std::cell::RefCell::default();
+    let pod_handle = raw.start(NUMBER, &Recorder::new(&discarded, "", 0)).await?;
+    let message = |error: dockside::docker::Error| error.to_string();
+    let body = raw_docker::container(NUMBER, &pod_handle.sandbox, ["sh", "-c", WRITER]);
+    let id = raw.docker.create_container("floor-writer", &body).await.map_err(message)?;
     let began = Instant::now();
-    floor.docker.start_container(&id).await.map_err(told)?;
-    while floor.docker.inspect_container(&id).await.map_err(told)?.state.running {
+    raw.docker.start_container(&id).await.map_err(message)?;
+    while raw.docker.inspect_container(&id).await.map_err(message)?.state.running {
         tokio::time::sleep(LOOK).await;
     }
-    notes.value("2 million log lines", "s", began.elapsed().as_secs_f64());
-    floor.docker.remove_container(&id).await.map_err(told)?;
-    floor.stop(&made, &Notes::new(&unread, "", 0)).await
+    recorder.record("2 million log lines", "s", began.elapsed().as_secs_f64());
+    raw.docker.remove_container(&id).await.map_err(message)?;
+    raw.stop(&pod_handle, &Recorder::new(&discarded, "", 0)).await
 }
 
-async fn cri_writer(cri: &Cri, notes: &Notes<'_>) -> Result<(), String> {
+async fn cri_writer(cri: &Cri, recorder: &Recorder<'_>) -> Result<(), String> {
     let pod = cri::pod(NUMBER);
     let sandbox = cri.run_pod(&pod).await?;
     let id = create(cri, &sandbox, &pod, "writer", WRITER).await?;
@@ -70,12 +70,12 @@ async fn cri_writer(cri: &Cri, notes: &Notes<'_>) -> Result<(), String> {
         }
         tokio::time::sleep(LOOK).await;
     };
-    notes.value("2 million log lines", "s", began.elapsed().as_secs_f64());
+    recorder.record("2 million log lines", "s", began.elapsed().as_secs_f64());
     let used = meter::cpu(cri.server.pid()) - before;
-    notes.value("server CPU for them", "s", used.as_secs_f64());
-    notes.value("resident memory after them", "MB", meter::resident(cri.server.pid()));
+    recorder.record("server CPU for them", "s", used.as_secs_f64());
+    recorder.record("resident memory after them", "MB", meter::resident(cri.server.pid()));
     let file = Path::new(&status.log_path);
-    // A link leads to a file in Docker's own format: then there is no CRI log to check.
+    // A symbolic link points to Docker's own format: then there is no CRI log to check.
     if !file.is_symlink() {
         check(file)?;
     }
@@ -83,7 +83,7 @@ async fn cri_writer(cri: &Cri, notes: &Notes<'_>) -> Result<(), String> {
     std::fs::remove_dir_all(&pod.log_directory).map_err(|error| format!("{}: {error}", pod.log_directory))
 }
 
-/// Every line, once and in order.
+/// Checks that every line is there once and in order.
 fn check(file: &Path) -> Result<(), String> {
     let name = file.display();
     let open = std::fs::File::open(file).map_err(|error| format!("{name}: {error}"))?;
@@ -99,11 +99,11 @@ fn check(file: &Path) -> Result<(), String> {
     if count == LINES { Ok(()) } else { Err(format!("{name} has {count} lines")) }
 }
 
-/// Many containers that all write a little.
+/// Measures many small writers.
 ///
 /// # Errors
 /// The first call that failed.
-pub async fn crowd(contender: &Contender, notes: &Notes<'_>) -> Result<(), String> {
+pub async fn many_writers(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
     let Contender::Cri(cri) = contender else { return Ok(()) };
     let pod = cri::pod(NUMBER + 1);
     let sandbox = cri.run_pod(&pod).await?;
@@ -114,8 +114,8 @@ pub async fn crowd(contender: &Contender, notes: &Notes<'_>) -> Result<(), Strin
     let before = meter::cpu(cri.server.pid());
     tokio::time::sleep(CROWD_TIME).await;
     let used = meter::cpu(cri.server.pid()) - before;
-    notes.value("server CPU with 100 writers", "%", used.as_secs_f64() / CROWD_TIME.as_secs_f64() * 100.0);
-    notes.value("resident memory with 100 writers", "MB", meter::resident(cri.server.pid()));
+    recorder.record("server CPU with 100 writers", "%", used.as_secs_f64() / CROWD_TIME.as_secs_f64() * 100.0);
+    recorder.record("resident memory with 100 writers", "MB", meter::resident(cri.server.pid()));
     remove_pod(cri, &sandbox).await
 }
 
@@ -136,19 +136,19 @@ async fn status(cri: &Cri, id: &str) -> Result<ContainerStatus, String> {
     answer.into_inner().status.ok_or("a status without a status".to_owned())
 }
 
-/// A pod that goes takes its containers with it; cri-dockerd stops only the sandbox, so they are removed first.
+/// Removes a pod. Containers are removed first, because cri-dockerd's StopPodSandbox does not stop them.
 async fn remove_pod(cri: &Cri, sandbox: &str) -> Result<(), String> {
-    let told = |status: tonic::Status| status.message().to_owned();
+    let message = |status: tonic::Status| status.message().to_owned();
     let mut runtime = cri.runtime.clone();
     let filter = ContainerFilter { pod_sandbox_id: sandbox.to_owned(), ..Default::default() };
     let request = ListContainersRequest { filter: Some(filter) };
-    for container in runtime.list_containers(request).await.map_err(told)?.into_inner().containers {
+    for container in runtime.list_containers(request).await.map_err(message)?.into_inner().containers {
         let request = RemoveContainerRequest { container_id: container.id };
-        runtime.remove_container(request).await.map_err(told)?;
+        runtime.remove_container(request).await.map_err(message)?;
     }
     let request = StopPodSandboxRequest { pod_sandbox_id: sandbox.to_owned() };
-    runtime.stop_pod_sandbox(request).await.map_err(told)?;
+    runtime.stop_pod_sandbox(request).await.map_err(message)?;
     let request = RemovePodSandboxRequest { pod_sandbox_id: sandbox.to_owned() };
-    runtime.remove_pod_sandbox(request).await.map_err(told)?;
+    runtime.remove_pod_sandbox(request).await.map_err(message)?;
     Ok(())
 }

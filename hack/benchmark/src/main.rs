@@ -1,22 +1,20 @@
-//! How fast Dockside is, beside other servers of the CRI and beside raw calls to Docker, in the same run. `hack/bench`
-//! runs it in a box.
+//! Compares Dockside with other CRI servers and with raw Docker calls, in one run. `hack/bench` runs it in a box.
 //!
-//! `run` measures in one lane, `report` makes the table, the JSON and the page of several lanes, `streams` looks at the
-//! speed of exec and port-forward. A contender has the box to itself for a turn: its server starts, makes its pods, is
-//! read, removes them and ends; then the next one. Rounds of such turns follow each other, so that a busy moment of the
-//! machine hits no one alone.
+//! `run` measures one lane, `report` renders the table, the JSON and the page of several lanes, `streams` measures exec
+//! and port-forward. In a turn, one contender has the box to itself: its server starts, starts pods, is read, removes the
+//! pods and stops. Rounds of turns alternate, so that load from outside does not hit one contender alone.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod cni;
 mod contender;
 mod cri;
-mod floor;
 mod lane;
 mod logs;
 mod meter;
 mod page;
 mod pairs;
 mod pod;
+mod raw_docker;
 mod report;
 mod samples;
 mod server;
@@ -33,16 +31,16 @@ use std::time::Duration;
 use clap::Parser;
 use clap::Subcommand;
 
+use contender::Candidate;
 use contender::Contender;
-use contender::Entrant;
-use contender::FLOOR;
+use contender::RAW_DOCKER;
 use lane::Lane;
 use lane::Named;
-use meter::Mark;
-use samples::Notes;
+use meter::UsageStart;
+use samples::Recorder;
 use turn::Plan;
 
-/// Sizes above this take minutes for each contender: only the first round goes there.
+/// Sizes above this take minutes per contender and are measured in the first round only.
 const OFTEN: usize = 60;
 
 #[derive(Parser)]
@@ -53,19 +51,19 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Mode {
-    /// Measures, in a box, and writes what was measured to a file.
+    /// Measures one lane, in a box, and writes the measurements to a file.
     Run(RunArgs),
     /// The speed of Dockside's streams.
     Streams {
         #[arg(long)]
         dockside: PathBuf,
     },
-    /// Shows what was measured.
+    /// Renders measurements.
     Report {
         /// Where bench.json and index.html go.
         #[arg(long)]
         out: PathBuf,
-        /// What `run` has written.
+        /// The files that `run` wrote.
         lanes: Vec<PathBuf>,
     },
 }
@@ -89,7 +87,7 @@ struct RunArgs {
     containerd: Option<PathBuf>,
     #[arg(long)]
     cri_dockerd: Option<PathBuf>,
-    /// Who is left out, and why: NAME=REASON.
+    /// A contender that is left out, and why: NAME=REASON.
     #[arg(long)]
     without: Vec<String>,
     #[arg(long, default_value_t = 20)]
@@ -107,26 +105,26 @@ async fn main() {
 
 async fn run(args: RunArgs) {
     let load_before = meter::load();
-    let whole = Mark::now();
-    let mut entrants = entrants(&args);
+    let whole = UsageStart::now();
+    let mut candidates = candidates(&args);
     let mut absent: Vec<Named> = args.without.iter().map(|text| Named::parse(text)).collect();
-    let versions = first_look(&mut entrants, &mut absent).await;
+    let versions = start_each_once(&mut candidates, &mut absent).await;
     let book = RefCell::new(Vec::new());
     for round in 0..args.rounds {
         let plan = plan(&args, round);
-        for entrant in entrants.clone() {
-            say(&format!("lane {}, round {} of {}: {}", args.lane, round + 1, args.rounds, entrant.name));
-            let notes = Notes::new(&book, entrant.name, round);
-            if let Err(error) = one_turn(&entrant, &args.parts, &plan, &notes).await {
-                say(&format!("{} is out: {error}", entrant.name));
-                absent.push(Named::new(entrant.name, &first_words(&format!("from round {} on: {error}", round + 1))));
-                entrants.retain(|other| other.name != entrant.name);
+        for candidate in candidates.clone() {
+            say(&format!("lane {}, round {} of {}: {}", args.lane, round + 1, args.rounds, candidate.name));
+            let recorder = Recorder::new(&book, candidate.name, round);
+            if let Err(error) = one_turn(&candidate, &args.parts, &plan, &recorder).await {
+                say(&format!("{} is out: {error}", candidate.name));
+                absent.push(Named::new(candidate.name, &first_line(&format!("from round {} on: {error}", round + 1))));
+                candidates.retain(|other| other.name != candidate.name);
                 clean_up();
             }
         }
-        // Nobody is always first.
-        let next = 1.min(entrants.len());
-        entrants.rotate_left(next);
+        // Each round begins with another contender.
+        let next = 1.min(candidates.len());
+        candidates.rotate_left(next);
     }
     let used = whole.used();
     let lane = Lane {
@@ -145,46 +143,46 @@ async fn run(args: RunArgs) {
     std::fs::write(&args.file, serde_json::to_string(&lane).expect("plain data")).expect("write what was measured");
 }
 
-fn entrants(args: &RunArgs) -> Vec<Entrant> {
+fn candidates(args: &RunArgs) -> Vec<Candidate> {
     let all = [
-        (FLOOR, Some(None)),
+        (RAW_DOCKER, Some(None)),
         ("dockside", Some(Some(args.dockside.clone()))),
         ("containerd", args.containerd.clone().map(Some)),
         ("cri-dockerd", args.cri_dockerd.clone().map(Some)),
     ];
-    all.into_iter().filter_map(|(name, program)| program.map(|program| Entrant { name, program })).collect()
+    all.into_iter().filter_map(|(name, program)| program.map(|program| Candidate { name, program })).collect()
 }
 
-/// Starts each of them once: who they say they are, and who does not come up. Dockside is among the first, as it brings
-/// the pause image that all use.
-async fn first_look(entrants: &mut Vec<Entrant>, absent: &mut Vec<Named>) -> Vec<Named> {
+/// Starts each contender once, for its version, and drops those that fail. Dockside precedes the others, because it
+/// provides the pause image that all use.
+async fn start_each_once(candidates: &mut Vec<Candidate>, absent: &mut Vec<Named>) -> Vec<Named> {
     let mut versions = Vec::new();
     let mut present = Vec::new();
-    for entrant in entrants.drain(..) {
-        let version = match entrant.enter().await {
-            Ok(contender) => introduce(&entrant, &contender).await,
+    for candidate in candidates.drain(..) {
+        let version = match candidate.start_server().await {
+            Ok(contender) => version_of(&candidate, &contender).await,
             Err(error) => Err(error),
         };
         match version {
             Ok(version) => {
-                versions.push(Named::new(entrant.name, &version));
-                present.push(entrant);
+                versions.push(Named::new(candidate.name, &version));
+                present.push(candidate);
             }
             Err(error) => {
-                say(&format!("{} does not start: {error}", entrant.name));
-                absent.push(Named::new(entrant.name, &first_words(&error)));
+                say(&format!("{} does not start: {error}", candidate.name));
+                absent.push(Named::new(candidate.name, &first_line(&error)));
             }
         }
     }
-    *entrants = present;
+    *candidates = present;
     versions
 }
 
-/// Its version, as the program itself says it: over the CRI, two of them speak of Docker's.
-async fn introduce(entrant: &Entrant, contender: &Contender) -> Result<String, String> {
-    let program = match (&entrant.program, contender) {
+/// The version as `--version` prints it: over the CRI, two of the servers report Docker's version.
+async fn version_of(candidate: &Candidate, contender: &Contender) -> Result<String, String> {
+    let program = match (&candidate.program, contender) {
         (Some(program), Contender::Cri(cri)) => {
-            if entrant.name == "containerd" {
+            if candidate.name == "containerd" {
                 server::import_images(program, &cri.server)?;
             }
             program
@@ -205,36 +203,36 @@ fn plan(args: &RunArgs, round: usize) -> Plan {
     Plan { sizes, poll_at, poll_for: Duration::from_secs(args.poll_seconds) }
 }
 
-async fn one_turn(entrant: &Entrant, parts: &[String], plan: &Plan, notes: &Notes<'_>) -> Result<(), String> {
-    let contender: Contender = entrant.enter().await?;
+async fn one_turn(candidate: &Candidate, parts: &[String], plan: &Plan, recorder: &Recorder<'_>) -> Result<(), String> {
+    let contender: Contender = candidate.start_server().await?;
     let wants = |part: &str| parts.iter().any(|name| name == part);
     if wants("pods") {
-        turn::run(&contender, plan, notes).await?;
-        if entrant.name != FLOOR {
-            pairs::run(&contender, notes).await?;
+        turn::run(&contender, plan, recorder).await?;
+        if candidate.name != RAW_DOCKER {
+            pairs::run(&contender, recorder).await?;
         }
-        notes.turn_to("", 0);
+        recorder.set_context("", 0);
     }
     if wants("logs") {
-        logs::run(&contender, notes).await?;
+        logs::run(&contender, recorder).await?;
     }
     if wants("crowd") {
-        logs::crowd(&contender, notes).await?;
+        logs::many_writers(&contender, recorder).await?;
     }
     Ok(())
 }
 
-/// Takes away what a contender has left in Docker, which would be in the others' way.
+/// Removes what a failed contender left in Docker.
 fn clean_up() {
     let script = "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force --volumes";
     let _ = Command::new("bash").args(["-c", script]).stdout(std::process::Stdio::null()).status();
 }
 
 fn say(text: &str) {
-    eprintln!("bench: {}", first_words(text));
+    eprintln!("bench: {}", first_line(text));
 }
 
-/// Some servers answer in many lines.
-fn first_words(text: &str) -> String {
+/// Some error messages have many lines.
+fn first_line(text: &str) -> String {
     text.lines().next().unwrap_or_default().chars().take(200).collect()
 }

@@ -1,4 +1,4 @@
-//! What processes use, as the kernel counts it.
+//! CPU time and memory of processes, as the kernel counts them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,18 +10,18 @@ use nix::unistd::Pid;
 
 /// USER_HZ is 100 on every Linux that Rust runs on.
 const TICK: Duration = Duration::from_millis(10);
-/// Where a box's own CPU time is: cgroup v1, the same mounted in one with cpu, and v2.
+/// The files with a box's CPU time: cgroup v1, v1 mounted together with cpu, and v2.
 const BOX_USAGE: [&str; 3] =
     ["/sys/fs/cgroup/cpuacct/cpuacct.usage", "/sys/fs/cgroup/cpu,cpuacct/cpuacct.usage", "/sys/fs/cgroup/cpu.stat"];
 
-/// Processor time a process has used, user and system, to the nanosecond: `/proc/PID/stat` counts in steps of 10 ms,
-/// which is too coarse for a server that does next to nothing.
+/// CPU time of a process, user and system, in nanoseconds: `/proc/PID/stat` counts in steps of 10 ms, which is too coarse
+/// for an idle server.
 pub fn cpu(pid: u32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(pid as i32)).expect("the process lives");
     now(clock)
 }
 
-/// Processor time of this process.
+/// CPU time of this process.
 pub fn own_cpu() -> Duration {
     now(ClockId::CLOCK_PROCESS_CPUTIME_ID)
 }
@@ -30,14 +30,14 @@ fn now(clock: ClockId) -> Duration {
     clock.now().expect("the clock of a process that lives").into()
 }
 
-/// Processor time of the processes that this one has started and waited for.
+/// CPU time of the children that a process has waited for.
 pub fn children_cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     TICK * (fields[13].parse::<u32>().unwrap() + fields[14].parse::<u32>().unwrap())
 }
 
-/// Processor time of containerd's shims, which are nobody's children, and of what they have waited for.
+/// CPU time of containerd's shims, which are not its children, and of the children that they have waited for.
 pub fn shims_cpu(address: &Path) -> Duration {
     let address = address.display().to_string();
     let processes = std::fs::read_dir("/proc").expect("the processes");
@@ -56,7 +56,7 @@ pub fn resident(pid: u32) -> f64 {
     line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1024.0
 }
 
-/// Processor time of everything in this box.
+/// CPU time of everything in this box.
 fn box_cpu() -> Duration {
     let text = BOX_USAGE.iter().find_map(|path| std::fs::read_to_string(path).ok()).expect("the box's CPU time");
     match text.strip_prefix("usage_usec ") {
@@ -65,7 +65,7 @@ fn box_cpu() -> Duration {
     }
 }
 
-/// Processor time of everything on the machine.
+/// CPU time of everything on the machine.
 fn machine_cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/stat").unwrap();
     let fields: Vec<u32> = stat.lines().next().unwrap().split_whitespace().filter_map(|f| f.parse().ok()).collect();
@@ -73,7 +73,7 @@ fn machine_cpu() -> Duration {
     TICK * (fields[0] + fields[1] + fields[2] + fields[5] + fields[6])
 }
 
-/// The load average, as the kernel writes it.
+/// The load average.
 pub fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
@@ -83,16 +83,16 @@ pub fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// A moment, for what everything uses until later.
-pub struct Mark {
+/// The start of an interval whose usage is measured.
+pub struct UsageStart {
     at: Instant,
     inside: Duration,
     own: Duration,
     machine: Duration,
 }
 
-/// What was used since a [`Mark`].
-pub struct Used {
+/// What was used since a [`UsageStart`].
+pub struct Usage {
     pub elapsed: Duration,
     /// By everything in the box but this program.
     pub inside: Duration,
@@ -100,16 +100,16 @@ pub struct Used {
     pub others: f64,
 }
 
-impl Mark {
-    pub fn now() -> Mark {
-        Mark { at: Instant::now(), inside: box_cpu(), own: own_cpu(), machine: machine_cpu() }
+impl UsageStart {
+    pub fn now() -> UsageStart {
+        UsageStart { at: Instant::now(), inside: box_cpu(), own: own_cpu(), machine: machine_cpu() }
     }
 
-    pub fn used(&self) -> Used {
+    pub fn used(&self) -> Usage {
         let elapsed = self.at.elapsed();
         let inside = box_cpu() - self.inside;
         let others = (machine_cpu() - self.machine).saturating_sub(inside);
-        Used {
+        Usage {
             elapsed,
             inside: inside.saturating_sub(own_cpu() - self.own),
             others: others.as_secs_f64() / elapsed.as_secs_f64() / processors() as f64 * 100.0,

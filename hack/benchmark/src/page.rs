@@ -1,4 +1,4 @@
-//! The page: a chart for each line of the table. It needs nothing but itself.
+//! The page: a chart for each line of the table, in one file.
 
 use std::fmt::Write;
 
@@ -119,7 +119,7 @@ fn bar(name: &str, cell: Option<&Series>, top: f64, scale: f64, page: &mut Strin
         return;
     };
     let (middle, tail, (low, high)) = (series.at(0.5), series.at(0.99), series.spread());
-    let told = [middle, low, high, tail].map(short);
+    let message = [middle, low, high, tail].map(short);
     let [end, from, to, mark] = [middle, low, high, tail].map(|value| LEFT + (value * scale).min(WIDTH - LEFT - RIGHT));
     let _ = write!(
         page,
@@ -128,14 +128,14 @@ fn bar(name: &str, cell: Option<&Series>, top: f64, scale: f64, page: &mut Strin
          <line class=\"spread\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{center}\" y2=\"{center}\"/>\
          <line class=\"tail\" x1=\"{mark:.1}\" x2=\"{mark:.1}\" y1=\"{top}\" y2=\"{bottom}\"/></g>\
          <text x=\"{:.1}\" y=\"{base}\">{}</text>",
-        told[0],
-        told[1],
-        told[2],
-        told[3],
+        message[0],
+        message[1],
+        message[2],
+        message[3],
         series.count(),
         (end - LEFT).max(1.0),
         end.max(mark).max(to) + 6.0,
-        told[0],
+        message[0],
     );
 }
 

@@ -1,86 +1,86 @@
-//! Dockside's pods and the floor's in pairs, one right after the other: what a call takes beyond Docker's own time.
+//! Pods of the contender and of raw Docker in pairs, right after each other: the time that a call takes beyond Docker's own.
 //!
-//! Where the processors are shared with other machines they are not equally fast in one minute and in the next, and
-//! that is far more than the milliseconds that Dockside adds. Within a pair it is the same.
+//! On shared machines the speed of the processors changes from minute to minute by more than the few milliseconds that
+//! Dockside adds. Within a pair it is the same.
 
 use std::cell::RefCell;
 use std::time::Instant;
 
 use super::contender::Contender;
-use super::contender::FLOOR;
-use super::floor::Floor;
+use super::contender::RAW_DOCKER;
 use super::pod::Pod;
-use super::samples::Notes;
+use super::raw_docker::RawDocker;
+use super::samples::Recorder;
 
-/// The calls that are compared, and what the difference is called.
+/// The compared calls, and the names of the differences.
 const CALLS: [(&str, &str); 3] = [
     ("RunPodSandbox", "RunPodSandbox, beyond raw"),
     ("CreateContainer", "CreateContainer, beyond raw"),
     ("StartContainer", "StartContainer, beyond raw"),
 ];
 const PAIRS: usize = 40;
-/// Commands in two pods that live side by side.
+/// Commands in two running pods.
 const EXEC: &str = "ExecSync, beyond raw";
 const EXEC_PAIRS: usize = 100;
-/// Names that no other part of a turn gives.
+/// The first number of this module's pods.
 const FIRST: usize = 5000;
 
-/// Starts and stops pods in pairs, and takes down how much longer the contender's take.
+/// Starts and stops pods in pairs, and records how much longer the contender's calls take.
 ///
 /// # Errors
 /// The first call that failed.
-pub async fn run(contender: &Contender, notes: &Notes<'_>) -> Result<(), String> {
-    let floor = Contender::Floor(Box::new(Floor::connect().await?));
-    notes.turn_to("", 0);
+pub async fn run(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
+    let raw = Contender::RawDocker(Box::new(RawDocker::connect().await?));
+    recorder.set_context("", 0);
     for number in FIRST..FIRST + PAIRS {
-        // Nobody is always first.
+        // The order alternates.
         let (ours, raw) = if number % 2 == 0 {
             let ours = times(contender, number).await?;
-            (ours, times(&floor, number).await?)
+            (ours, times(&raw, number).await?)
         } else {
-            let raw = times(&floor, number).await?;
+            let raw = times(&raw, number).await?;
             (times(contender, number).await?, raw)
         };
         for (at, (_, measure)) in CALLS.iter().enumerate() {
-            notes.value(measure, "ms", ours[at] - raw[at]);
+            recorder.record(measure, "ms", ours[at] - raw[at]);
         }
     }
-    commands(contender, &floor, notes).await
+    commands(contender, &raw, recorder).await
 }
 
 /// Runs commands in pairs, one in a pod of the contender and one in a raw one.
-async fn commands(contender: &Contender, floor: &Contender, notes: &Notes<'_>) -> Result<(), String> {
-    let unread = RefCell::default();
-    let quiet = Notes::new(&unread, FLOOR, 0);
+async fn commands(contender: &Contender, raw_docker: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
+    let discarded = RefCell::default();
+    let quiet = Recorder::new(&discarded, RAW_DOCKER, 0);
     let ours = contender.start(FIRST, &quiet).await?;
-    let raw = floor.start(FIRST, &quiet).await?;
+    let raw = raw_docker.start(FIRST, &quiet).await?;
     for number in 0..EXEC_PAIRS {
         let (long, short) = if number % 2 == 0 {
             let long = command(contender, &ours).await?;
-            (long, command(floor, &raw).await?)
+            (long, command(raw_docker, &raw).await?)
         } else {
-            let short = command(floor, &raw).await?;
+            let short = command(raw_docker, &raw).await?;
             (command(contender, &ours).await?, short)
         };
-        notes.value(EXEC, "ms", long - short);
+        recorder.record(EXEC, "ms", long - short);
     }
     contender.stop(&ours, &quiet).await?;
-    floor.stop(&raw, &quiet).await
+    raw_docker.stop(&raw, &quiet).await
 }
 
 /// How long a command takes, in milliseconds.
-async fn command(contender: &Contender, made: &Pod) -> Result<f64, String> {
+async fn command(contender: &Contender, pod_handle: &Pod) -> Result<f64, String> {
     let began = Instant::now();
-    contender.read("ExecSync", made).await?;
+    contender.read("ExecSync", pod_handle).await?;
     Ok(began.elapsed().as_secs_f64() * 1000.0)
 }
 
-/// What each of the calls takes, in milliseconds, for one pod that comes and goes.
+/// Starts and stops one pod; returns how long each of the calls took, in milliseconds.
 async fn times(contender: &Contender, number: usize) -> Result<[f64; CALLS.len()], String> {
     let book = RefCell::default();
-    let notes = Notes::new(&book, FLOOR, 0);
-    let made = contender.start(number, &notes).await?;
-    contender.stop(&made, &notes).await?;
+    let recorder = Recorder::new(&book, RAW_DOCKER, 0);
+    let pod_handle = contender.start(number, &recorder).await?;
+    contender.stop(&pod_handle, &recorder).await?;
     Ok(CALLS.map(|(call, _)| {
         book.borrow().iter().find(|series| series.key.measure == call).map_or(f64::NAN, |series| series.at(0.5))
     }))

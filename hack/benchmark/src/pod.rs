@@ -8,6 +8,6 @@ pub const MAIN: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000000 & wa
 pub struct Pod {
     pub sandbox: String,
     pub container: String,
-    /// The CNI result, kept by [`Floor`](super::floor::Floor) for DEL.
+    /// The CNI result, kept by [RawDocker](super::floor::RawDocker) for DEL.
     pub network: Option<serde_json::Value>,
 }

@@ -1,4 +1,4 @@
-//! From what was measured to what people look at: a table, a file for programs, a page with charts.
+//! Renders measurements: a table, a JSON file and a page with charts.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub fn make(out: &Path, files: &[PathBuf]) {
     println!("\ncharts: {}, numbers: {}", out.join("index.html").display(), out.join("bench.json").display());
 }
 
-/// A lane with the numbers that stand for many, in place of the many.
+/// A lane with statistics in place of the single values.
 fn summary(lane: &Lane) -> serde_json::Value {
     let series = lane.series.iter().map(|series| {
         let (low, high) = series.spread();

@@ -1,4 +1,4 @@
-//! What was measured, by whom, in which round; and the numbers that stand for many values.
+//! Measurements by contender and round, and their statistics.
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -7,20 +7,20 @@ use std::time::Instant;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// One measure of one contender. Everything else about it is in the values.
+/// Identifies a series of measurements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// Whose: `dockside`, `containerd`, ...
+    /// The contender: `dockside`, `containerd`, ...
     pub contender: String,
-    /// Of what, such as the name of a call.
+    /// What is measured, such as an RPC.
     pub measure: String,
-    /// `serial` or `parallel`; empty where that makes no difference.
+    /// `serial` or `parallel`; empty where it does not matter.
     pub mode: String,
-    /// How many pods there were in the end; 0 where that makes no difference.
+    /// The number of pods; 0 where it does not matter.
     pub pods: usize,
 }
 
-/// All values of one measure.
+/// All values of one measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Series {
     #[serde(flatten)]
@@ -31,7 +31,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// The value that this share of all values does not exceed; the median at 0.5.
+    /// The quantile of all values; the median at 0.5.
     pub fn at(&self, share: f64) -> f64 {
         quantile(&self.rounds.concat(), share)
     }
@@ -43,7 +43,7 @@ impl Series {
         (quantile(&medians, 0.0), quantile(&medians, 1.0))
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub fn count(&self) -> usize {
         self.rounds.iter().map(Vec::len).sum()
     }
@@ -64,8 +64,8 @@ pub fn find<'a>(series: &'a [Series], contender: &str, measure: &str, mode: &str
     })
 }
 
-/// Takes down what one contender does in one round.
-pub struct Notes<'a> {
+/// Records the measurements of one contender in one round.
+pub struct Recorder<'a> {
     book: &'a RefCell<Vec<Series>>,
     contender: &'a str,
     round: usize,
@@ -73,26 +73,27 @@ pub struct Notes<'a> {
     pods: Cell<usize>,
 }
 
-impl<'a> Notes<'a> {
-    pub fn new(book: &'a RefCell<Vec<Series>>, contender: &'a str, round: usize) -> Notes<'a> {
-        Notes { book, contender, round, mode: Cell::new(""), pods: Cell::new(0) }
+impl<'a> Recorder<'a> {
+    pub fn new(book: &'a RefCell<Vec<Series>>, contender: &'a str, round: usize) -> Recorder<'a> {
+        Recorder { book, contender, round, mode: Cell::new(""), pods: Cell::new(0) }
     }
 
-    /// What is taken down from now on belongs to this many pods, made in this way.
-    pub fn turn_to(&self, mode: &'static str, pods: usize) {
+    /// Sets the mode and number of pods of the measurements that follow.
+    pub fn set_context(&self, mode: &'static str, pods: usize) {
         self.mode.set(mode);
         self.pods.set(pods);
     }
 
-    /// Takes down how long a call takes, in milliseconds. A call that fails leaves no value.
+    /// Records how long a call takes, in milliseconds. A failed call is not recorded.
     pub async fn time<T, E>(&self, measure: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let began = Instant::now();
         let answer = call.await?;
-        self.value(measure, "ms", began.elapsed().as_secs_f64() * 1000.0);
+        self.record(measure, "ms", began.elapsed().as_secs_f64() * 1000.0);
         Ok(answer)
     }
 
-    pub fn value(&self, measure: &str, unit: &str, value: f64) {
+    /// Records a value.
+    pub fn record(&self, measure: &str, unit: &str, value: f64) {
         let key = Key {
             contender: self.contender.to_owned(),
             measure: measure.to_owned(),
@@ -108,7 +109,7 @@ impl<'a> Notes<'a> {
         if rounds.len() <= self.round {
             rounds.resize(self.round + 1, Vec::new());
         }
-        // Microseconds are more than the clock is good for, and keep the file small.
+        // More digits than microseconds would only enlarge the file.
         rounds[self.round].push((value * 1000.0).round() / 1000.0);
     }
 }

@@ -1,4 +1,4 @@
-//! The servers to compare: how each is started in the box, and ended.
+//! The CRI servers: how each is started and stopped in the box.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use nix::sys::signal::Signal;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-/// The servers' sockets and settings are here, each in a directory of its own.
+/// Sockets and settings, in a directory per server.
 const RUN: &str = "/run/bench";
-/// What they keep: on a disk, as in life.
+/// State, in a directory per server, on a disk as on a real node.
 const STATE: &str = "/var/lib/dockside/bench";
 const DOCKER: &str = "unix:///run/docker.sock";
 pub const PAUSE: &str = "dockside.io/pause:1";
@@ -30,7 +30,7 @@ impl Server {
     /// Starts the server of that name.
     ///
     /// # Errors
-    /// When it does not come up; its log is then worth a look.
+    /// When it does not start, with the last lines of its log.
     pub fn start(name: &str, program: &Path) -> Result<Server, String> {
         let run = Path::new(RUN).join(name);
         let state = Path::new(STATE).join(name);
@@ -86,7 +86,7 @@ impl Drop for Server {
 
 fn dockside(program: &Path, run: &Path, state: &Path, socket: &Path) -> Command {
     let mut command = Command::new(program);
-    // No CNI configuration is there: the built-in network it is.
+    // Without a CNI configuration, the built-in network is used.
     command
         .args(["serve", "--log-level", "warn", "--pod-cidr", "10.88.0.0/16", "--docker-endpoint", DOCKER])
         .arg(format!("--listen=unix://{}", socket.display()))
@@ -151,14 +151,13 @@ BinaryName = "{runtime}"
     std::fs::write(&file, config).expect("write into the box's /run");
     let mut command = Command::new(program);
     command.arg("--config").arg(file);
-    // Its own shim, not one of another version.
+    // The shim of the same version.
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{}:{path}", program.parent().unwrap_or(Path::new("/")).display()));
     command
 }
 
-/// Dockside's built-in network under another name. What Dockside leaves out for a pod without host ports is left out
-/// here too.
+/// Dockside's built-in network under another name, without the plugins that Dockside leaves out for these pods.
 fn write_network(run: &Path, bridge: &str, subnet: &str) -> PathBuf {
     let directory = run.join("net.d");
     let list = serde_json::json!({
@@ -170,10 +169,10 @@ fn write_network(run: &Path, bridge: &str, subnet: &str) -> PathBuf {
     directory
 }
 
-/// Puts all images that Docker has into containerd, with the `ctr` beside it.
+/// Imports all of Docker's images into containerd, with the `ctr` next to its executable.
 ///
 /// # Errors
-/// The programs' own words.
+/// The programs' error output.
 pub fn import_images(containerd: &Path, server: &Server) -> Result<(), String> {
     let ctr = containerd.with_file_name("ctr");
     let script = r#"docker save $(docker images --format '{{.Repository}}:{{.Tag}}') |

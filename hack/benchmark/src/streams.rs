@@ -1,4 +1,4 @@
-//! How fast streams are, by client-go's programs, beside `docker exec` and a direct connection.
+//! The throughput of streams with client-go's programs, compared with `docker exec` and a direct connection.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -13,26 +13,26 @@ use std::time::Instant;
 
 use dockside::proto::*;
 
+use super::contender::Candidate;
 use super::contender::Contender;
-use super::contender::Entrant;
 use super::cri::Cri;
-use super::floor::Floor;
-use super::samples::Notes;
+use super::raw_docker::RawDocker;
+use super::samples::Recorder;
 
 /// Bytes of each stream.
 const VOLUME: u64 = 500_000_000;
-/// By turns, so that a busy moment of the machine hits all.
+/// Rounds alternate between the streams.
 const ROUNDS: usize = 3;
 const PORT: u16 = 8080;
 
-/// Starts Dockside, runs all and prints what was measured.
+/// Starts Dockside, measures all streams and prints the results.
 pub async fn run(dockside: &Path) {
-    let entrant = Entrant { name: "dockside", program: Some(dockside.to_owned()) };
-    let contender = entrant.enter().await.expect("start Dockside");
-    let unread = std::cell::RefCell::default();
-    let made = contender.start(0, &Notes::new(&unread, "", 0)).await.expect("a pod");
+    let candidate = Candidate { name: "dockside", program: Some(dockside.to_owned()) };
+    let contender = candidate.start_server().await.expect("start Dockside");
+    let discarded = std::cell::RefCell::default();
+    let pod_handle = contender.start(0, &Recorder::new(&discarded, "", 0)).await.expect("a pod");
     let Contender::Cri(mut cri) = contender else { return };
-    streams(&mut cri, &made.container, &made.sandbox).await;
+    streams(&mut cri, &pod_handle.container, &pod_handle.sandbox).await;
 }
 
 async fn streams(cri: &mut Cri, id: &str, sandbox: &str) {
@@ -79,7 +79,7 @@ fn rate(bytes: u64, began: Instant) -> f64 {
     bytes as f64 / 1e6 / began.elapsed().as_secs_f64()
 }
 
-/// Reads all that a command writes.
+/// Reads a command's whole output.
 fn drain(command: &mut Command) -> f64 {
     let began = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
@@ -110,10 +110,10 @@ fn forwarded(transport: &str, url: &str) -> f64 {
     rate
 }
 
-/// A server in the pod's network that sends the volume to everyone who connects.
+/// Starts a server in the pod's network that sends `VOLUME` bytes on each connection.
 async fn serve_in(sandbox: &str) {
-    let floor = Floor::connect().await.unwrap();
-    let pid = floor.docker.inspect_container(sandbox).await.unwrap().state.pid;
+    let raw = RawDocker::connect().await.unwrap();
+    let pid = raw.docker.inspect_container(sandbox).await.unwrap().state.pid;
     let listener = std::thread::spawn(move || {
         let netns = std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
         nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
@@ -123,7 +123,7 @@ async fn serve_in(sandbox: &str) {
     std::thread::spawn(move || {
         for connection in listener.incoming() {
             let mut connection = connection.unwrap();
-            // A client that has enough may leave.
+            // The client may close the connection early.
             let _ =
                 std::io::copy(&mut std::io::repeat(0).take(VOLUME), &mut connection).and_then(|_| connection.flush());
         }

@@ -10,7 +10,7 @@ use super::targets::ROWS;
 use super::targets::Row;
 use super::targets::Verdict;
 
-/// One line: a row of the bar at one number of pods.
+/// One line: a row at one number of pods.
 pub struct Line<'a> {
     pub row: &'static Row,
     pub pods: usize,
@@ -19,7 +19,7 @@ pub struct Line<'a> {
     pub verdict: Option<Verdict>,
 }
 
-/// All lines that have values: what belongs to a number of pods first.
+/// All lines that have values; those that depend on the number of pods first.
 pub fn lines(lane: &Lane) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     for pods in lane.sizes.iter().copied().chain([0]) {
@@ -40,7 +40,7 @@ impl Line<'_> {
         self.cells.iter().flatten().next().map_or("", |series| series.unit.as_str())
     }
 
-    /// Whether a cell stands for single calls, so that it has a 99th percentile.
+    /// Whether the cells have a 99th percentile: they stand for many calls.
     pub fn is_of_calls(&self) -> bool {
         self.cells.iter().flatten().any(|series| series.rounds.iter().any(|values| values.len() > 1))
     }

@@ -1,28 +1,28 @@
-//! The rows of the table, and what Dockside must reach in them. The bar is for 60 pods.
+//! The rows of the table, and Dockside's targets, which hold at 60 pods.
 
-use super::contender::FLOOR;
+use super::contender::RAW_DOCKER;
 use super::samples::Series;
 use super::samples::find;
 use super::turn::PARALLEL_MODE;
 use super::turn::SERIAL_MODE;
 
-/// How many pods the bar is for.
+/// The number of pods that the targets are for.
 const BAR: usize = 60;
 
-/// What Dockside's median must not exceed.
+/// The limit of Dockside's median.
 #[derive(Clone, Copy)]
 pub enum Limit {
-    /// Told, but there is no bar.
+    /// No limit.
     None,
-    /// This value.
+    /// A fixed value.
     AtMost(f64),
-    /// Containerd's own.
+    /// containerd's median.
     Containerd,
-    /// So many times what Docker alone takes.
-    FloorTimes(f64),
+    /// A multiple of raw Docker's median.
+    RawTimes(f64),
 }
 
-/// A line of the table: for every number of pods, unless it has nothing to do with it.
+/// A row of the table, repeated for each number of pods that it depends on.
 pub struct Row {
     pub measure: &'static str,
     pub mode: &'static str,
@@ -76,7 +76,7 @@ pub const ROWS: &[Row] = &[
     row("CreateContainer, beyond raw", "", Limit::AtMost(5.0)),
     row("StartContainer, beyond raw", "", Limit::AtMost(5.0)),
     row("ExecSync, beyond raw", "", Limit::None),
-    row("2 million log lines", "", Limit::FloorTimes(1.1)),
+    row("2 million log lines", "", Limit::RawTimes(1.1)),
     row("server CPU for them", "", Limit::None),
     row("resident memory after them", "", Limit::None),
     row("server CPU with 100 writers", "", Limit::None),
@@ -84,25 +84,25 @@ pub const ROWS: &[Row] = &[
     row("others' share of the machine", "", Limit::None),
 ];
 
-/// Figures of the bar that take more than a container runtime, and who has them.
+/// Targets that are measured elsewhere, and where.
 pub const ELSEWHERE: [(&str, &str); 3] = [
     ("critest's specs", "hack/conformance critest"),
     ("Binding to pod Ready", "needs a cluster: hack/cluster"),
     ("pods per second of the scheduler", "hack/bench scheduler"),
 ];
 
-/// For how many pods Dockside is held to the bar.
+/// The number of pods at which the targets are checked.
 pub fn bar_size(sizes: &[usize]) -> usize {
     if sizes.contains(&BAR) { BAR } else { sizes.iter().copied().max().unwrap_or(0) }
 }
 
-/// Whether Dockside has reached what it must.
+/// Whether a target is met.
 pub struct Verdict {
     pub limit: f64,
     pub met: bool,
 }
 
-/// Holds Dockside to the bar; `None` where there is none, or where the one to compare with has no value.
+/// Checks a target; `None` if there is none, or if the contender to compare with has no value.
 pub fn judge(row: &Row, series: &[Series], pods: usize, bar: usize) -> Option<Verdict> {
     if pods != 0 && pods != bar {
         return None;
@@ -112,18 +112,18 @@ pub fn judge(row: &Row, series: &[Series], pods: usize, bar: usize) -> Option<Ve
         Limit::None => return None,
         Limit::AtMost(limit) => limit,
         Limit::Containerd => median("containerd")?,
-        Limit::FloorTimes(times) => median(FLOOR)? * times,
+        Limit::RawTimes(times) => median(RAW_DOCKER)? * times,
     };
     let met = median("dockside")? <= limit;
     Some(Verdict { limit, met })
 }
 
-/// Where the limit comes from, for people.
+/// The source of the limit, for people.
 pub fn why(limit: Limit) -> String {
     match limit {
         Limit::None => String::new(),
         Limit::AtMost(_) => "fixed".to_owned(),
         Limit::Containerd => "containerd's".to_owned(),
-        Limit::FloorTimes(times) => format!("{times} x raw"),
+        Limit::RawTimes(times) => format!("{times} x raw"),
     }
 }

@@ -1,4 +1,4 @@
-//! One turn of one contender: its pods come, are read, are watched as a kubelet does, and go.
+//! One turn of one contender: starts pods, measures reads, polls as a kubelet does, and removes the pods.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -8,13 +8,13 @@ use futures_util::stream;
 
 use super::contender::Contender;
 use super::meter;
-use super::meter::Mark;
+use super::meter::UsageStart;
 use super::pod::Pod;
-use super::samples::Notes;
+use super::samples::Recorder;
 
-/// One by one come half of the pods of a size, but no more than this: it tells no more, and takes long.
+/// Half of the pods of a size start one by one, but at most this many: more would only take longer.
 const SERIAL_LIMIT: usize = 30;
-/// Calls at once, where they are not one by one.
+/// The number of concurrent calls in parallel mode.
 pub const PARALLEL: usize = 8;
 pub const SERIAL_MODE: &str = "serial";
 pub const PARALLEL_MODE: &str = "parallel";
@@ -31,23 +31,23 @@ pub const READS: [&str; 10] = [
     "ImageFsInfo",
     "ExecSync",
 ];
-/// Each read is repeated this often, as far as it gets in this time, but no less than that.
+/// Each read is repeated until one of the first two limits, but at least `READ_LEAST` times.
 const READ_LIMIT: usize = 200;
 const READ_TIME: Duration = Duration::from_secs(1);
 const READ_LEAST: usize = 5;
-/// What is first started and removed unmeasured: it makes the bridge and warms every cache.
+/// The number of the pod that is started and removed first, unmeasured, to create the bridge and warm caches.
 const WARM_UP: usize = 0;
 
 /// What a turn consists of.
 pub struct Plan {
-    /// How many pods there are when the reads are measured, in rising order.
+    /// The numbers of running pods at which reads are measured, ascending.
     pub sizes: Vec<usize>,
-    /// Where the contender is watched: at one of the sizes.
+    /// The size at which idle cost is measured by polling.
     pub poll_at: usize,
     pub poll_for: Duration,
 }
 
-/// Pods that came in the same way and will go in the same way.
+/// Pods that were started in one mode and are stopped in the same mode.
 struct Batch {
     size: usize,
     mode: &'static str,
@@ -58,79 +58,82 @@ struct Batch {
 ///
 /// # Errors
 /// The first call that failed.
-pub async fn run(contender: &Contender, plan: &Plan, notes: &Notes<'_>) -> Result<(), String> {
+pub async fn run(contender: &Contender, plan: &Plan, recorder: &Recorder<'_>) -> Result<(), String> {
     warm_up(contender).await?;
-    let whole = Mark::now();
+    let whole = UsageStart::now();
     let mut batches: Vec<Batch> = Vec::new();
-    let mut there = 0;
+    let mut running = 0;
     for &size in &plan.sizes {
-        let serial = (size - there).div_ceil(2).min(SERIAL_LIMIT);
-        batches.push(come(contender, notes, there + 1, serial, SERIAL_MODE, size).await?);
-        batches.push(come(contender, notes, there + 1 + serial, size - there - serial, PARALLEL_MODE, size).await?);
-        there = size;
-        notes.turn_to("", size);
+        let serial = (size - running).div_ceil(2).min(SERIAL_LIMIT);
+        batches.push(start_batch(contender, recorder, running + 1, serial, SERIAL_MODE, size).await?);
+        batches.push(
+            start_batch(contender, recorder, running + 1 + serial, size - running - serial, PARALLEL_MODE, size)
+                .await?,
+        );
+        running = size;
+        recorder.set_context("", size);
         if let Some(pid) = contender.pid() {
-            notes.value("resident memory", "MB", meter::resident(pid));
+            recorder.record("resident memory", "MB", meter::resident(pid));
         }
         let any = &batches[0].pods[0];
         for call in READS {
-            read(contender, call, any, notes).await?;
+            read(contender, call, any, recorder).await?;
         }
         if size == plan.poll_at && contender.pid().is_some() {
-            poll(contender, any, plan.poll_for, notes).await?;
+            poll(contender, any, plan.poll_for, recorder).await?;
         }
     }
     while let Some(batch) = batches.pop() {
-        go(contender, notes, batch).await?;
+        stop_batch(contender, recorder, batch).await?;
     }
-    notes.turn_to("", 0);
-    notes.value("others' share of the machine", "%", whole.used().others);
+    recorder.set_context("", 0);
+    recorder.record("others' share of the machine", "%", whole.used().others);
     Ok(())
 }
 
 async fn warm_up(contender: &Contender) -> Result<(), String> {
-    let unread = std::cell::RefCell::default();
-    let notes = Notes::new(&unread, "", 0);
-    let made = contender.start(WARM_UP, &notes).await?;
-    contender.stop(&made, &notes).await
+    let discarded = std::cell::RefCell::default();
+    let recorder = Recorder::new(&discarded, "", 0);
+    let pod_handle = contender.start(WARM_UP, &recorder).await?;
+    contender.stop(&pod_handle, &recorder).await
 }
 
-async fn come(
+async fn start_batch(
     contender: &Contender,
-    notes: &Notes<'_>,
+    recorder: &Recorder<'_>,
     first: usize,
     count: usize,
     mode: &'static str,
     size: usize,
 ) -> Result<Batch, String> {
-    notes.turn_to(mode, size);
+    recorder.set_context(mode, size);
     let before = Costs::now(contender);
     let at_once = if mode == PARALLEL_MODE { PARALLEL } else { 1 };
     let began = Instant::now();
     let pods: Vec<Result<Pod, String>> = stream::iter(first..first + count)
-        .map(|number| contender.start(number, notes))
+        .map(|number| contender.start(number, recorder))
         .buffer_unordered(at_once)
         .collect()
         .await;
     let pods = pods.into_iter().collect::<Result<Vec<Pod>, String>>()?;
     if count > 0 {
-        notes.value("pods started", "/s", count as f64 / began.elapsed().as_secs_f64());
-        before.note_per_pod(contender, notes, count);
+        recorder.record("pods started", "/s", count as f64 / began.elapsed().as_secs_f64());
+        before.record_per_pod(contender, recorder, count);
     }
     Ok(Batch { size, mode, pods })
 }
 
-async fn go(contender: &Contender, notes: &Notes<'_>, batch: Batch) -> Result<(), String> {
-    notes.turn_to(batch.mode, batch.size);
+async fn stop_batch(contender: &Contender, recorder: &Recorder<'_>, batch: Batch) -> Result<(), String> {
+    recorder.set_context(batch.mode, batch.size);
     let at_once = if batch.mode == PARALLEL_MODE { PARALLEL } else { 1 };
     let ends: Vec<Result<(), String>> =
-        stream::iter(&batch.pods).map(|pod| contender.stop(pod, notes)).buffer_unordered(at_once).collect().await;
+        stream::iter(&batch.pods).map(|pod| contender.stop(pod, recorder)).buffer_unordered(at_once).collect().await;
     ends.into_iter().collect()
 }
 
-async fn read(contender: &Contender, call: &str, made: &Pod, notes: &Notes<'_>) -> Result<(), String> {
-    // Not everybody has everything, and not everything works everywhere.
-    match contender.read(call, made).await {
+async fn read(contender: &Contender, call: &str, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
+    // Some contenders lack some calls.
+    match contender.read(call, pod_handle).await {
         Ok(true) => {}
         Ok(false) => return Ok(()),
         Err(error) => {
@@ -141,20 +144,20 @@ async fn read(contender: &Contender, call: &str, made: &Pod, notes: &Notes<'_>) 
     let (began, before) = (Instant::now(), contender.pid().map(meter::cpu));
     let mut count = 0;
     while count < READ_LEAST || (count < READ_LIMIT && began.elapsed() < READ_TIME) {
-        notes.time(call, contender.read(call, made)).await?;
+        recorder.time(call, contender.read(call, pod_handle)).await?;
         count += 1;
     }
     if let (Some(pid), Some(before)) = (contender.pid(), before) {
         let used = meter::cpu(pid) - before;
-        notes.value(&format!("server CPU per {call}"), "ms", used.as_secs_f64() * 1000.0 / count as f64);
+        recorder.record(&format!("server CPU per {call}"), "ms", used.as_secs_f64() * 1000.0 / count as f64);
     }
     Ok(())
 }
 
-/// Asks as a kubelet with a quiet node does, and takes down what that costs.
-async fn poll(contender: &Contender, made: &Pod, long: Duration, notes: &Notes<'_>) -> Result<(), String> {
-    /// Each call, and every how many seconds it comes. The two of one pod are for one that changes now and then. (With its
-    /// gate PodAndContainerStatsFromCRI a kubelet asks for ListPodSandboxStats, and no more for ListContainerStats.)
+/// Polls as the kubelet of an idle node does, and records the cost.
+async fn poll(contender: &Contender, pod_handle: &Pod, long: Duration, recorder: &Recorder<'_>) -> Result<(), String> {
+    /// Each call and its period in seconds. The two statuses stand for a pod that changes now and then. (With the feature
+    /// gate PodAndContainerStatsFromCRI, a kubelet calls ListPodSandboxStats in place of ListContainerStats.)
     const CALLS: [(&str, u64); 8] = [
         ("ListPodSandbox", 1),
         ("ListContainers", 1),
@@ -171,19 +174,19 @@ async fn poll(contender: &Contender, made: &Pod, long: Duration, notes: &Notes<'
         tick.tick().await;
         for (call, every) in CALLS {
             if second % every == 0 {
-                // What does not work has been told already, and costs its part all the same.
-                let _ = contender.read(call, made).await;
+                // A failing call was reported before, and its cost counts.
+                let _ = contender.read(call, pod_handle).await;
             }
         }
     }
     tick.tick().await;
-    before.note_share(contender, notes);
+    before.record_share(contender, recorder);
     Ok(())
 }
 
-/// What the contender and those who work for it have used so far.
+/// CPU time of the contender, its helpers and dockerd so far.
 struct Costs {
-    mark: Mark,
+    mark: UsageStart,
     server: Duration,
     children: Duration,
     docker: Duration,
@@ -195,13 +198,13 @@ impl Costs {
             server: contender.pid().map_or(Duration::ZERO, meter::cpu),
             children: contender.helpers_cpu(),
             docker: docker_pid().map_or(Duration::ZERO, meter::cpu),
-            mark: Mark::now(),
+            mark: UsageStart::now(),
         }
     }
 
-    fn note_per_pod(&self, contender: &Contender, notes: &Notes<'_>, pods: usize) {
+    fn record_per_pod(&self, contender: &Contender, recorder: &Recorder<'_>, pods: usize) {
         let used = self.mark.used();
-        let each = |name: &str, time: Duration| notes.value(name, "ms", time.as_secs_f64() * 1000.0 / pods as f64);
+        let each = |name: &str, time: Duration| recorder.record(name, "ms", time.as_secs_f64() * 1000.0 / pods as f64);
         each("CPU of everything per pod start", used.inside);
         let now = Costs::now(contender);
         each("dockerd's CPU per pod start", now.docker - self.docker);
@@ -212,11 +215,11 @@ impl Costs {
         }
     }
 
-    fn note_share(&self, contender: &Contender, notes: &Notes<'_>) {
+    fn record_share(&self, contender: &Contender, recorder: &Recorder<'_>) {
         let used = self.mark.used();
         let now = Costs::now(contender);
         let share = |name: &str, time: Duration| {
-            notes.value(name, "%", time.as_secs_f64() / used.elapsed.as_secs_f64() * 100.0)
+            recorder.record(name, "%", time.as_secs_f64() / used.elapsed.as_secs_f64() * 100.0)
         };
         let server = now.server - self.server;
         share("server CPU while polled", server);

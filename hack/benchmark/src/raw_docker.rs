@@ -1,5 +1,5 @@
-//! The floor: the same pods by raw calls to Docker, and CNI plugins run by hand. Nobody who makes pods on Docker can be
-//! faster than this by more than doing things side by side.
+//! The baseline: the same pods by raw Docker calls and CNI plugins. A CRI server on Docker can be faster than this only by
+//! doing steps in parallel.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,25 +16,25 @@ use super::cri::cgroup_of;
 use super::pod::IMAGE;
 use super::pod::MAIN;
 use super::pod::Pod;
-use super::samples::Notes;
+use super::samples::Recorder;
 use super::server::PAUSE;
 
 const SOCKET: &str = "/run/docker.sock";
 const LABEL: &str = "bench.floor";
 const GRACE: Duration = Duration::from_secs(10);
 
-pub struct Floor {
+pub struct RawDocker {
     pub docker: Engine,
 }
 
-impl Floor {
+impl RawDocker {
     /// # Errors
     /// When Docker does not answer.
-    pub async fn connect() -> Result<Floor, String> {
+    pub async fn connect() -> Result<RawDocker, String> {
         let docker = Engine::new(Path::new(SOCKET), Duration::from_secs(120)).map_err(|error| error.to_string())?;
         let info = docker.contact().await.map_err(|error| error.to_string())?;
         docker.connection().set_up(info);
-        Ok(Floor { docker })
+        Ok(RawDocker { docker })
     }
 
     pub async fn version(&self) -> Result<String, String> {
@@ -42,62 +42,65 @@ impl Floor {
         Ok(format!("Docker {}", info.version))
     }
 
-    pub async fn start(&self, number: usize, notes: &Notes<'_>) -> Result<Pod, String> {
-        let (sandbox, network) = notes.time("RunPodSandbox", self.pause(number, notes)).await?;
+    pub async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
+        let (sandbox, network) = recorder.time("RunPodSandbox", self.pause(number, recorder)).await?;
         let name = format!("floor-{number}");
         let body = container(number, &sandbox, MAIN);
         let create = async { self.docker.create_container(&name, &body).await.map_err(|error| error.to_string()) };
-        let container = notes.time("CreateContainer", create).await?;
+        let container = recorder.time("CreateContainer", create).await?;
         let start = self.docker.start_container(&container);
-        notes.time("StartContainer", start).await.map_err(|error| error.to_string())?;
+        recorder.time("StartContainer", start).await.map_err(|error| error.to_string())?;
         Ok(Pod { sandbox, container, network: Some(network) })
     }
 
-    /// Create, start, ask for the process, and connect its network.
-    async fn pause(&self, number: usize, notes: &Notes<'_>) -> Result<(String, serde_json::Value), String> {
-        let told = |error: Error| error.to_string();
+    /// Creates and starts the pause container, inspects it for its pid, and runs the CNI plugins.
+    async fn pause(&self, number: usize, recorder: &Recorder<'_>) -> Result<(String, serde_json::Value), String> {
+        let message = |error: Error| error.to_string();
         let docker = async {
             let id = self.docker.create_container(&format!("floor-pause-{number}"), &pause(number)).await?;
             self.docker.start_container(&id).await?;
             let pid = self.docker.inspect_container(&id).await?.state.pid;
             Ok((id, pid))
         };
-        let (id, pid) = notes.time("RunPodSandbox, Docker's part", docker).await.map_err(told)?;
+        let (id, pid) = recorder.time("RunPodSandbox, Docker's part", docker).await.map_err(message)?;
         let netns = format!("/proc/{pid}/ns/net");
-        let result = notes.time("RunPodSandbox, CNI's part", cni::attach(&id, &netns)).await?;
+        let result = recorder.time("RunPodSandbox, CNI's part", cni::attach(&id, &netns)).await?;
         Ok((id, serde_json::json!({"netns": netns, "result": result})))
     }
 
-    pub async fn stop(&self, made: &Pod, notes: &Notes<'_>) -> Result<(), String> {
-        let told = |error: Error| error.to_string();
-        notes.time("StopContainer", self.docker.stop_container(&made.container, GRACE)).await.map_err(told)?;
+    pub async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
+        let message = |error: Error| error.to_string();
+        recorder
+            .time("StopContainer", self.docker.stop_container(&pod_handle.container, GRACE))
+            .await
+            .map_err(message)?;
         let stop_pod = async {
-            let network = made.network.clone().unwrap_or_default();
+            let network = pod_handle.network.clone().unwrap_or_default();
             let netns = network["netns"].as_str().unwrap_or_default();
-            cni::detach(&made.sandbox, netns, &network["result"]).await?;
-            self.docker.stop_container(&made.sandbox, GRACE).await.map_err(told)
+            cni::detach(&pod_handle.sandbox, netns, &network["result"]).await?;
+            self.docker.stop_container(&pod_handle.sandbox, GRACE).await.map_err(message)
         };
-        notes.time("StopPodSandbox", stop_pod).await?;
-        notes.time("RemoveContainer", self.docker.remove_container(&made.container)).await.map_err(told)?;
-        notes.time("RemovePodSandbox", self.docker.remove_container(&made.sandbox)).await.map_err(told)?;
+        recorder.time("StopPodSandbox", stop_pod).await?;
+        recorder.time("RemoveContainer", self.docker.remove_container(&pod_handle.container)).await.map_err(message)?;
+        recorder.time("RemovePodSandbox", self.docker.remove_container(&pod_handle.sandbox)).await.map_err(message)?;
         Ok(())
     }
 
-    /// What Docker has for that read of the CRI. Returns false when there is nothing like it.
-    pub async fn read(&self, call: &str, made: &Pod) -> Result<bool, Error> {
+    /// The Docker call that corresponds to a read of the CRI. Returns false when there is none.
+    pub async fn read(&self, call: &str, pod_handle: &Pod) -> Result<bool, Error> {
         match call {
             "ListPodSandbox" | "ListContainers" => drop(self.docker.list_containers(LABEL).await?),
-            "PodSandboxStatus" => drop(self.docker.inspect_container(&made.sandbox).await?),
-            "ContainerStatus" => drop(self.docker.inspect_container(&made.container).await?),
+            "PodSandboxStatus" => drop(self.docker.inspect_container(&pod_handle.sandbox).await?),
+            "ContainerStatus" => drop(self.docker.inspect_container(&pod_handle.container).await?),
             "ImageStatus" => drop(self.docker.inspect_image(IMAGE).await?),
             "ListImages" => drop(self.docker.list_images().await?),
-            "ExecSync" => self.exec(&made.container).await?,
+            "ExecSync" => self.exec(&pod_handle.container).await?,
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    /// Create, start, read to the end, and ask for the exit code until there is one.
+    /// Creates and starts an exec, reads its output, and inspects it until it has an exit code.
     async fn exec(&self, id: &str) -> Result<(), Error> {
         let spec = ExecSpec { command: vec!["true".to_owned()], stdout: true, stderr: true, ..Default::default() };
         let exec = self.docker.create_exec(id, &spec).await?;
