@@ -1,11 +1,14 @@
 # Shared by the scripts in hack/: source it, don't run it.
 # shellcheck shell=bash
-# shellcheck disable=SC2034 # REPO and DEBS are for the scripts that source this
+# shellcheck disable=SC2034 # some variables are for the scripts that source this
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${DOCKSIDE_CACHE:-$HOME/.cache/dockside}
 # su and cron omit the sbin directories from PATH; rustup, Go and hack/deps install outside of the usual PATH.
 PATH=$HOME/.cargo/bin:$CACHE/go/bin:$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin
+# cargo-deny, installed by hack/deps --for lint in this version.
+DENY=0.20.2
+PATH=$CACHE/cargo-deny-$DENY/bin:$PATH
 
 say() { printf '%s\n' "${0##*/}: $*" >&2; }
 die() {

@@ -39,7 +39,7 @@ func main() {
 	fmt.Printf("the interface is the published one: %s\n", got.summary())
 }
 
-// read gives the one file of a serialized FileDescriptorSet.
+// read parses a serialized FileDescriptorSet, which must have exactly one file.
 func read(path string) (protoreflect.FileDescriptor, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -55,8 +55,8 @@ func read(path string) (protoreflect.FileDescriptor, error) {
 	return protodesc.NewFile(set.File[0], nil)
 }
 
-// interfaceFacts maps the full name of each thing in a file to everything about it that a client or
-// server could notice.
+// interfaceFacts maps the full name of each element of a file to its properties that a client or
+// server can observe.
 type interfaceFacts map[protoreflect.FullName]fact
 
 type fact struct{ kind, text string }
@@ -65,8 +65,7 @@ func (f fact) String() string { return strings.TrimSpace(f.kind + " " + f.text) 
 
 func describe(file protoreflect.FileDescriptor) interfaceFacts {
 	facts := interfaceFacts{}
-	// The package alone says nothing new when it differs, but then every other name differs too, and
-	// this line says why.
+	// If the package differs, every other name differs too: this line shows the cause.
 	facts["(file)"] = fact{"file", fmt.Sprintf("package %s, %s", file.Package(), file.Syntax())}
 	for i := range file.Services().Len() {
 		facts.addService(file.Services().Get(i))
@@ -156,14 +155,13 @@ func (f interfaceFacts) addEnums(enums protoreflect.EnumDescriptors) {
 		f[e.FullName()] = fact{kind: "enum"}
 		for j := range e.Values().Len() {
 			v := e.Values().Get(j)
-			// Values live beside their enum in protobuf's naming; the enum in front tells where a line
-			// belongs.
+			// In protobuf the name of an enum value does not include the enum: the prefix shows it.
 			f[e.FullName().Append(v.Name())] = fact{"enum value", fmt.Sprintf("= %d", v.Number())}
 		}
 	}
 }
 
-// compare prints each difference and returns how many there are.
+// compare prints each difference and returns their number.
 func compare(want, got interfaceFacts) int {
 	names := map[protoreflect.FullName]bool{}
 	for name := range want {
@@ -198,7 +196,7 @@ func compare(want, got interfaceFacts) int {
 	return differences
 }
 
-// summary counts the kinds of things in f.
+// summary counts the elements of f by kind.
 func (f interfaceFacts) summary() string {
 	counts := map[string]int{}
 	for _, fact := range f {

@@ -1,8 +1,8 @@
-// Command kube-stream does with the streaming URL of a container runtime what kubectl does at its
-// end: it runs or joins a command (exec, attach) and forwards ports, with client-go's own code.
+// Command kube-stream uses the streaming URL of a container runtime as kubectl does: exec, attach and
+// port-forward, with client-go's code.
 //
 // exec and attach connect this process's standard streams and exit with the code of the command, or
-// 255 if that is not known. forward prints one line per port once all of them accept connections,
+// 255 if it is unknown. forward prints one line per port once all of them accept connections,
 // and runs until its standard input ends; it exits with 1 if anything fails before that.
 package main
 
@@ -35,8 +35,8 @@ const usage = `usage:
   kube-stream forward --url URL [--transport spdy|websocket] [--insecure-skip-tls-verify] LOCAL:REMOTE...`
 
 func main() {
-	// Some errors reach a caller of client-go only through this hook, among them what the server says
-	// on an error stream. By default they are logged with a time and a source line, and slowed down.
+	// client-go reports some errors only through this hook, among them those from an error stream. By
+	// default they are logged with a time and a source line, and rate limited.
 	runtime.ErrorHandlers = []runtime.ErrorHandler{
 		func(_ context.Context, err error, msg string, _ ...any) {
 			if err == nil {
@@ -74,7 +74,7 @@ func fail(name string, err error, code int) {
 	}
 }
 
-// endpoint is where to connect, and how. It is filled in by the flags that all subcommands have.
+// endpoint is the URL and the protocol, set by the flags of all subcommands.
 type endpoint struct {
 	url       *url.URL
 	websocket bool
@@ -84,10 +84,10 @@ type endpoint struct {
 func newFlags(name string) (*flag.FlagSet, *endpoint) {
 	e := new(endpoint)
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // the error says enough
+	flags.SetOutput(io.Discard) // the returned error suffices
 	flags.Func("url", "", func(s string) (err error) {
 		if e.url, err = url.Parse(s); err == nil && e.url.Scheme != "http" && e.url.Scheme != "https" {
-			err = errors.New("it has to start with http:// or https://")
+			err = errors.New("the URL must start with http:// or https://")
 		}
 		return err
 	})
@@ -102,7 +102,7 @@ func newFlags(name string) (*flag.FlagSet, *endpoint) {
 	return flags, e
 }
 
-// parse gives the arguments after the flags.
+// parse returns the arguments after the flags.
 func (e *endpoint) parse(flags *flag.FlagSet, args []string) ([]string, error) {
 	err := flags.Parse(args)
 	if err == nil && e.url == nil {
@@ -114,8 +114,7 @@ func (e *endpoint) parse(flags *flag.FlagSet, args []string) ([]string, error) {
 	return flags.Args(), nil
 }
 
-// executor and dialer use the methods that kubectl uses. It has no choice for a websocket, which is a
-// GET by its RFC.
+// executor and dialer use the HTTP methods that kubectl uses. A WebSocket is always a GET (RFC 6455).
 func (e *endpoint) executor() (remotecommand.Executor, error) {
 	if e.websocket {
 		return remotecommand.NewWebSocketExecutor(&e.config, http.MethodGet, e.url.String())
@@ -134,7 +133,7 @@ func (e *endpoint) dialer() (httpstream.Dialer, error) {
 	return spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, e.url), nil
 }
 
-// command is exec and attach: what is run was settled when the URL was made.
+// command implements exec and attach: the URL determines which command runs.
 func command(name string, args []string) error {
 	flags, e := newFlags(name)
 	stdin := flags.Bool("stdin", false, "")
@@ -165,7 +164,7 @@ func command(name string, args []string) error {
 	if !*noStdout {
 		options.Stdout = os.Stdout
 	}
-	if !*noStderr && !*tty { // a terminal has one output for both
+	if !*noStderr && !*tty { // a terminal merges stdout and stderr
 		options.Stderr = os.Stderr
 	}
 	if len(queue.sizes) > 0 {
@@ -178,7 +177,7 @@ func command(name string, args []string) error {
 	return executor.StreamWithContext(context.Background(), options)
 }
 
-// sizeQueue gives the first size at once, and each further one after the interval.
+// sizeQueue returns the first size at once, and each further size after the interval.
 type sizeQueue struct {
 	sizes    []remotecommand.TerminalSize
 	interval time.Duration
@@ -224,7 +223,7 @@ func forward(name string, args []string) error {
 	}
 
 	stop, ready := make(chan struct{}), make(chan struct{})
-	// client-go goes on if it can listen on some of the ports, and says only here which it could not.
+	// client-go continues if it can listen on some of the ports; only this shows the others.
 	var failed bytes.Buffer
 	forwarder, err := portforward.NewOnAddresses(
 		dialer, []string{"127.0.0.1"}, ports, stop, ready, io.Discard, io.MultiWriter(&failed, os.Stderr))

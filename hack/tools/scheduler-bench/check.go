@@ -13,23 +13,23 @@ import (
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
-// A placement is the final state, and what of it the rules need. It takes no scheduler's word for anything.
+// A placement is the final state of the cluster, read from the API server, indexed as the rules need it.
 type placement struct {
 	nodes map[string]*v1.Node
-	pods  []*v1.Pod // those with a node
+	pods  []*v1.Pod // pods with a node
 	on    map[string][]*v1.Pod
-	// in are the pods by topology key and value.
+	// in has the pods by topology key and value.
 	in map[string]map[string][]*v1.Pod
-	// apart are the pods that want others away from them.
+	// apart has the pods with required anti-affinity.
 	apart []*v1.Pod
-	// selectors are parsed once.
+	// selectors caches parsed selectors.
 	selectors map[*metav1.LabelSelector]labels.Selector
 }
 
-// looks is how many of the pods without a node are tried on all nodes.
+// looks is the number of pods without a node that are tried on all nodes.
 const looks = 20
 
-// check fills in what is wrong with where the pods are.
+// check adds the violated constraints to the result.
 func check(ctx context.Context, c kubernetes.Interface, result *Result) error {
 	nodes, err := c.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -69,7 +69,7 @@ func check(ctx context.Context, c kubernetes.Interface, result *Result) error {
 	return nil
 }
 
-// say keeps the first few sentences.
+// say records a violation, up to a limit.
 func (r *Result) say(format string, args ...any) {
 	if len(r.Say) < 5 {
 		r.Say = append(r.Say, fmt.Sprintf(format, args...))
@@ -98,7 +98,7 @@ func newPlacement(nodes []v1.Node, pods []v1.Pod) *placement {
 	return p
 }
 
-// refuses says why the pod must not be on the node, given where all others are; nothing if it may.
+// refuses returns the reason why the pod must not run on the node, given all other pods; empty if it may.
 func (p *placement) refuses(pod *v1.Pod, node *v1.Node) string {
 	rules := []func(*v1.Pod, *v1.Node) string{
 		p.taints, p.affinityToNode, p.resources, p.ports, p.antiAffinity, p.othersAntiAffinity, p.affinity, p.spread,

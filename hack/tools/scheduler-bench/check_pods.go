@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// The rules between pods. The workloads name no namespaces in them: all is within the pod's own.
+// The rules between pods. The workloads' terms name no namespaces: all apply to the pod's own.
 
 func antiTerms(pod *v1.Pod) []v1.PodAffinityTerm {
 	if pod.Spec.Affinity == nil || pod.Spec.Affinity.PodAntiAffinity == nil {
@@ -31,7 +31,7 @@ func (p *placement) selector(from *metav1.LabelSelector) labels.Selector {
 	if !known {
 		var err error
 		if parsed, err = metav1.LabelSelectorAsSelector(from); err != nil {
-			parsed = labels.Nothing() // the API server takes none of these
+			parsed = labels.Nothing() // the API server rejects such selectors
 		}
 		p.selectors[from] = parsed
 	}
@@ -42,7 +42,7 @@ func (p *placement) selects(selector *metav1.LabelSelector, of, other *v1.Pod) b
 	return of.Namespace == other.Namespace && p.selector(selector).Matches(labels.Set(other.Labels))
 }
 
-// domain are the pods on nodes with this value of the key.
+// domain returns the pods on nodes with this value of the key.
 func (p *placement) domain(key, value string) []*v1.Pod {
 	values, known := p.in[key]
 	if !known {
@@ -90,7 +90,7 @@ func (p *placement) othersAntiAffinity(pod *v1.Pod, node *v1.Node) string {
 	return ""
 }
 
-// affinity counts the pod itself too: the first of a group has nobody else.
+// affinity counts the pod itself too: the first pod of a group matches no other.
 func (p *placement) affinity(pod *v1.Pod, node *v1.Node) string {
 	for _, term := range terms(pod) {
 		value, has := node.Labels[term.TopologyKey]
@@ -134,7 +134,7 @@ func (p *placement) spread(pod *v1.Pod, node *v1.Node) string {
 	return ""
 }
 
-// counts gives how many pods the constraint selects in each domain that the pod may be in, without the pod itself.
+// counts returns the number of selected pods in each eligible domain, without the pod itself.
 func (p *placement) counts(pod *v1.Pod, constraint *v1.TopologySpreadConstraint) map[string]int {
 	ignores := func(policy *v1.NodeInclusionPolicy, otherwise v1.NodeInclusionPolicy) bool {
 		if policy != nil {

@@ -17,14 +17,13 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// floor binds all pods that wait to one node after the other, many at a time. No scheduler can be faster than the API
-// server takes this.
+// floor binds all pending pods to the nodes in turn, many at a time: the limit of the API server for any scheduler.
 func floor(args []string) error {
 	flags := flag.NewFlagSet("floor", flag.ExitOnError)
 	kubeconfig := kubeconfigFlag(flags)
 	inFlight := flags.Int("in-flight", 64, "so many requests at a time")
 	connections := flags.Int("connections", 2, "over so many connections")
-	events := flags.Bool("events", false, "tell of each binding, as schedulers do")
+	events := flags.Bool("events", false, "create an event for each binding, as schedulers do")
 	_ = flags.Parse(args)
 
 	ctx := context.Background()
@@ -51,22 +50,22 @@ func floor(args []string) error {
 		if err := post(number, binding(pod, node.Name)); err != nil || !*events {
 			return err
 		}
-		return tell(ctx, c, pod, node.Name)
+		return recordEvent(ctx, c, pod, node.Name)
 	})
 	if err != nil {
 		return err
 	}
-	select {} // the one who measures reads from the process what it used
+	select {} // until killed: the measurement reads this process's resource usage
 }
 
-// request is a POST with its body ready.
+// request is a POST with a prepared body.
 type request struct {
 	path string
 	body []byte
 }
 
 func binding(pod *v1.Pod, node string) request {
-	body, _ := json.Marshal(map[string]any{ // of strings: cannot fail
+	body, _ := json.Marshal(map[string]any{ // a map of strings: cannot fail
 		"apiVersion": "v1", "kind": "Binding",
 		"metadata": map[string]any{"name": pod.Name, "namespace": pod.Namespace, "uid": pod.UID},
 		"target":   map[string]any{"apiVersion": "v1", "kind": "Node", "name": node},
@@ -74,7 +73,7 @@ func binding(pod *v1.Pod, node string) request {
 	return request{fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/binding", pod.Namespace, pod.Name), body}
 }
 
-// poster sends requests with less ado than client-go.
+// poster sends requests with less overhead than client-go.
 func poster(kubeconfig string, connections int) (func(int, request) error, error) {
 	config, err := clientConfig(kubeconfig)
 	if err != nil {
@@ -110,7 +109,7 @@ func poster(kubeconfig string, connections int) (func(int, request) error, error
 	}, nil
 }
 
-func tell(ctx context.Context, c kubernetes.Interface, pod *v1.Pod, node string) error {
+func recordEvent(ctx context.Context, c kubernetes.Interface, pod *v1.Pod, node string) error {
 	_, err := c.EventsV1().Events(pod.Namespace).Create(ctx, &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: pod.Name + "-", Namespace: pod.Namespace},
 		EventTime:  metav1.NowMicro(), Type: v1.EventTypeNormal, Reason: "Scheduled", Action: "Binding",

@@ -1,10 +1,10 @@
-// Command scheduler-bench measures a scheduler on an API server that has nothing else to do, and checks what it did.
+// Command scheduler-bench measures a scheduler on an otherwise idle API server, and checks its placements.
 //
 //	scheduler-bench measure [OPTION...] -- SCHEDULER [ARG...]   one measurement, as one JSON line
-//	scheduler-bench floor [OPTION...]                           binds every pod without a thought: as fast as it can go
-//	scheduler-bench table < LINES                               medians, and how far from the targets; as JSON too
+//	scheduler-bench floor [OPTION...]                           binds every pod without scheduling, as fast as possible
+//	scheduler-bench table < LINES                               medians compared with the targets; also as JSON
 //
-// hack/bench scheduler starts the API server, and a fresh one for each measurement.
+// hack/bench scheduler starts a new API server for each measurement.
 package main
 
 import (
@@ -34,12 +34,12 @@ func main() {
 	}
 }
 
-// kubeconfigFlag adds the flag that all who talk to the API server have.
+// kubeconfigFlag adds the flag of all commands that use the API server.
 func kubeconfigFlag(flags *flag.FlagSet) *string {
 	return flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "who to be, and where the API server is")
 }
 
-// clientConfig is without limits, and speaks the encoding that costs the API server least.
+// clientConfig has no rate limits, and uses protobuf, the cheapest encoding for the API server.
 func clientConfig(kubeconfig string) (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {

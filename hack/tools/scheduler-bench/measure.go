@@ -22,28 +22,28 @@ type Result struct {
 	Workload  string `json:"workload"`
 	Nodes     int    `json:"nodes"`
 	Pods      int    `json:"pods"`
-	// Seconds from the start of the process to the first pod with a node, as a watch tells it.
+	// Seconds from the start of the process to the first pod with a node, as seen by a watch.
 	Startup float64 `json:"startupSeconds"`
-	// Pods a second: from the first to the last, and from the start of the process.
+	// Pods per second: from the first to the last pod, and from the start of the process.
 	Rate      float64 `json:"podsPerSecond"`
 	RateStart float64 `json:"podsPerSecondFromStart"`
-	// Milliseconds from the request that creates a pod to the news that it has a node, when a few come each second.
+	// Milliseconds from the request that creates a pod to the watch event with its node, at a low creation rate.
 	LatencyP50 float64 `json:"latencyP50Ms,omitempty"`
 	LatencyP99 float64 `json:"latencyP99Ms,omitempty"`
 	PeakMB     float64 `json:"peakMB"`
 	CPU        float64 `json:"cpuSeconds"`
-	// Others is the share of the machine's processors that had other work meanwhile: with more of it, pods/s mean less.
+	// Others is the share of CPU time that other processes used meanwhile: the higher, the less pods/s mean.
 	Others float64 `json:"others"`
-	// Speed is how often a second of processor time a bit of work was done meanwhile, see speedometer.
+	// Speed is the speedometer's units of work per second of CPU time.
 	Speed float64 `json:"speed"`
-	// Told is how many events of the reason "Scheduled" there are in the end, TellSeconds how long after the last pod had
-	// its node the last of them came. Processor time and memory are read then, so that who puts them off pays too.
-	Told        int     `json:"told"`
-	TellSeconds float64 `json:"tellSeconds"`
-	// Left have no node at the end, Missed of these although there is one for them (the first few are looked at).
+	// Events is the final number of events with reason "Scheduled", EventSeconds the time from the last pod's node to
+	// the last event. CPU time and memory are read after that, so that deferred events are included.
+	Events       int     `json:"events"`
+	EventSeconds float64 `json:"eventSeconds"`
+	// Left is the number of pods without a node at the end, Missed those of them with a feasible node (of a sample).
 	Left   int `json:"left"`
 	Missed int `json:"missed"`
-	// Broken is how many pods are where they must not be. The floor does not care: it shows that the check finds them.
+	// Broken is the number of pods that violate a hard constraint. The floor ignores constraints, so there the check finds some.
 	Broken int      `json:"broken"`
 	Say    []string `json:"say,omitempty"`
 }
@@ -102,7 +102,7 @@ func (o *options) measure(ctx context.Context, command []string) (*Result, error
 		return nil, err
 	}
 	result := &Result{Contender: o.name, Workload: o.workload, Nodes: o.nodes, Pods: o.pods}
-	time.Sleep(time.Second) // so that what creating them left to do is done
+	time.Sleep(time.Second) // let the API server finish its work of creating them
 	s, err := startScheduler(command, o.log)
 	if err != nil {
 		return nil, err
@@ -125,13 +125,13 @@ func (o *options) measure(ctx context.Context, command []string) (*Result, error
 	return result, check(ctx, c, result)
 }
 
-// seen is the moment at which the watch told of a pod that it has a node.
+// seen is when the watch reported the pod's node.
 type seen struct {
 	name string
 	at   time.Time
 }
 
-// watchBindings tells of each pod that gets a node from now on.
+// watchBindings reports each pod that gets a node from now on.
 func watchBindings(ctx context.Context, c kubernetes.Interface) (<-chan seen, error) {
 	list, err := c.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
@@ -142,7 +142,7 @@ func watchBindings(ctx context.Context, c kubernetes.Interface) (<-chan seen, er
 		defer close(bound)
 		known := map[string]bool{}
 		version := list.ResourceVersion
-		for { // the API server ends a watch that it finds too slow: go on from where it was
+		for { // the API server closes a slow watch: resume from the last version
 			events, err := c.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{ResourceVersion: version})
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "watching the pods: %v\n", err)
@@ -166,7 +166,7 @@ func watchBindings(ctx context.Context, c kubernetes.Interface) (<-chan seen, er
 	return bound, nil
 }
 
-// next is the next binding; false if there is none for too long.
+// next returns the next binding; false after a timeout.
 func (o *options) next(s *scheduler, bound <-chan seen) (seen, bool, error) {
 	select {
 	case one, open := <-bound:
@@ -224,26 +224,26 @@ func (r *Result) costs(s *scheduler) error {
 	return err
 }
 
-// awaitEvents returns when each pod has its event, or none has come for a while.
+// awaitEvents returns when each pod has its event, or when none has arrived for a while.
 func (r *Result) awaitEvents(ctx context.Context, c kubernetes.Interface) error {
 	const quiet = 3 * time.Second
 	began := time.Now()
-	for changed := began; r.Told < r.Pods-r.Left && time.Since(changed) < quiet; time.Sleep(quiet / 10) {
+	for changed := began; r.Events < r.Pods-r.Left && time.Since(changed) < quiet; time.Sleep(quiet / 10) {
 		events, err := c.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{
 			FieldSelector: "reason=Scheduled", ResourceVersion: "0",
 		})
 		if err != nil {
 			return err
 		}
-		if len(events.Items) > r.Told {
+		if len(events.Items) > r.Events {
 			changed = time.Now()
-			r.Told, r.TellSeconds = len(events.Items), changed.Sub(began).Seconds()
+			r.Events, r.EventSeconds = len(events.Items), changed.Sub(began).Seconds()
 		}
 	}
 	return nil
 }
 
-// latency creates pods at a rate that no scheduler minds.
+// latency creates pods at a rate far below any scheduler's limit.
 func (o *options) latency(
 	ctx context.Context, c kubernetes.Interface, result *Result, s *scheduler, bound <-chan seen,
 ) error {

@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// busy is how much processor time has been used so far, by the whole machine and by this box.
+// busy is the CPU time used so far, by the whole machine and by this box.
 type busy struct {
 	at       time.Time
 	all, own time.Duration
 }
 
-// lookAround reads it. The box has a cgroup tree of its own, whose root counts all in the box.
+// lookAround reads it. The root of the box's cgroup tree accounts for all processes in the box.
 func lookAround() (busy, bool) {
 	b := busy{at: time.Now()}
 	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
 		return b, false
 	}
-	// user, nice, system, idle, iowait, irq, softirq, steal: what was stolen is not there to be used either
+	// user, nice, system, idle, iowait, irq, softirq, steal: stolen time counts as used by others
 	for i, field := range strings.Fields(strings.SplitN(string(stat), "\n", 2)[0]) {
 		if i == 0 || i == 4 || i == 5 || i > 8 {
 			continue
@@ -46,7 +46,7 @@ func lookAround() (busy, bool) {
 	return b, false
 }
 
-// others is the share of this machine's processors that was not for this box since then.
+// others returns the share of CPU time since then that was not used by this box.
 func (b busy) others() float64 {
 	now, ok := lookAround()
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// scheduler is the process that is measured.
+// scheduler is the measured process.
 type scheduler struct {
 	*exec.Cmd
 	started time.Time
@@ -34,7 +34,7 @@ func startScheduler(command []string, log string) (*scheduler, error) {
 	return s, nil
 }
 
-// stop asks it to end, and makes it after a while.
+// stop sends SIGTERM, and SIGKILL after a timeout.
 func (s *scheduler) stop() {
 	_ = s.Process.Signal(syscall.SIGTERM)
 	select {
@@ -45,7 +45,7 @@ func (s *scheduler) stop() {
 	}
 }
 
-// peakMemory is the most that was resident so far, in bytes.
+// peakMemory returns the peak resident memory, in bytes.
 func (s *scheduler) peakMemory() (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.Process.Pid))
 	if err != nil {
@@ -60,13 +60,13 @@ func (s *scheduler) peakMemory() (int64, error) {
 	return 0, fmt.Errorf("no VmHWM in /proc/%d/status: has it ended?", s.Process.Pid)
 }
 
-// processorTime is what all its threads have used, in the kernel and outside.
+// processorTime returns the CPU time of all its threads, user and system.
 func (s *scheduler) processorTime() (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // the name before may have spaces
+	_, rest, _ := strings.Cut(string(stat), ") ") // the process name before may contain spaces
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
 		return 0, fmt.Errorf("not understood: %s", stat)
@@ -79,5 +79,5 @@ func (s *scheduler) processorTime() (time.Duration, error) {
 		}
 		ticks += value
 	}
-	return time.Duration(ticks) * 10 * time.Millisecond, nil // the kernel tells it in hundredths of a second
+	return time.Duration(ticks) * 10 * time.Millisecond, nil // in ticks of 1/100 s
 }

@@ -10,9 +10,9 @@ import (
 	v1 "k8s.io/api/core/v1"
 )
 
-// A speedometer does the same bit of work again and again, beside all else: where the processors are shared with other
-// machines, they are not as fast in one round as in the next, and nothing that is counted inside this machine tells it.
-// The work is what an API server has most of, JSON of a pod; it takes about one percent of one processor.
+// A speedometer repeats a fixed unit of work during a measurement. On a virtual machine the speed of the processors varies
+// between rounds, which no counter inside the machine shows. The work is encoding and decoding a pod as JSON, as an API
+// server does; it takes about one percent of one processor.
 type speedometer struct {
 	stopped atomic.Bool
 	speed   chan float64
@@ -29,7 +29,7 @@ func startSpeedometer() *speedometer {
 	return s
 }
 
-// stop returns how often a second of processor time the work was done.
+// stop returns the units of work per second of CPU time.
 func (s *speedometer) stop() float64 {
 	s.stopped.Store(true)
 	return <-s.speed
@@ -44,7 +44,7 @@ func (s *speedometer) run(work *v1.Pod) {
 		time.Sleep(speedPause)
 		began := threadTime()
 		for range speedRepeats {
-			text, _ := json.Marshal(work) // a pod can be written, and what was written be read
+			text, _ := json.Marshal(work) // a pod can be encoded, and the result decoded
 			_ = json.Unmarshal(text, new(v1.Pod))
 			done++
 		}
@@ -53,7 +53,7 @@ func (s *speedometer) run(work *v1.Pod) {
 	s.speed <- float64(done) / took.Seconds()
 }
 
-// threadTime is the processor time that this thread has used: waiting for a processor does not count.
+// threadTime is the CPU time of this thread, which excludes waiting for a processor.
 func threadTime() time.Duration {
 	var now unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &now) // every Linux has it

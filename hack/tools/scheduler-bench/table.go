@@ -10,7 +10,7 @@ import (
 	"slices"
 )
 
-// A Figure is the median of the rounds, and how far these were apart.
+// A Figure is the median, minimum and maximum of the rounds.
 type Figure struct {
 	Median float64 `json:"median"`
 	Low    float64 `json:"low"`
@@ -32,17 +32,17 @@ type Row struct {
 	CPU       Figure `json:"cpuSeconds"`
 	Others    Figure `json:"others"`
 	Speed     Figure `json:"speed"`
-	// Pods for each bit of the speedometer's work: pods/s, but for how fast the processors were.
+	// Pods per unit of the speedometer's work: pods/s, independent of the processors' speed.
 	PodsPerWork Figure `json:"podsPerWork"`
 	// The worst of the rounds.
 	Broken int      `json:"broken"`
-	Told   int      `json:"told"` // the least of the rounds
+	Events int      `json:"events"` // the lowest of the rounds
 	Left   int      `json:"left"`
 	Missed int      `json:"missed"`
 	Say    []string `json:"say,omitempty"`
 }
 
-// A Target is what is wanted, and what there is.
+// A Target is a target value and the measured value.
 type Target struct {
 	Workload string  `json:"workload"`
 	What     string  `json:"what"`
@@ -130,9 +130,9 @@ func rowOf(results []Result) Row {
 
 		PodsPerWork: figure(func(r *Result) float64 { return r.Rate / r.Speed }),
 	}
-	row.Told = first.Told
+	row.Events = first.Events
 	for _, r := range results {
-		row.Told = min(row.Told, r.Told)
+		row.Events = min(row.Events, r.Events)
 		row.Broken, row.Left, row.Missed = max(row.Broken, r.Broken), max(row.Left, r.Left), max(row.Missed, r.Missed)
 		row.Say = append(row.Say, r.Say...)
 	}
@@ -141,23 +141,23 @@ func rowOf(results []Result) Row {
 
 func printRows(rows []Row) {
 	fmt.Printf("%-22s %20s %20s %9s %9s %8s %7s %7s %6s %6s %7s %7s\n", "", "pods/s", "from the start", "p50 ms", "p99 ms",
-		"peak MB", "CPU s", "broken", "left", "told", "others", "speed")
+		"peak MB", "CPU s", "broken", "left", "events", "others", "speed")
 	for _, r := range rows {
 		latency, tail := "-", "-"
 		if r.P50.Median > 0 {
 			latency, tail = fmt.Sprintf("%.1f", r.P50.Median), fmt.Sprintf("%.1f", r.P99.Median)
 		}
 		fmt.Printf("%-6s %-15s %20s %20s %9s %9s %8.1f %7.2f %7d %6d %6d %5.0f %% %7.0f\n", r.Workload, r.Contender,
-			r.Rate.text(), r.RateStart.text(), latency, tail, r.PeakMB.Median, r.CPU.Median, r.Broken, r.Left, r.Told,
+			r.Rate.text(), r.RateStart.text(), latency, tail, r.PeakMB.Median, r.CPU.Median, r.Broken, r.Left, r.Events,
 			100*r.Others.Median, r.Speed.Median)
 		if isFloor(r.Contender) {
-			continue // it breaks everything: no news
+			continue // the floor ignores constraints
 		}
 		for _, sentence := range r.Say {
 			fmt.Printf("       %s\n", sentence)
 		}
 	}
-	fmt.Println("\nbroken: pods where they must not be; left: pods without a node; told: events of pods that got one;")
+	fmt.Println("\nbroken: pods that violate a constraint; left: pods without a node; events: events of bound pods;")
 	fmt.Println("others: the share of the processors that had other work; speed: how often a second of processor time did the")
 	fmt.Println("same bit of work meanwhile, for machines whose processors are not equally fast all the time")
 	fmt.Println()

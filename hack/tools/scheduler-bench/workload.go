@@ -14,12 +14,12 @@ import (
 const (
 	namespace = "bench"
 	zoneLabel = "topology.kubernetes.io/zone"
-	// So many pods share a label, as those of one Deployment do. Anti-affinity keeps these on different nodes, so there
-	// must be more nodes than that.
+	// The number of pods that share a label, like the pods of a Deployment. Anti-affinity places them on different
+	// nodes, so there must be more nodes than that.
 	groupSize = 50
 )
 
-// node is one of three zones; half have a fast disk, and one of ten is reserved.
+// node returns a node in one of three zones; half of the nodes have a fast disk, and one of ten is reserved.
 func node(number int) *v1.Node {
 	name := fmt.Sprintf("node-%05d", number)
 	resources := v1.ResourceList{
@@ -43,7 +43,7 @@ func node(number int) *v1.Node {
 	return made
 }
 
-// pod is one of a workload. The pods of "plain" ask for processor and memory; "mixed" has five more kinds, in turn.
+// pod returns a pod of a workload. Those of "plain" request CPU and memory; "mixed" has five more kinds, in turn.
 func pod(workload, prefix string, number int, scheduler string) *v1.Pod {
 	group := fmt.Sprintf("%s%d", prefix, number/6/groupSize)
 	made := &v1.Pod{
@@ -107,13 +107,13 @@ func demandApart(spec *v1.PodSpec, same *metav1.LabelSelector, _ int) {
 	}}
 }
 
-// Each port is asked for by as many pods as a group has: they too need different nodes.
+// Each port is requested by as many pods as a group has, which therefore need different nodes.
 func demandPort(spec *v1.PodSpec, _ *metav1.LabelSelector, number int) {
 	port := int32(20000 + number/6/groupSize)
 	spec.Containers[0].Ports = []v1.ContainerPort{{ContainerPort: port, HostPort: port}}
 }
 
-// inParallel calls work with each number below count, many at a time, and gives the first error.
+// inParallel calls work with each number below count, many at a time, and returns the first error.
 func inParallel(count, workers int, work func(number int) error) error {
 	numbers := make(chan int)
 	errs := make(chan error, workers)

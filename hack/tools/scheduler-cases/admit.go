@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	api "k8s.io/kubernetes/pkg/apis/core"
-	_ "k8s.io/kubernetes/pkg/apis/core/install" // teaches legacyscheme these types
+	_ "k8s.io/kubernetes/pkg/apis/core/install" // registers these types with legacyscheme
 	_ "k8s.io/kubernetes/pkg/apis/storage/install"
 	"k8s.io/kubernetes/pkg/registry/core/node"
 	"k8s.io/kubernetes/pkg/registry/core/persistentvolume"
@@ -16,10 +16,10 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/pod"
 )
 
-// Objects of a case are as an API server would have stored them: with its defaults, with what it derives (selectors
-// from matchLabelKeys, say), and none that it would refuse.
+// The objects of a case are as an API server stores them: valid, defaulted, and with derived fields (such as selectors
+// from matchLabelKeys).
 
-// admitPod gives what the API server would make of a new pod, or why it would refuse it.
+// admitPod returns the pod as the API server would store it, or the reason why it would reject it.
 func admitPod(in *v1.Pod) (*v1.Pod, error) {
 	var inside api.Pod
 	if err := toInside(in, &inside); err != nil {

@@ -6,38 +6,38 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 )
 
-// A Case is a cluster at rest and the pod to place: all that the filters and scores may look at.
+// A Case is a cluster state and the pod to place: the complete input of filters and scores.
 type Case struct {
 	Nodes []*v1.Node `json:"nodes"`
-	// Pods have a node, or none that exists; the ones that are done count nowhere.
+	// Pods have a node, which may not exist; terminated pods do not count.
 	Pods           []*v1.Pod                   `json:"pods"`
 	Namespaces     []*v1.Namespace             `json:"namespaces"`
 	PVCs           []*v1.PersistentVolumeClaim `json:"pvcs"`
 	PVs            []*v1.PersistentVolume      `json:"pvs"`
 	StorageClasses []*storagev1.StorageClass   `json:"storageClasses"`
 	CSINodes       []*storagev1.CSINode        `json:"csiNodes"`
-	// Where space for new volumes is counted, and what is attached though no pod uses it.
+	// Storage capacity for new volumes, and attached volumes that no pod uses.
 	CSIDrivers           []*storagev1.CSIDriver          `json:"csiDrivers"`
 	CSIStorageCapacities []*storagev1.CSIStorageCapacity `json:"csiStorageCapacities"`
 	VolumeAttachments    []*storagev1.VolumeAttachment   `json:"volumeAttachments"`
-	// Services and ReplicaSets matter only to the spreading of pods that ask for none.
+	// Services and ReplicaSets only affect the default spreading of pods without constraints of their own.
 	Services    []*v1.Service        `json:"services"`
 	ReplicaSets []*appsv1.ReplicaSet `json:"replicaSets"`
 	Pod         *v1.Pod              `json:"pod"`
 }
 
-// An Answer says where the pod may go, why not elsewhere, and how good each place is.
+// An Answer has the feasible nodes, the reasons against the others, and the scores.
 type Answer struct {
-	// Feasible are the names of the nodes, sorted.
+	// Feasible has the names of the feasible nodes, sorted.
 	Feasible []string `json:"feasible"`
 	// Verdicts has every other node: the name of the plugin, a colon and its reason.
 	Verdicts map[string]string `json:"verdicts"`
-	// Scores has every feasible node: a plugin's weighted score by its name, and the sum as "total". A plugin that had
-	// nothing to say is left out.
+	// Scores has every feasible node: the weighted score by plugin, and the sum as "total". Plugins that were skipped
+	// are missing.
 	Scores map[string]map[string]int64 `json:"scores"`
 	// Error is set when a plugin failed; no node is feasible then.
 	Error string `json:"error,omitempty"`
 }
 
-// total is the key of the sum among the scores of plugins.
+// total is the key of the sum in the scores.
 const total = "total"

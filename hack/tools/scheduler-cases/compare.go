@@ -11,13 +11,13 @@ import (
 	"strings"
 )
 
-// comparison counts where two schedulers agree.
+// comparison counts agreements and differences of two schedulers.
 type comparison struct {
-	save string // where the cases that differ go; none if empty
-	show int    // so many of each kind
+	save string // directory for the cases that differ; empty: do not save
+	show int    // limit for each kind
 
 	cases, sameFeasible  int
-	failed               int // kube-scheduler gives no answer: what would be the same?
+	failed               int // kube-scheduler fails: nothing to compare
 	verdicts, samePlugin int
 	nodes, sameTotal     int
 	bestCases, sameBest  int
@@ -25,14 +25,14 @@ type comparison struct {
 	plugins              map[string]*agreement
 }
 
-// group are the differences of one kind.
+// group has the differences of one kind.
 type group struct {
 	nodes    int
 	cases    map[int]bool
 	examples []string
 }
 
-// agreement is of one plugin's score, over all nodes that both find feasible.
+// agreement counts equal scores of one plugin, over all nodes feasible to both.
 type agreement struct{ nodes, same int }
 
 func compareFiles(args []string) error {
@@ -97,9 +97,9 @@ func (c *comparison) files(cases, expected, actual string) error {
 	}
 }
 
-// one compares the answers to one case.
+// one compares the two answers to a case.
 func (c *comparison) one(number int, line []byte, want, got *Answer) error {
-	differs := map[string][]string{} // kind to what exactly
+	differs := map[string][]string{} // details by kind
 	if want.Error != "" {
 		c.failed++
 		if len(got.Feasible) > 0 {
@@ -138,8 +138,7 @@ func (c *comparison) one(number int, line []byte, want, got *Answer) error {
 	return c.note(number, line, want, got, differs)
 }
 
-// scores compares them on the nodes that are feasible to both, where the feasible sets are the same: else the scale is
-// another.
+// scores compares the scores if the feasible sets are equal; otherwise their normalization differs.
 func (c *comparison) scores(want, got *Answer, differs map[string][]string) {
 	if !slices.Equal(slices.Sorted(slices.Values(got.Feasible)), want.Feasible) || len(want.Feasible) == 0 {
 		return
@@ -174,7 +173,7 @@ func (c *comparison) scores(want, got *Answer, differs map[string][]string) {
 	}
 }
 
-// best are the names of the nodes with the highest total: kube-scheduler takes any of these.
+// best returns the nodes with the highest total: kube-scheduler selects any of them.
 func best(a *Answer) []string {
 	var names []string
 	for _, node := range slices.Sorted(slices.Values(a.Feasible)) {
@@ -188,7 +187,7 @@ func best(a *Answer) []string {
 	return names
 }
 
-// plugin is the part of a verdict before the colon.
+// plugin returns the part of a verdict before the colon.
 func plugin(verdict string) string {
 	name, _, _ := strings.Cut(verdict, ":")
 	if name == "" {
@@ -220,7 +219,7 @@ func (c *comparison) note(number int, line []byte, want, got *Answer, differs ma
 	return nil
 }
 
-// saveCase writes the case itself, so that it can be given to either scheduler again, and the answers beside it.
+// saveCase writes the case in a form that both schedulers read, and the answers beside it.
 func (c *comparison) saveCase(name string, line []byte, want, got *Answer) error {
 	if err := os.WriteFile(filepath.Join(c.save, name), line, 0o644); err != nil {
 		return err
@@ -246,7 +245,7 @@ func (c *comparison) print() {
 		fmt.Printf("  %-34s %s\n", name, share(c.plugins[name].same, c.plugins[name].nodes))
 	}
 	fmt.Printf("same refusing plugin: %s nodes\n", share(c.samePlugin, c.verdicts))
-	// What matters less is in brackets, and comes last.
+	// Less important differences are in brackets, and come last.
 	kinds := slices.SortedFunc(maps.Keys(c.groups), func(a, b string) int {
 		if bracket := strings.Count(a[:1], "(") - strings.Count(b[:1], "("); bracket != 0 {
 			return bracket

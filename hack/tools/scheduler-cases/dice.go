@@ -2,22 +2,22 @@ package main
 
 import "math/rand/v2"
 
-// dice makes all choices of one case; the same seed and number make the same ones.
+// dice makes the random choices of one case, determined by seed and number.
 type dice struct{ *rand.Rand }
 
 func newDice(seed, number uint64) dice {
 	return dice{rand.New(rand.NewPCG(seed, number))}
 }
 
-// chance is true with this probability.
+// chance returns true with this probability.
 func (d dice) chance(probability float64) bool { return d.Float64() < probability }
 
-// between gives a number of the range, both ends included.
+// between returns a number of the range, both ends included.
 func (d dice) between(low, high int) int { return low + d.IntN(high-low+1) }
 
 func pick[T any](d dice, from ...T) T { return from[d.IntN(len(from))] }
 
-// some gives a few of the list, at least one, without repeating.
+// some returns one or more distinct elements of the list.
 func some[T any](d dice, from ...T) []T {
 	var chosen []T
 	count := 1
@@ -30,7 +30,7 @@ func some[T any](d dice, from ...T) []T {
 	return chosen
 }
 
-// maybe gives nil, or a pointer to one of the list.
+// maybe returns nil, or a pointer to an element of the list.
 func maybe[T any](d dice, probability float64, from ...T) *T {
 	if !d.chance(probability) {
 		return nil

@@ -10,21 +10,21 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// world is a case being made, with what its parts have in common.
+// world is a case under construction, with the values that its parts share.
 type world struct {
 	dice
 	c *Case
-	// How adverse this one is: a cluster has either few or many of each.
+	// Probabilities of obstacles in this case: few or many of each.
 	zoneless, tainted, cordoned, crowded float64
 	taints                               []v1.Taint
 	allImages                            []v1.ContainerImage
-	// What the volumes of pods may name, by namespace.
+	// The claims that pods can name, by namespace.
 	claims map[string][]string
 }
 
 var namespaceNames = []string{"red", "green", "blue"}
 
-// generate makes one case. Many of the random ones have no feasible node, or all are: most of these are thrown away.
+// generate makes one case. Random cases where no node or every node is feasible are common: most of them are discarded.
 func generate(judge *Judge, seed, number uint64) (*Case, error) {
 	d := newDice(seed, number)
 	for attempt := 0; ; attempt++ {
@@ -89,7 +89,7 @@ func draw(d dice) (*Case, error) {
 func (w *world) namespaces() {
 	for _, name := range namespaceNames {
 		if w.chance(0.02) {
-			continue // pods of a namespace that the scheduler has not heard of yet
+			continue // the scheduler does not know this namespace yet
 		}
 		labels := map[string]string{"kubernetes.io/metadata.name": name}
 		if w.chance(0.7) {
@@ -99,7 +99,7 @@ func (w *world) namespaces() {
 	}
 }
 
-// services and replica sets give their pods the default spreading.
+// services and replica sets cause the default spreading of their pods.
 func (w *world) services() {
 	if !w.chance(0.25) {
 		return
@@ -138,7 +138,7 @@ func (w *world) pods() error {
 	return err
 }
 
-// admitted draws pods until the API server would take one. Where drawn parts contradict each other it takes none.
+// admitted draws pods until the API server would accept one; it rejects pods with contradicting parts.
 func (w *world) admitted(name string, drawPod func(*v1.Pod)) (*v1.Pod, error) {
 	var refused error
 	for range 200 {

@@ -182,7 +182,7 @@ func (w *world) requiredAntiAffinity(pod *v1.Pod) {
 	affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution = w.podTerms()
 }
 
-// preferredPodAffinity is affinity, anti-affinity or both.
+// preferredPodAffinity draws preferred affinity, anti-affinity or both.
 func (w *world) preferredPodAffinity(pod *v1.Pod) {
 	affinity := affinityOf(pod)
 	var terms []v1.WeightedPodAffinityTerm

@@ -43,13 +43,13 @@ func (w *world) nodeLabels(name string) map[string]string {
 	}
 	if w.chance(0.04) {
 		delete(labels, v1.LabelHostname)
-	} else if w.chance(0.03) { // it need not be the node's name
+	} else if w.chance(0.03) { // may differ from the node's name
 		labels[v1.LabelHostname] = pick(w.dice, "host", "n1")
 	}
 	if w.chance(0.1) {
 		delete(labels, "disk")
 	}
-	if w.chance(0.8) { // not all that Gt and Lt see is a number
+	if w.chance(0.8) { // Gt and Lt also get values that are not numbers
 		labels["cores"] = pick(w.dice, "0", "1", "4", "4", "8", "16", "007", "1e3", "many", "", "9223372036854775808")
 	}
 	if w.chance(0.2) {
@@ -106,7 +106,7 @@ var imageNames = []string{
 	"registry.test/pinned@sha256:4f7c1d3a9be2568f6f0d6c3c9b7e11a4f3a3b5d2c1e0f9a8b7c6d5e4f3a2b1c0",
 }
 
-// images draws from what there is in the world: an image has the same size everywhere, and its names are no other's.
+// images draws from the images of the case: an image has the same size on all nodes, and unique names.
 func (w *world) images() []v1.ContainerImage {
 	var images []v1.ContainerImage
 	for _, image := range w.allImages {

@@ -22,7 +22,7 @@ func (w *world) podLabels() map[string]string {
 	return labels
 }
 
-// boundPod draws a pod that runs on a node already. Whether it could be placed there today does not matter.
+// boundPod draws a pod that runs on a node, whether or not the node is feasible for it.
 func (w *world) boundPod(pod *v1.Pod) {
 	pod.Spec.NodeName = pick(w.dice, w.c.Nodes...).Name
 	if w.chance(0.02) {
@@ -46,7 +46,7 @@ func (w *world) boundPod(pod *v1.Pod) {
 	}
 }
 
-// past gives an admitted pod what happened to it since.
+// past adds status to an admitted pod.
 func (w *world) past(pod *v1.Pod) {
 	pod.Status.Phase = v1.PodRunning
 	switch {
@@ -60,7 +60,7 @@ func (w *world) past(pod *v1.Pod) {
 	}
 }
 
-// resizing is a pod whose resources are being changed in place: what it has is not what it asks for.
+// resizing adds an in-place resize: allocated resources differ from requested ones.
 func (w *world) resizing(pod *v1.Pod) {
 	for _, container := range pod.Spec.Containers {
 		status := v1.ContainerStatus{Name: container.Name}
@@ -80,7 +80,7 @@ func (w *world) resizing(pod *v1.Pod) {
 	}
 }
 
-// pendingPod draws the pod to place. It asks for few of the many things, so that each of them decides in some cases.
+// pendingPod draws the pod to place. It has few constraints, so that each decides some cases.
 func (w *world) pendingPod(pod *v1.Pod) {
 	w.containers(pod)
 	asks := []func(*v1.Pod){
@@ -101,7 +101,7 @@ func (w *world) pendingPod(pod *v1.Pod) {
 	w.tolerations(pod)
 }
 
-// tolerations are mostly of the taints that are there.
+// tolerations mostly match existing taints.
 func (w *world) tolerations(pod *v1.Pod) {
 	for _, taint := range w.taints {
 		if !w.chance(0.45) {

@@ -21,7 +21,7 @@ func (w *world) containers(pod *v1.Pod) {
 	if w.chance(0.1) {
 		pod.Spec.Overhead = w.requests(0.6)
 	}
-	if w.chance(0.08) { // more than all containers ask for, or the API server would refuse it
+	if w.chance(0.08) { // at least the containers' total, or the API server would reject it
 		pod.Spec.Resources = &v1.ResourceRequirements{Requests: v1.ResourceList{}}
 		if w.chance(0.7) {
 			pod.Spec.Resources.Requests[v1.ResourceCPU] = resource.MustParse(pick(w.dice, "1", "2500m", "3"))
@@ -47,7 +47,7 @@ func (w *world) resources() v1.ResourceRequirements {
 		return v1.ResourceRequirements{}
 	}
 	needs := v1.ResourceRequirements{Requests: w.requests(0.75)}
-	if w.chance(0.1) { // the API server takes limits for requests where there are none
+	if w.chance(0.1) { // the API server uses limits as requests if there are none
 		needs = v1.ResourceRequirements{Limits: w.requests(0.75)}
 	}
 	for _, whole := range []struct {
@@ -57,7 +57,7 @@ func (w *world) resources() v1.ResourceRequirements {
 		if !w.chance(0.04) {
 			continue
 		}
-		value := resource.MustParse(pick(w.dice, whole.values...)) // of these, nobody gets less than the limit
+		value := resource.MustParse(pick(w.dice, whole.values...)) // for these, requests equal limits
 		if needs.Limits == nil {
 			needs.Limits = v1.ResourceList{}
 		}
@@ -69,7 +69,7 @@ func (w *world) resources() v1.ResourceRequirements {
 	return needs
 }
 
-// requests has the usual resources, each with this probability.
+// requests draws the usual resources, each with this probability.
 func (w *world) requests(probability float64) v1.ResourceList {
 	list := v1.ResourceList{}
 	if w.chance(probability) {

@@ -57,7 +57,7 @@ func (w *world) storageClasses() {
 	}
 }
 
-// csiNodes say how many volumes may be attached; not every node has the driver.
+// csiNodes draws attach limits; some nodes lack the driver.
 func (w *world) csiNodes() {
 	limited := pick(w.dice, 0.2, 0.9)
 	for _, node := range w.c.Nodes {
@@ -79,7 +79,7 @@ func (w *world) csiNodes() {
 	}
 }
 
-// capacities tell how much the driver can still make, where it does.
+// capacities draws the driver's remaining storage capacity by topology.
 func (w *world) capacities() {
 	if !w.chance(0.6) {
 		return
@@ -110,7 +110,7 @@ func (w *world) capacities() {
 	}
 }
 
-// attachments are of volumes that pods use and of others.
+// attachments draws attachments of used and unused volumes.
 func (w *world) attachments() {
 	for i, volume := range w.c.PVs {
 		if volume.Spec.CSI == nil || !w.chance(0.2) {
@@ -132,7 +132,7 @@ func (w *world) accessModes() []v1.PersistentVolumeAccessMode {
 	}
 }
 
-// volume draws one, for a claim or free.
+// volume draws a volume, bound to a claim or available.
 func (w *world) volume(name, class string, claim *v1.PersistentVolumeClaim) error {
 	volume := &v1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{
@@ -241,9 +241,9 @@ func (w *world) putClaim(claim *v1.PersistentVolumeClaim) error {
 	return nil
 }
 
-// volumes gives a pod some, mostly claims of its namespace.
+// volumes draws volumes for a pod, mostly claims of its namespace.
 func (w *world) volumes(pod *v1.Pod) {
-	if len(w.claims[pod.Namespace]) == 0 { // a namespace without claims would only ever miss them
+	if len(w.claims[pod.Namespace]) == 0 { // otherwise every claim of the namespace would be missing
 		for _, namespace := range namespaceNames {
 			if len(w.claims[namespace]) > 0 {
 				pod.Namespace = namespace
@@ -259,7 +259,7 @@ func (w *world) volumes(pod *v1.Pod) {
 				name = "missing"
 			}
 			volume.PersistentVolumeClaim = &v1.PersistentVolumeClaimVolumeSource{ClaimName: name}
-		case roll < 0.83: // its claim would be named after the pod, and nobody has made it
+		case roll < 0.83: // the claim of an ephemeral volume is named after the pod, and missing
 			late := "late"
 			volume.Ephemeral = &v1.EphemeralVolumeSource{VolumeClaimTemplate: &v1.PersistentVolumeClaimTemplate{
 				Spec: v1.PersistentVolumeClaimSpec{
@@ -276,7 +276,7 @@ func (w *world) volumes(pod *v1.Pod) {
 	}
 }
 
-// oldVolume is of a kind that one node at a time may use.
+// oldVolume draws an in-tree volume that only one node at a time can use.
 func (w *world) oldVolume() v1.VolumeSource {
 	readOnly := w.chance(0.4)
 	switch w.IntN(3) {

@@ -9,8 +9,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// stillFactory gives informers that never run: their stores are filled by hand. The plugin for volumes does not look
-// into the stores of volumes and claims but keeps copies, by event handlers; these are called by hand too.
+// stillFactory returns informers that never run: their stores are filled directly. The VolumeBinding plugin reads volumes
+// and claims from caches filled by event handlers: these are called directly too.
 type stillFactory struct {
 	informers.SharedInformerFactory
 	volumes, claims *stillInformer
@@ -66,7 +66,7 @@ type stillClaims struct {
 
 func (c stillClaims) Informer() cache.SharedIndexInformer { return c.informer }
 
-// stillInformer tells its handlers of an object when it is put in.
+// stillInformer calls its handlers when an object is added.
 type stillInformer struct {
 	cache.SharedIndexInformer
 	handlers []cache.ResourceEventHandler
@@ -88,7 +88,7 @@ func (i *stillInformer) put(object runtime.Object) error {
 	return i.GetIndexer().Add(object)
 }
 
-// fill puts all objects of one kind into a store.
+// fill adds all objects of one kind to a store.
 func fill[T runtime.Object](store cache.SharedIndexInformer, objects []T) error {
 	for _, object := range objects {
 		var err error

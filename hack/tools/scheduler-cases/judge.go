@@ -21,20 +21,20 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/metrics"
 )
 
-// A Judge answers cases as kube-scheduler would in its default configuration, with all nodes looked at.
+// A Judge decides cases as kube-scheduler does in its default configuration, considering all nodes.
 type Judge struct {
 	profile config.KubeSchedulerProfile
 	client  *fake.Clientset
 }
 
 func newJudge() (*Judge, error) {
-	klog.SetLogger(klog.Logger{}) // refusals are the answer, not something to log
+	klog.SetLogger(klog.Logger{}) // do not log refusals: they are the result
 	defaults, err := latest.Default()
 	if err != nil {
 		return nil, fmt.Errorf("taking kube-scheduler's default configuration: %w", err)
 	}
 	profile := defaults.Profiles[0]
-	// Resource claims are no part of the cases.
+	// Cases have no resource claims.
 	profile.Plugins.MultiPoint.Enabled = slices.DeleteFunc(profile.Plugins.MultiPoint.Enabled, func(p config.Plugin) bool {
 		return p.Name == names.DynamicResources
 	})
@@ -42,7 +42,7 @@ func newJudge() (*Judge, error) {
 	return &Judge{profile: profile, client: fake.NewClientset()}, nil
 }
 
-// plugins gives a framework that knows this case and nothing else. It has goroutines, which end with the context.
+// plugins returns a framework for this case. Its goroutines exit when the context is done.
 func (j *Judge) plugins(ctx context.Context, c *Case, snapshot framework.SharedLister) (framework.Framework, error) {
 	factory := newStillFactory(j.client)
 	f, err := frameworkruntime.NewFramework(ctx, plugins.NewInTreeRegistry(), &j.profile,
@@ -69,7 +69,7 @@ func (j *Judge) plugins(ctx context.Context, c *Case, snapshot framework.SharedL
 	)
 }
 
-// snapshotOf leaves out the pods that kube-scheduler would not have in its cache.
+// snapshotOf omits the pods that kube-scheduler does not keep in its cache.
 func snapshotOf(c *Case) *internalcache.Snapshot {
 	exists := map[string]bool{}
 	for _, node := range c.Nodes {
@@ -112,7 +112,7 @@ func (j *Judge) answer(original *Case) (*Answer, error) {
 	return answer, nil
 }
 
-// filter fills in the verdicts and the feasible nodes; an error is a plugin's, for which kube-scheduler gives up.
+// filter sets the verdicts and the feasible nodes; it returns the error of a plugin, on which kube-scheduler aborts.
 func filter(
 	ctx context.Context, f framework.Framework, state fwk.CycleState, snapshot *internalcache.Snapshot, c *Case, answer *Answer,
 ) ([]fwk.NodeInfo, error) {
@@ -122,7 +122,7 @@ func filter(
 			return nil, status.AsError()
 		}
 		plugin := status.Plugin()
-		if plugin == "" { // several plugins had left no node between them
+		if plugin == "" { // the PreFilter results of several plugins have no node in common
 			plugin = strings.Join(narrowing.UnsortedList(), "+")
 		}
 		for _, node := range c.Nodes {
@@ -132,7 +132,7 @@ func filter(
 	}
 	var feasible []fwk.NodeInfo
 	for _, node := range c.Nodes {
-		// Nodes outside of what PreFilter left are not asked about; the plugin that ruled them out would refuse them.
+		// Nodes that PreFilter excluded are not filtered; the plugin that excluded them would reject them.
 		info, err := snapshot.Get(node.Name)
 		if err != nil {
 			return nil, err

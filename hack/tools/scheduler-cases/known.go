@@ -6,12 +6,11 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Before it matches the terms of the pod to place, kube-scheduler finds out which namespaces their selectors select.
-// From 1.34.0 on it then forgets to drop the selectors, and matches these again, against no labels at all: with
-// NotIn or DoesNotExist every namespace is selected (kubernetes#141526, mended after 1.34.2). Nobody else should do
-// that. The judge therefore sees the pod with the namespaces named, which is what kube-scheduler means to do.
+// A bug of kube-scheduler 1.34.0 to 1.34.2 (kubernetes#141526): before it matches the terms of the pod to place, it resolves
+// their namespace selectors to names, but keeps the selectors and matches them again, against no labels: with NotIn or
+// DoesNotExist they select every namespace. The judge gets the pod with resolved names and without selectors, as intended.
 
-// withNamespaces gives the pod with the namespaces named that its terms select.
+// withNamespaces returns the pod with the namespace selectors of its terms resolved to names.
 func withNamespaces(pod *v1.Pod, namespaces []*v1.Namespace) *v1.Pod {
 	if pod.Spec.Affinity == nil {
 		return pod
@@ -50,6 +49,6 @@ func name(term *v1.PodAffinityTerm, namespaces []*v1.Namespace) {
 			term.Namespaces = append(term.Namespaces, namespace.Name)
 		}
 	}
-	// Not nil: without any namespace this would be the pod's own.
+	// Not nil: no namespaces at all would mean the pod's own.
 	term.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"nowhere": ""}}
 }

@@ -1,5 +1,5 @@
-// Command scheduler-cases makes random scheduling cases and has kube-scheduler's own plugins judge them, without an API
-// server. What another scheduler says about the same cases can then be compared, case by case.
+// Command scheduler-cases generates random scheduling cases and decides them with kube-scheduler's plugins, without an API
+// server. It compares the answers with those of another scheduler, case by case.
 //
 //	scheduler-cases generate [--seed S] [--count N]        cases, one JSON object a line
 //	scheduler-cases judge < CASES                          an answer to each, one JSON object a line
@@ -25,7 +25,7 @@ const usage = `usage:
   scheduler-cases compare [--save DIR] [--show N] CASES EXPECTED ACTUAL
   scheduler-cases stats EXPECTED`
 
-// errDiffer makes the exit status 1: all went well, and the answers differ.
+// errDiffer causes exit status 1: the comparison succeeded, and found differences.
 var errDiffer = errors.New("the answers differ")
 
 func main() {
@@ -96,7 +96,7 @@ func judgeCases(args []string) error {
 	})
 }
 
-// lineReader gives a function for the next line, as long as there is one. A line may be megabytes long.
+// lineReader returns a function that returns the next line. A line may be megabytes long.
 func lineReader(r io.Reader) func() ([]byte, bool, error) {
 	reader := bufio.NewReaderSize(r, 1<<20)
 	return func() ([]byte, bool, error) {
@@ -108,7 +108,7 @@ func lineReader(r io.Reader) func() ([]byte, bool, error) {
 	}
 }
 
-// linesOf gives every line, until one is one too many.
+// linesOf yields all lines.
 func linesOf(r io.Reader) func(func([]byte) bool) error {
 	next := lineReader(r)
 	return func(yield func([]byte) bool) error {
@@ -121,7 +121,7 @@ func linesOf(r io.Reader) func(func([]byte) bool) error {
 	}
 }
 
-// inOrder does the work on several inputs at once, and writes the results as JSON lines in the order of the inputs.
+// inOrder processes several inputs in parallel, and writes the results as JSON lines in the order of the inputs.
 func inOrder(inputs func(func([]byte) bool) error, w io.Writer, work func([]byte) (any, error)) error {
 	type result struct {
 		line []byte

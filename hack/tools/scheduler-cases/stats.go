@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// openLines gives a function for each file, that gives the next line as long as there is one.
+// openLines returns a function for each file that returns its next line.
 func openLines(names ...string) ([]func() ([]byte, bool, error), func(), error) {
 	var readers []func() ([]byte, bool, error)
 	var files []*os.File
@@ -30,7 +30,7 @@ func openLines(names ...string) ([]func() ([]byte, bool, error), func(), error) 
 	return readers, closeAll, nil
 }
 
-// stats says whether cases are worth their time: how many nodes pass, what refuses the others, which scores matter.
+// stats shows whether the cases cover enough: feasible nodes, refusals by plugin, scores that vary.
 type stats struct {
 	cases, none, all, failed int
 	passed, nodes            int
