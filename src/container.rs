@@ -31,6 +31,7 @@ use crate::error::Kind;
 use crate::image::Images;
 use crate::logs::Logs;
 use crate::proto::ContainerConfig;
+use crate::refresh::Refresher;
 use crate::state::Container;
 use crate::state::ContainerRecord;
 use crate::state::HalfMade;
@@ -55,6 +56,7 @@ pub struct Containers {
     images: Arc<Images>,
     logs: Arc<Logs>,
     docker_log: DockerLog,
+    refresher: Refresher,
     half_made: HalfMade<ContainerRecord>,
     looks: Looks,
 }
@@ -70,7 +72,13 @@ impl Containers {
         half_made: Vec<ContainerRecord>,
     ) -> Containers {
         let half_made = HalfMade::new(half_made.into_iter().map(|record| (record.key.clone(), record)));
-        Containers { engine, store, images, logs, docker_log, half_made, looks: Looks::new() }
+        let refresher = Refresher::new(engine.clone(), Arc::clone(&store), Arc::clone(&logs));
+        Containers { engine, store, images, logs, docker_log, refresher, half_made, looks: Looks::new() }
+    }
+
+    /// What brings a container or sandbox of the index up to date with Docker.
+    pub fn refresher(&self) -> &Refresher {
+        &self.refresher
     }
 
     /// The container that `id`, or its beginning, stands for; `None` when there is none.

@@ -1,7 +1,6 @@
 //! The only room that knows Docker's API.
 //!
-//! Everything else asks an [`Engine`] for one thing at a time and gets a typed [`Error`] that names the
-//! operation and the object. [`request`] has the bodies of requests. The types of answers are lenient: a new enum value
+//! The other rooms call methods of an [`Engine`], one for each request. An [`Error`] names the operation and the object. [`request`] has the bodies of requests. The types of answers are lenient: a new enum value
 //! of a newer daemon must not make a running pod invisible.
 
 mod connection;
@@ -13,6 +12,7 @@ mod hijack;
 mod image;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
+mod registry;
 pub mod request;
 mod system;
 mod transport;
@@ -29,9 +29,10 @@ pub use self::container::ContainerEntry;
 pub use self::container::ContainerState;
 pub use self::container::parse_time;
 pub use self::demux::Source;
+pub use self::error::Cause;
 pub use self::error::Error;
 pub use self::exec::ExecDetails;
-pub use self::exec::ExecEnd;
+pub use self::exec::ExecExit;
 pub use self::exec::ExecSpec;
 pub use self::exec::TerminalSize;
 pub use self::hijack::Hijacked;
@@ -47,78 +48,78 @@ pub use self::system::EngineInfo;
 pub use self::system::Event;
 pub use self::transport::RequestCounts;
 
-use self::exec::ExecEnds;
+use self::exec::ExecExits;
 use self::transport::Transport;
 
-/// A connection to one Docker Engine. Cheap to clone.
+/// The client of one Docker Engine. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
     api: bollard::Docker,
     transport: Arc<Transport>,
     connection: Arc<Connection>,
-    exec_ends: Arc<ExecEnds>,
+    exec_exits: Arc<ExecExits>,
     socket: Arc<PathBuf>,
     timeout: Duration,
 }
 
 impl Engine {
-    /// Prepares a client for the Docker Engine that listens on `socket`; nothing is connected yet.
+    /// A client of the Docker Engine that listens on `socket`; nothing is connected yet.
     ///
-    /// `timeout` bounds one ordinary request. Pulls, stops and event streams have bounds of their own.
+    /// `timeout` bounds one ordinary request. Pulls, stops and event streams have limits of their own.
     ///
     /// # Errors
-    /// [`Error::Client`] when the HTTP client cannot be built.
+    /// [`Cause::Failed`] when the HTTP client cannot be built.
     pub fn new(socket: &Path, timeout: Duration) -> Result<Engine, Error> {
         let transport = Arc::new(Transport::new(socket));
         let for_bollard = Arc::clone(&transport);
-        // bollard's own timeout is in whole seconds and covers response headers only, so it is set beyond any
-        // request of ours; `call` has the real one.
+        // bollard's timeout is in whole seconds and covers only the response's headers, so it is set out of the
+        // way; `call` has the one that counts.
         let api = bollard::Docker::connect_with_custom_transport(
             move |request| for_bollard.send(request),
             Some("http://docker"),
             u64::from(u32::MAX),
             bollard::API_DEFAULT_VERSION,
         )
-        .map_err(|source| Error::Client(source.to_string()))?;
+        .map_err(|source| Error::failed("make a client of Docker at", &socket.display().to_string(), source))?;
         Ok(Engine {
             api,
             transport,
             connection: Arc::new(Connection::new()),
-            exec_ends: Arc::default(),
+            exec_exits: Arc::default(),
             socket: Arc::new(socket.to_owned()),
             timeout,
         })
     }
 
-    /// The same connection, for requests that get no more time than `limit`.
+    /// The same client, with at most `limit` for one request.
     #[must_use]
     pub fn with_timeout(&self, limit: Duration) -> Engine {
         Engine { timeout: limit.min(self.timeout), ..self.clone() }
     }
 
-    /// Whether Docker answers, and what it is.
+    /// Whether Docker answers, and its properties.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// What is known of this Docker, which answers just now.
+    /// The properties of this Docker, if it answers.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] while it does not answer.
+    /// [`Cause::Unavailable`] while it does not answer, or is slow, or the index is being reconciled.
     pub fn info(&self) -> Result<Arc<EngineInfo>, Error> {
         match self.connection.state() {
             ConnectionState::Up(info) => Ok(info),
             ConnectionState::Joining(_) => {
-                Err(self.unreachable("Docker came back, and the state of its containers is being learnt"))
+                Err(self.unreachable("Docker is back, and the state of its containers is being reconciled"))
             }
             ConnectionState::Suspect(reason) | ConnectionState::Down(reason) => Err(self.unreachable(&reason)),
         }
     }
 
-    /// What is known of this Docker, also while it does not answer.
+    /// The properties of this Docker when it last answered.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it never has.
+    /// [`Cause::Unavailable`] when it never did.
     pub fn last_info(&self) -> Result<Arc<EngineInfo>, Error> {
         self.connection.info().map_or_else(|| self.info(), Ok)
     }
@@ -127,47 +128,46 @@ impl Engine {
         Error::unavailable("reach Docker at", &self.socket.display().to_string(), reason)
     }
 
-    /// The socket this engine is reached at.
+    /// Docker's socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// How many requests were sent so far, by kind.
+    /// How many requests were sent since the start, by kind.
     pub fn request_counts(&self) -> RequestCounts {
         self.transport.counts()
     }
 
-    /// Runs one request within the ordinary deadline; see [`Engine::call_within`].
+    /// [`Engine::call_within`] the ordinary timeout.
     async fn call<T>(
         &self,
-        doing: &'static str,
+        operation: &'static str,
         object: &str,
         request: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, Error> {
-        self.call_within(self.timeout, doing, object, request).await
+        self.call_within(self.timeout, operation, object, request).await
     }
 
-    /// Runs one request: refused at once while Docker is known to be away, given up as soon as it goes away,
-    /// and never waiting longer than `limit`.
+    /// Runs one request. It fails at once while Docker is down, as soon as Docker goes down, and after `limit`.
     async fn call_within<T>(
         &self,
         limit: Duration,
-        doing: &'static str,
+        operation: &'static str,
         object: &str,
         request: impl Future<Output = Result<T, bollard::errors::Error>>,
     ) -> Result<T, Error> {
         if let Some(reason) = self.connection.down_reason() {
-            return Err(Error::unavailable(doing, object, reason));
+            return Err(Error::unavailable(operation, object, reason));
         }
         tokio::select! {
-            answer = request => answer.map_err(|source| Error::from_bollard(doing, object, source)),
-            reason = self.connection.wait_down() => Err(Error::unavailable(doing, object, reason)),
-            () = tokio::time::sleep(limit) => Err(Error::Timeout { doing, object: object.to_owned(), limit }),
+            answer = request => answer.map_err(|source| Error::from_bollard(operation, object, source)),
+            reason = self.connection.wait_down() => Err(Error::unavailable(operation, object, reason)),
+            () = tokio::time::sleep(limit) => Err(Error::new(operation, object, Cause::Timeout(limit))),
         }
     }
 }
 
-/// Engines to write tests against.
+/// Engines for tests.
 #[cfg(test)]
 pub(crate) mod testing {
     use tempfile::TempDir;
@@ -178,11 +178,11 @@ pub(crate) mod testing {
 
     use super::*;
 
-    /// The status of an answer that never comes.
+    /// A status for which no answer is sent.
     pub(crate) const NEVER: u16 = 0;
 
-    /// An engine whose Docker answers each request, such as `GET /images/json`, as `answer` says: by status and body.
-    /// It is there for as long as the directory is.
+    /// An engine whose Docker answers each request, such as `GET /images/json`, with the status and body that `answer`
+    /// returns. It runs until the directory is dropped.
     pub(crate) fn engine(answer: impl Fn(&str) -> (u16, String) + Send + Sync + 'static) -> (Engine, TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("docker.sock");
@@ -212,7 +212,7 @@ pub(crate) mod testing {
         (engine, directory)
     }
 
-    /// An engine on cgroup v1 with API 1.`minor` and nothing special.
+    /// An engine with API 1.`minor` on cgroup v1, without security modules.
     pub(crate) fn engine_info(minor: u16) -> EngineInfo {
         EngineInfo {
             version: "20.10.24".to_owned(),

@@ -115,13 +115,13 @@ impl Error {
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
             Error::Exhausted(_) => Code::ResourceExhausted,
-            Error::Docker(error) => match error {
-                docker::Error::Unavailable { .. } => Code::Unavailable,
-                docker::Error::NotFound { .. } => Code::NotFound,
-                docker::Error::Conflict { .. } => Code::FailedPrecondition,
-                docker::Error::Invalid { .. } => Code::InvalidArgument,
-                docker::Error::Timeout { .. } => Code::DeadlineExceeded,
-                docker::Error::Failed { .. } | docker::Error::Client(_) => Code::Unknown,
+            Error::Docker(error) => match error.cause {
+                docker::Cause::Unavailable(_) => Code::Unavailable,
+                docker::Cause::NotFound(_) => Code::NotFound,
+                docker::Cause::Conflict(_) => Code::FailedPrecondition,
+                docker::Cause::Invalid(_) => Code::InvalidArgument,
+                docker::Cause::Timeout(_) => Code::DeadlineExceeded,
+                docker::Cause::Failed(_) => Code::Unknown,
             },
             // The kubelet matches RegistryUnavailable by its text, and only when the code is Unknown.
             Error::RegistryUnavailable(_) | Error::Cni(_) => Code::Unknown,

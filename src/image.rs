@@ -23,11 +23,11 @@ use parking_lot::RwLock;
 use serde_json::json;
 use tokio::sync::Mutex;
 
+use crate::clock::now_ns;
 use crate::docker;
 use crate::docker::Engine;
 use crate::docker::ImageDetails;
 use crate::error::Error;
-use crate::observe::now_ns;
 use crate::proto;
 use crate::proto::FilesystemIdentifier;
 use crate::proto::FilesystemUsage;
@@ -105,7 +105,7 @@ impl Images {
     /// the index does not know it: it may have been built a moment ago.
     ///
     /// # Errors
-    /// [`docker::Error::NotFound`] when there is no such image.
+    /// A [`docker::Error`] with the cause `NotFound` when there is no such image.
     pub async fn identify(&self, reference: &str) -> Result<(String, ImageSettings), Error> {
         if let Some(image) = self.index.read().find(reference) {
             return Ok((image.id.clone(), image.settings.clone()));
@@ -149,7 +149,7 @@ impl Images {
                         None => return Ok(None),
                     }
                 }
-                Err(docker::Error::NotFound { .. } | docker::Error::Invalid { .. }) => return Ok(None),
+                Err(error) if error.is_not_found() || error.is_invalid() => return Ok(None),
                 Err(error) => return Err(error.into()),
             },
         };

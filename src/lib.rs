@@ -8,6 +8,7 @@
 //! API server <--> scheduler
 //! ```
 
+pub mod clock;
 pub mod cmd;
 pub mod config;
 pub mod container;
@@ -22,9 +23,9 @@ pub mod logs;
 pub mod measure;
 pub mod metrics;
 pub mod naming;
-pub mod observe;
 pub mod pod;
 pub mod proto;
+pub mod refresh;
 pub mod state;
 pub mod stats;
 pub mod stream;

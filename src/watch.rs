@@ -1,11 +1,11 @@
-//! Keeps the records true: learns what happened while nobody watched, then follows Docker's events.
+//! Keeps the index true: reconciles it with Docker, then follows Docker's events.
 //!
-//! This is the only writer of the link's state. What was half-made is undone beside all that, as a plugin may take its
-//! time.
+//! [`Watch`] runs one session with Docker after another. A session negotiates the API version, opens the event stream
+//! and reconciles the index with one listing, in this order, so that no event falls between the listing and the stream.
+//! It ends when the stream breaks or Docker stops answering pings; the next one begins by itself. During a session
+//! half-made records are undone in the background, because a CNI plugin may take long.
 //!
-//!  A session with Docker begins with its version, its event stream
-//! and one listing, in this order, so that nothing can happen between the listing and the first event; it ends
-//! when the stream breaks or a ping stays unanswered, and the next one begins by itself.
+//! No other room changes the state of the [connection](docker::Connection).
 
 mod apply;
 mod kernel_log;
@@ -17,7 +17,6 @@ use std::time::Duration;
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::Notify;
@@ -30,42 +29,46 @@ use crate::docker::Event;
 use crate::image::Images;
 use crate::measure;
 use crate::pod::Pods;
+use crate::refresh::Refresher;
 use crate::state::Store;
 
-/// Between two attempts to reach a Docker that is away.
-const RETRY_EVERY: Duration = Duration::from_millis(500);
-/// Between two looks whether a silent Docker still answers.
-const PING_EVERY: Duration = Duration::from_secs(5);
-/// A Docker that takes longer to say that it is there, is not.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-/// So many late answers in a row, and Docker counts as gone.
-const MISSES: u32 = 3;
-/// Between the first two attempts to list the images, and between later ones.
+/// Between two attempts to reach a Docker that is down.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two pings.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// How long Docker may take to answer a ping, or to open the event stream.
+const PING_LIMIT: Duration = Duration::from_secs(5);
+/// After this many unanswered pings in a row Docker is down.
+const MISSED_PINGS: u32 = 3;
+/// Between the first two attempts to list the images, doubled for each later one.
 const FIRST_IMAGES_RETRY: Duration = Duration::from_secs(1);
+/// Between two attempts to list the images, at most.
 const LAST_IMAGES_RETRY: Duration = Duration::from_secs(60);
-/// Between two attempts to undo what is half-made.
-const UNDO_EVERY: Duration = Duration::from_secs(5);
+/// Between two attempts to undo half-made records.
+const UNDO_INTERVAL: Duration = Duration::from_secs(5);
 
-/// See the module's documentation.
+/// Keeps the index true; see the module's documentation.
 pub struct Watch {
     engine: Engine,
     store: Arc<Store>,
     images: Arc<Images>,
     containers: Arc<Containers>,
     pods: Arc<Pods>,
-    /// Containers in which the kernel killed a process for want of memory; Docker tells it apart from their end.
-    out_of_memory: Mutex<HashSet<String>>,
+    refresher: Refresher,
     images_changed: Notify,
     reloaded: Notify,
+    /// The keys of damaged records.
     damaged: HashSet<String>,
     first_attempt: Notify,
     sessions: Sessions,
 }
 
-/// How often Docker was joined, and how long it took to learn what happened before.
+/// Metrics of the sessions with Docker.
 #[derive(Debug, Clone)]
 pub struct Sessions {
+    /// How often a session was joined.
     pub joined: Counter,
+    /// How long each reconciliation took, in seconds.
     pub reconciled: Histogram,
 }
 
@@ -80,12 +83,12 @@ impl Watch {
         damaged: HashSet<String>,
     ) -> Watch {
         Watch {
+            refresher: containers.refresher().clone(),
             engine,
             store,
             images,
             containers,
             pods,
-            out_of_memory: Mutex::default(),
             images_changed: Notify::new(),
             reloaded: Notify::new(),
             damaged,
@@ -94,25 +97,25 @@ impl Watch {
         }
     }
 
-    /// What is counted, going on as it changes.
+    /// Handles of the metrics, which change as sessions are joined.
     pub fn sessions(&self) -> Sessions {
         self.sessions.clone()
     }
 
-    /// Resolves once Docker was reached and the index is true, or the first attempt has failed. Before that, a List
-    /// would tell a client that its pods do not run.
+    /// Resolves once the index was reconciled, or the first attempt has failed. Before that, List* would answer that no
+    /// pod runs.
     pub async fn first_attempt(&self) {
         self.first_attempt.notified().await;
     }
 
-    /// Watches until `shutdown`.
+    /// Runs sessions until `shutdown`.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let watching = async {
             loop {
                 let error = self.session().await;
-                self.lost(&error);
+                self.set_down(&error);
                 self.first_attempt.notify_one();
-                tokio::time::sleep(RETRY_EVERY).await;
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
         };
         tokio::select! {
@@ -122,11 +125,11 @@ impl Watch {
         }
     }
 
-    /// Tells of a lost connection, once for each reason.
-    fn lost(&self, error: &docker::Error) {
-        let reason = match error {
-            docker::Error::Unavailable { reason, .. } => reason.clone(),
-            other => other.to_string(),
+    /// Records that Docker is down, and logs it once for each reason.
+    fn set_down(&self, error: &docker::Error) {
+        let reason = match &error.cause {
+            docker::Cause::Unavailable(reason) => reason.clone(),
+            _ => error.to_string(),
         };
         let known = matches!(self.engine.connection().state(), docker::ConnectionState::Down(known) if known == reason);
         if !known {
@@ -135,7 +138,7 @@ impl Watch {
         }
     }
 
-    /// One connection to Docker, from its version to the error that ends it.
+    /// One session with Docker, until the error that ends it.
     async fn session(self: &Arc<Self>) -> docker::Error {
         match self.join().await {
             Ok(events) => self.follow(events).await,
@@ -146,9 +149,9 @@ impl Watch {
     async fn join(
         self: &Arc<Self>,
     ) -> Result<impl futures_util::Stream<Item = Result<Event, docker::Error>> + use<>, docker::Error> {
-        self.within(self.engine.ping()).await?;
+        self.within_ping_limit(self.engine.ping()).await?;
         let info = self.engine.contact().await?;
-        let events = self.within(self.engine.events()).await?;
+        let events = self.within_ping_limit(self.engine.events()).await?;
         self.engine.connection().set_joining(info.clone());
         let began = Instant::now();
         self.reconcile().await?;
@@ -161,7 +164,7 @@ impl Watch {
         Ok(events)
     }
 
-    /// Applies events until the connection ends, and does beside that what goes on for as long as it lasts.
+    /// Applies events, and runs the background work of a session, until the connection breaks.
     async fn follow(
         self: &Arc<Self>,
         events: impl futures_util::Stream<Item = Result<Event, docker::Error>>,
@@ -172,33 +175,34 @@ impl Watch {
                 match events.next().await {
                     Some(Ok(event)) => self.apply(&event),
                     Some(Err(error)) => return error,
-                    None => return self.ended("Docker closed the event stream"),
+                    None => return self.session_ended("Docker closed the event stream"),
                 }
             }
         };
+        let background = async {
+            tokio::join!(self.refresh_unsettled(), self.undo_half_made(), self.refresh_engine_info());
+        };
         tokio::select! {
             error = applying => error,
-            error = self.keep_asking() => error,
-            () = self.keep_settling() => self.ended("never reached"),
-            () = self.keep_undoing() => self.ended("never reached"),
-            () = self.refresh_engine_info() => self.ended("never reached"),
+            error = self.ping() => error,
+            () = background => self.session_ended("its background work ended"),
         }
     }
 
-    /// Asks again and again whether Docker is there. One late answer makes it suspect, and nothing new is begun; only
-    /// after several the calls in flight are given up.
-    async fn keep_asking(&self) -> docker::Error {
-        let mut misses = 0;
+    /// Pings Docker until it is down. After one unanswered ping it is suspect, and verbs are refused; only after several
+    /// are the requests in flight given up.
+    async fn ping(&self) -> docker::Error {
+        let mut missed = 0;
         loop {
-            tokio::time::sleep(PING_EVERY).await;
-            match self.within(self.engine.ping()).await {
+            tokio::time::sleep(PING_INTERVAL).await;
+            match self.within_ping_limit(self.engine.ping()).await {
                 Ok(()) => {
-                    misses = 0;
+                    missed = 0;
                     self.engine.connection().clear_suspicion();
                 }
-                Err(error) if misses + 1 == MISSES => return error,
+                Err(error) if missed + 1 == MISSED_PINGS => return error,
                 Err(error) => {
-                    misses += 1;
+                    missed += 1;
                     tracing::warn!(%error, "Docker is slow");
                     self.engine.connection().set_suspect(error.to_string());
                 }
@@ -206,29 +210,29 @@ impl Watch {
         }
     }
 
-    /// Undoes what is half-made, and tries again what could not be undone. What no record knows goes once.
-    async fn keep_undoing(&self) {
+    /// Undoes half-made records, again and again while that fails. Networks without a record are torn down once.
+    async fn undo_half_made(&self) {
         self.pods.detach_stale().await;
         loop {
             self.containers.undo_half_made().await;
             self.pods.undo_half_made().await;
-            tokio::time::sleep(UNDO_EVERY).await;
+            tokio::time::sleep(UNDO_INTERVAL).await;
         }
     }
 
-    /// After a reload Docker may have other runtimes.
+    /// Reads the engine's properties after each reload of its configuration, which may change the OCI runtimes.
     async fn refresh_engine_info(&self) {
         loop {
             self.reloaded.notified().await;
             match self.engine.contact().await {
                 Ok(info) => self.engine.connection().set_up(info),
-                Err(error) => tracing::warn!(%error, "could not learn what Docker's reload changed"),
+                Err(error) => tracing::warn!(%error, "could not read Docker's properties after a reload"),
             }
         }
     }
 
-    /// Many events of one build or pull become one refresh. One that fails is tried again, while Docker is there: a
-    /// session begins with one.
+    /// Refreshes the list of images when they change: once for the many events of one build or pull. A refresh that fails
+    /// is repeated until Docker is down; the next session begins with one.
     async fn refresh_images(&self) {
         loop {
             self.images_changed.notified().await;
@@ -247,18 +251,17 @@ impl Watch {
         }
     }
 
-    async fn within<T>(&self, request: impl Future<Output = Result<T, docker::Error>>) -> Result<T, docker::Error> {
-        match tokio::time::timeout(ANSWER_LIMIT, request).await {
+    async fn within_ping_limit<T>(
+        &self,
+        request: impl Future<Output = Result<T, docker::Error>>,
+    ) -> Result<T, docker::Error> {
+        match tokio::time::timeout(PING_LIMIT, request).await {
             Ok(answer) => answer,
-            Err(_) => Err(self.ended(&format!("Docker did not answer within {ANSWER_LIMIT:?}"))),
+            Err(_) => Err(self.session_ended(&format!("Docker did not answer within {PING_LIMIT:?}"))),
         }
     }
 
-    fn ended(&self, reason: &str) -> docker::Error {
-        docker::Error::Unavailable {
-            doing: "follow Docker at",
-            object: self.engine.socket().display().to_string(),
-            reason: reason.to_owned(),
-        }
+    fn session_ended(&self, reason: &str) -> docker::Error {
+        docker::Error::unavailable("follow Docker at", &self.engine.socket().display().to_string(), reason)
     }
 }

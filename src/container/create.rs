@@ -7,13 +7,13 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tonic::Code;
 
+use crate::clock::now_ns;
 use crate::docker;
 use crate::docker::EngineInfo;
 use crate::docker::request::ContainerRequest;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::naming;
-use crate::observe::now_ns;
 use crate::proto::ContainerConfig;
 use crate::proto::NamespaceMode;
 use crate::state::Container;
@@ -217,7 +217,7 @@ impl Containers {
             body.user = effective::strict_user(record)?.or(body.user);
         }
         record.id = match self.create_in_docker(&record.name, body.clone()).await {
-            Err(docker::Error::Conflict { .. }) => {
+            Err(error) if error.is_conflict() => {
                 if let Some(id) = self.engine.remove_unless_running(&record.name).await? {
                     return Err(runs_already(&record.name, &id));
                 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::time::Instant;
 
+use crate::clock::now_ns;
 use crate::docker;
 use crate::error::Error;
-use crate::observe;
-use crate::observe::now_ns;
+use crate::refresh::cannot_run;
 use crate::state::Container;
 use crate::state::ContainerRecord;
 use crate::state::Process;
@@ -72,15 +72,14 @@ impl Containers {
     async fn learn_failure(&self, container: &Container, error: &docker::Error) {
         let record = &container.record;
         self.store.set_unsettled(&record.id, error.is_unanswered());
-        let engine = self.engine.with_timeout(LOOK_LIMIT);
-        if let Err(error) = observe::refresh(&engine, &self.store, &self.logs, &record.id).await {
+        if let Err(error) = self.refresher.with_timeout(LOOK_LIMIT).refresh(&record.id).await {
             tracing::warn!(container = record.id, %error, "could not learn how the start failed");
         }
         if error.is_unanswered() {
             return;
         }
         self.logs.finish(&record.id).await;
-        let exit = observe::cannot_run(now_ns(), 0, &error.message());
+        let exit = cannot_run(now_ns(), 0, &error.message());
         self.store.change_process(&record.id, |process| match process {
             Process::Created => process.exited(exit.clone()),
             known => known.clone(),
@@ -113,10 +112,10 @@ impl Containers {
 
     /// Whether a container has ended whose cgroup is gone: Docker hears of an end later than the kernel.
     async fn ends_soon(&self, id: &str) -> bool {
-        let engine = self.engine.with_timeout(END_LAG);
+        let refresher = self.refresher.with_timeout(END_LAG);
         let until = Instant::now() + END_LAG;
         loop {
-            if let Err(error) = observe::refresh(&engine, &self.store, &self.logs, id).await {
+            if let Err(error) = refresher.refresh(id).await {
                 tracing::warn!(container = id, %error, "could not learn whether a container without a cgroup has ended");
             }
             if self.has_ended(id) {
@@ -132,7 +131,7 @@ impl Containers {
     /// A container that does not have the limits it was asked for must not go on.
     async fn end_unlimited(&self, id: &str) {
         let killed = self.engine.kill_container(id).await;
-        let seen = observe::refresh(&self.engine, &self.store, &self.logs, id).await;
+        let seen = self.refresher.refresh(id).await;
         for error in [killed.err(), seen.err()].into_iter().flatten() {
             tracing::error!(container = id, %error, "could not end a container that lacks its limits");
         }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::observe;
 
 use super::Containers;
 
@@ -43,7 +42,7 @@ impl Containers {
                 _ => {}
             }
             // After this answer, ContainerStatus says EXITED.
-            observe::refresh(&self.engine, &self.store, &self.logs, id).await?;
+            self.refresher.refresh(id).await?;
             let runs = self.store.container(id).is_some_and(|container| container.process.is_running());
             if !(again && runs) {
                 return Ok(());

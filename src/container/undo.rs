@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::clock::now_ns;
 use crate::error::Error;
-use crate::observe::now_ns;
 use crate::proto::ContainerConfig;
 use crate::state::ContainerRecord;
 use crate::state::Phase;
@@ -111,7 +111,7 @@ impl Containers {
     pub(super) async fn undo(&self, mut record: ContainerRecord, outcome: Outcome) -> Result<bool, Error> {
         if record.id.is_empty() {
             // Killed between Docker's create and the note of the id: the name tells.
-            match self.engine.find_made_since(&record.name, record.created_at).await? {
+            match self.engine.find_created_since(&record.name, record.created_at).await? {
                 Some(id) => record.id = id,
                 None if outcome.may_come(record.created_at) => return Ok(false),
                 None => {}

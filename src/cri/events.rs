@@ -6,7 +6,7 @@ use tokio_stream::StreamExt;
 use tonic::Response;
 use tonic::Status;
 
-use crate::observe::now_ns;
+use crate::clock::now_ns;
 use crate::proto::ContainerEventResponse;
 use crate::proto::ContainerEventType;
 use crate::state::Change;

@@ -8,8 +8,8 @@ use tonic::Request;
 use tonic::Response;
 use tonic::Status;
 
+use crate::clock::now_ns;
 use crate::error::Error;
-use crate::observe::now_ns;
 use crate::proto::runtime_service_server::RuntimeService;
 use crate::proto::*;
 use crate::stats::metric_descriptors;

@@ -1,4 +1,4 @@
-//! Whether Docker answers, as one value that many tasks read and only `watch` writes.
+//! Whether Docker answers: one value that many tasks read and only `watch` writes.
 
 use std::sync::Arc;
 
@@ -10,22 +10,21 @@ use super::EngineInfo;
 /// The state of the connection to Docker.
 #[derive(Debug, Clone)]
 pub enum ConnectionState {
-    /// Docker answers.
+    /// Docker answers, and the index is up to date.
     Up(Arc<EngineInfo>),
-    /// Docker answers, and what happened while it was away is being learnt.
+    /// Docker answers, and the index is being reconciled with it.
     Joining(Arc<EngineInfo>),
-    /// Docker is slow to answer, for this reason. Calls in flight go on; nothing new is begun.
+    /// Docker was slow to answer, for this reason. Requests in flight continue; verbs are refused.
     Suspect(String),
     /// Docker does not answer, for this reason.
     Down(String),
 }
 
-/// See the module's documentation. Starts as "down: not contacted yet".
+/// The connection's state and the engine's last known properties. Starts as [`ConnectionState::Down`].
 #[derive(Debug)]
 pub struct Connection {
     state: watch::Sender<ConnectionState>,
-    /// What was known when Docker last answered; the kubelet needs the cgroup driver and the root directory
-    /// while Docker restarts, too.
+    /// From Docker's last answer: the kubelet needs the cgroup driver and the root directory while Docker restarts, too.
     last: Mutex<Option<Arc<EngineInfo>>>,
 }
 
@@ -35,26 +34,26 @@ impl Connection {
         Connection { state, last: Mutex::new(None) }
     }
 
-    /// Records that Docker answers again, but that the index is not true yet.
+    /// Records that Docker answers again, before the index is reconciled.
     pub fn set_joining(&self, info: EngineInfo) {
         let info = Arc::new(info);
         *self.last.lock() = Some(Arc::clone(&info));
         self.state.send_replace(ConnectionState::Joining(info));
     }
 
-    /// Records that Docker answers and the index is true, or new info of a Docker that is up.
+    /// Records that Docker answers and the index is reconciled, or new properties of a Docker that is up.
     pub fn set_up(&self, info: EngineInfo) {
         let info = Arc::new(info);
         *self.last.lock() = Some(Arc::clone(&info));
         self.state.send_replace(ConnectionState::Up(info));
     }
 
-    /// Records that Docker was slow to say that it is there.
+    /// Records that a ping was not answered in time.
     pub fn set_suspect(&self, reason: impl Into<String>) {
         self.state.send_replace(ConnectionState::Suspect(reason.into()));
     }
 
-    /// Records that a Docker that was slow answers again.
+    /// Records that a ping was answered.
     pub fn clear_suspicion(&self) {
         let suspected = matches!(self.state(), ConnectionState::Suspect(_));
         if let (true, Some(info)) = (suspected, self.info()) {
@@ -62,7 +61,7 @@ impl Connection {
         }
     }
 
-    /// Records that Docker does not answer; calls in flight are given up.
+    /// Records that Docker does not answer; requests in flight are given up.
     pub fn set_down(&self, reason: impl Into<String>) {
         self.state.send_replace(ConnectionState::Down(reason.into()));
     }
@@ -72,7 +71,7 @@ impl Connection {
         self.state.borrow().clone()
     }
 
-    /// What is known of the engine, even when it is away just now; `None` before its first answer.
+    /// The engine's properties, also while it is down; `None` before its first answer.
     pub fn info(&self) -> Option<Arc<EngineInfo>> {
         self.last.lock().clone()
     }
@@ -84,13 +83,13 @@ impl Connection {
         }
     }
 
-    /// Resolves when Docker goes away, with the reason.
+    /// Resolves with the reason when Docker goes down.
     pub(super) async fn wait_down(&self) -> String {
         let mut state = self.state.subscribe();
         let down = state.wait_for(|state| matches!(state, ConnectionState::Down(_))).await;
         match down.as_deref() {
             Ok(ConnectionState::Down(reason)) => reason.clone(),
-            // The sender lives in `self`, so the channel cannot close while we wait.
+            // The sender is a field of `self`, so the channel cannot close during the wait.
             _ => "the connection was closed".to_owned(),
         }
     }

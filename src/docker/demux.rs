@@ -1,5 +1,5 @@
-//! Takes the output of a process apart: Docker puts standard output and standard error on one connection, in pieces that
-//! say which they are of. Knows nothing of connections.
+//! Docker's multiplexed stream: standard output and standard error of a process on one connection, in frames that name
+//! their source. Does no I/O.
 
 use std::io;
 
@@ -7,22 +7,24 @@ use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-/// Docker puts one before each piece of output of a process without a terminal: the source, three zeros, and the
-/// length as a big-endian number.
+/// The size of a frame's header in bytes: the source, three zeros, and the length as a 32-bit big-endian number (Docker's
+/// API, `ContainerAttach`).
 const HEADER: usize = 8;
 
-/// Which output of a process a piece is from. One with a terminal has only the first.
+/// Which output of a process a piece is from. A process with a terminal has only standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
 }
 
-/// Takes pieces of output apart from their headers. A piece is given on as it comes, not when it is complete: its
-/// length says nothing of how soon the rest follows.
+/// Takes the headers out of the stream. The content of a frame is passed on as it arrives, not when the frame is
+/// complete: the rest may arrive much later.
 #[derive(Debug, Default)]
 pub(super) struct Demux {
-    /// The piece that is being received, and how much of it is to come.
+    /// The source of the frame that is being received, and how many bytes of it are missing.
     current: Option<(Source, usize)>,
 }
 
@@ -44,7 +46,7 @@ impl Demux {
         }
     }
 
-    /// Whether the connection ended in the middle of a piece, if it ends here.
+    /// Whether a frame is incomplete: the connection must not be closed here.
     pub(super) fn is_within(&self) -> bool {
         self.current.is_some_and(|(_, left)| left > 0)
     }
@@ -55,12 +57,12 @@ fn header(received: &mut BytesMut) -> io::Result<(Source, usize)> {
     received.advance(3);
     let length = received.get_u32();
     let source = match source {
-        // Input that is echoed is output like any other.
+        // 0 is standard input, which Docker may echo.
         0 | 1 => Source::Stdout,
         2 => Source::Stderr,
         other => {
-            let words = format!("Docker sent output of an unknown kind, {other}");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, words));
+            let message = format!("Docker sent output of an unknown source, {other}");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
     };
     Ok((source, usize::try_from(length).unwrap_or(usize::MAX)))
@@ -70,16 +72,16 @@ fn header(received: &mut BytesMut) -> io::Result<(Source, usize)> {
 mod tests {
     use super::*;
 
-    fn piece(kind: u8, text: &str) -> Vec<u8> {
-        let mut bytes = vec![kind, 0, 0, 0];
+    fn frame(source: u8, text: &str) -> Vec<u8> {
+        let mut bytes = vec![source, 0, 0, 0];
         bytes.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
         bytes.extend(text.as_bytes());
         bytes
     }
 
     #[test]
-    fn pieces_come_out_whatever_way_they_were_cut() {
-        let sent = [piece(1, "hello "), piece(2, "warning"), piece(1, ""), piece(1, "world")].concat();
+    fn output_does_not_depend_on_how_it_was_cut() {
+        let sent = [frame(1, "hello "), frame(2, "warning"), frame(1, ""), frame(1, "world")].concat();
         for chunk in 1..sent.len() {
             let (mut demux, mut received) = (Demux::default(), BytesMut::new());
             let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -98,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_dockers_format_is_an_error() {
-        let mut received = BytesMut::from(&piece(9, "x")[..]);
+    fn an_unknown_source_is_an_error() {
+        let mut received = BytesMut::from(&frame(9, "x")[..]);
         assert!(Demux::default().take(&mut received).is_err());
     }
 }

@@ -1,96 +1,156 @@
-//! What can go wrong with a request to Docker, told apart by what the caller can do about it.
+//! What can go wrong with a request to Docker, sorted by what the caller can do about it. Docker's messages are matched
+//! here and in `registry` alone.
 
+use std::fmt;
 use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
 
-/// A request to Docker that failed. Every variant names what was being done and to which object.
+use super::registry;
+
+/// A request to Docker that failed.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
-    /// The HTTP client could not be made.
-    #[error("could not prepare the Docker client: {0}")]
-    Client(String),
-    /// Docker does not answer; the request may be repeated later.
-    #[error("could not {doing} {object}: Docker is not available: {reason}")]
-    Unavailable { doing: &'static str, object: String, reason: String },
+#[error("could not {operation} {object}: {cause}")]
+pub struct Error {
+    /// What was being done, such as `start container`.
+    pub operation: &'static str,
+    /// To which object: a name, an id, a reference or a socket.
+    pub object: String,
+    /// Why it failed.
+    pub cause: Cause,
+}
+
+/// Why a request to Docker failed. The texts are Docker's own messages, unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// Docker does not answer, for the reason given; the request may be repeated later.
+    Unavailable(String),
     /// Docker knows no such object (HTTP 404).
-    #[error("could not {doing} {object}: {message}")]
-    NotFound { doing: &'static str, object: String, message: String },
-    /// The object's state or another object stands in the way (HTTP 409).
-    #[error("could not {doing} {object}: {message}")]
-    Conflict { doing: &'static str, object: String, message: String },
-    /// Docker finds the request itself wrong (HTTP 400).
-    #[error("could not {doing} {object}: {message}")]
-    Invalid { doing: &'static str, object: String, message: String },
-    /// Docker tried and failed (any other status, or an error inside a stream).
-    #[error("could not {doing} {object}: {message}")]
-    Failed { doing: &'static str, object: String, message: String },
-    /// Docker took longer than the request is given.
-    #[error("could not {doing} {object}: no answer from Docker within {limit:?}")]
-    Timeout { doing: &'static str, object: String, limit: Duration },
+    NotFound(String),
+    /// The state of the object, or another object, forbids it (HTTP 409).
+    Conflict(String),
+    /// The request itself is wrong (HTTP 400).
+    Invalid(String),
+    /// Docker tried and failed (any other status, or an error inside a stream), or its answer could not be used.
+    Failed(String),
+    /// Docker did not answer within this time.
+    Timeout(Duration),
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Unavailable(reason) => write!(f, "Docker is not available: {reason}"),
+            Cause::NotFound(message) | Cause::Conflict(message) | Cause::Invalid(message) | Cause::Failed(message) => {
+                f.write_str(message)
+            }
+            Cause::Timeout(limit) => write!(f, "no answer from Docker within {limit:?}"),
+        }
+    }
 }
 
 impl Error {
-    /// Docker is away for `reason`.
-    pub(super) fn unavailable(doing: &'static str, object: &str, reason: impl ToString) -> Error {
-        Error::Unavailable { doing, object: object.to_owned(), reason: reason.to_string() }
+    pub(super) fn new(operation: &'static str, object: &str, cause: Cause) -> Error {
+        Error { operation, object: object.to_owned(), cause }
+    }
+
+    /// Docker does not answer, for `reason`.
+    pub(crate) fn unavailable(operation: &'static str, object: &str, reason: impl ToString) -> Error {
+        Error::new(operation, object, Cause::Unavailable(reason.to_string()))
+    }
+
+    /// Docker, or what reads its answer, failed with `message`.
+    pub(super) fn failed(operation: &'static str, object: &str, message: impl ToString) -> Error {
+        Error::new(operation, object, Cause::Failed(message.to_string()))
     }
 
     /// Sorts an error of the client library.
-    pub(super) fn from_bollard(doing: &'static str, object: &str, source: Bollard) -> Error {
-        let object = object.to_owned();
-        match source {
+    pub(super) fn from_bollard(operation: &'static str, object: &str, source: Bollard) -> Error {
+        let cause = match source {
             Bollard::DockerResponseServerError { status_code, message } => {
                 let message = message.trim().to_owned();
                 match status_code {
-                    404 => Error::NotFound { doing, object, message },
-                    409 => Error::Conflict { doing, object, message },
-                    400 => Error::Invalid { doing, object, message },
-                    _ => Error::Failed { doing, object, message },
+                    404 => Cause::NotFound(message),
+                    409 => Cause::Conflict(message),
+                    400 => Cause::Invalid(message),
+                    _ => Cause::Failed(message),
                 }
             }
-            Bollard::DockerStreamError { error } => Error::Failed { doing, object, message: error },
+            Bollard::DockerStreamError { error } => Cause::Failed(error),
             Bollard::JsonDataError { .. } | Bollard::JsonSerdeError { .. } => {
-                Error::Failed { doing, object, message: format!("Docker's answer is not understood: {source}") }
+                Cause::Failed(format!("could not parse Docker's answer: {source}"))
             }
-            other => Error::Unavailable { doing, object, reason: with_causes(&other) },
-        }
+            other => Cause::Unavailable(with_causes(&other)),
+        };
+        Error::new(operation, object, cause)
     }
 
     /// Whether the object does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Error::NotFound { .. })
+        matches!(self.cause, Cause::NotFound(_))
     }
 
-    /// Whether Docker did not answer, so that nothing else need be asked just now.
+    /// Whether the state of the object, or another object, forbids the request.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.cause, Cause::Conflict(_))
+    }
+
+    /// Whether Docker rejects the request itself, such as a malformed reference.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self.cause, Cause::Invalid(_))
+    }
+
+    /// Whether Docker did not answer, so that further requests would fail too.
     pub fn is_unanswered(&self) -> bool {
-        matches!(self, Error::Unavailable { .. } | Error::Timeout { .. })
+        matches!(self.cause, Cause::Unavailable(_) | Cause::Timeout(_))
     }
 
-    /// Whether this is about an image that does not exist.
+    /// Whether an image is missing, rather than another object.
     pub fn is_missing_image(&self) -> bool {
-        matches!(self, Error::NotFound { message, .. } if message.contains("No such image"))
+        self.is_not_found() && self.has("No such image")
+    }
+
+    /// Whether a container could not be killed because it does not run.
+    pub(super) fn is_not_running(&self) -> bool {
+        self.is_conflict() && self.has("is not running")
+    }
+
+    /// Whether another client is removing the same container.
+    pub(super) fn is_removal_in_progress(&self) -> bool {
+        self.is_conflict() && self.has("already in progress")
     }
 
     /// Whether the daemon's configuration has `max-buffer-size` for its log driver, which Docker does not accept
     /// together with a container's `mode=blocking`.
     pub fn is_refusal_of_blocking_logs(&self) -> bool {
-        self.message().contains("max-buffer-size")
+        self.has("max-buffer-size")
     }
 
-    /// Docker's own words, without ours around them.
-    pub fn message(&self) -> String {
-        match self {
-            Error::NotFound { message, .. }
-            | Error::Conflict { message, .. }
-            | Error::Invalid { message, .. }
-            | Error::Failed { message, .. } => message.clone(),
-            other => other.to_string(),
+    /// Whether a pull failed because the registry did not answer, or answered with a server error. An image that the
+    /// registry does not have or does not give, and a damaged layer, are other failures.
+    pub fn is_registry_unavailable(&self) -> bool {
+        match &self.cause {
+            Cause::Failed(message) | Cause::NotFound(message) => registry::is_unavailable(message),
+            _ => false,
         }
+    }
+
+    /// Docker's message alone, where there is one.
+    pub fn message(&self) -> String {
+        match &self.cause {
+            Cause::NotFound(message) | Cause::Conflict(message) | Cause::Invalid(message) | Cause::Failed(message) => {
+                message.clone()
+            }
+            Cause::Unavailable(_) | Cause::Timeout(_) => self.to_string(),
+        }
+    }
+
+    fn has(&self, phrase: &str) -> bool {
+        self.message().contains(phrase)
     }
 }
 
-/// hyper says only "client error (Connect)"; the reason a person needs is in the causes.
+/// The error with its sources: hyper's own text is only "client error (Connect)".
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Processes in running containers: exec, and attach to the container's own.
+//! Processes in running containers: exec, and attach to the init process.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,58 +18,66 @@ use super::transport::encode;
 use super::transport::request;
 use super::transport::with_json;
 
-/// Keys that nobody types. Docker otherwise takes Ctrl-P Ctrl-Q from what goes to a terminal, and holds each Ctrl-P
-/// back until the next key.
+/// A key sequence that nobody types. By default Docker detaches on Ctrl-P Ctrl-Q, and holds each Ctrl-P back until the
+/// next key.
 const NO_DETACH_KEYS: &str = "ctrl-^,ctrl-@,ctrl-^,ctrl-_,ctrl-@,ctrl-\\,ctrl-^,ctrl-_";
-/// How long Docker may take to begin a process.
-const BEGIN_LIMIT: Duration = Duration::from_secs(60);
+/// How long Docker may take to start an exec or to attach.
+const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A command to run in a container.
+/// A command to run in a container, or what to attach to.
 #[derive(Debug, Clone, Default)]
 pub struct ExecSpec {
+    /// The program and its arguments; not used for an attach.
     pub command: Vec<String>,
+    /// Whether the process has a terminal.
     pub terminal: bool,
+    /// Whether to attach standard input.
     pub stdin: bool,
+    /// Whether to attach standard output.
     pub stdout: bool,
+    /// Whether to attach standard error.
     pub stderr: bool,
 }
 
 /// The size of a terminal, in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TerminalSize {
+    /// Columns.
     pub width: u16,
+    /// Rows.
     pub height: u16,
 }
 
-/// What Docker knows of a command's process.
+/// The parts of `GET /exec/{id}/json` that Dockside reads.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ExecDetails {
+    /// Whether the process runs.
     pub running: bool,
-    /// `None` until it has ended.
+    /// `None` until the process has exited.
     #[serde(default)]
     pub exit_code: Option<i32>,
-    /// In the PID namespace of Docker; 0 when it never ran.
+    /// In Docker's PID namespace; 0 when the process was never started.
     #[serde(default)]
     pub pid: i32,
 }
 
-/// Who waits for the end of which command. Docker tells ends on its event stream.
+/// The tasks that wait for the exit of an exec, by its id. Docker reports exits on its event stream.
 #[derive(Debug, Default)]
-pub(super) struct ExecEnds(Mutex<HashMap<String, watch::Sender<Option<i32>>>>);
+pub(super) struct ExecExits(Mutex<HashMap<String, watch::Sender<Option<i32>>>>);
 
-/// The end of a command, to be awaited.
+/// The exit of an exec, to be awaited.
 #[derive(Debug)]
-pub struct ExecEnd {
+pub struct ExecExit {
     id: String,
-    ends: Arc<ExecEnds>,
+    exits: Arc<ExecExits>,
     code: watch::Receiver<Option<i32>>,
 }
 
-impl ExecEnd {
-    /// The exit code, as soon as Docker tells it; never, when its event stream breaks before that. May be awaited
-    /// again, and by several.
-    pub async fn told(&self) -> i32 {
+impl ExecExit {
+    /// The exit code, as soon as Docker reports it; pending for ever when the event stream breaks before that. May be
+    /// called repeatedly, and by several tasks.
+    pub async fn code(&self) -> i32 {
         match self.code.clone().wait_for(Option::is_some).await.ok().and_then(|code| *code) {
             Some(code) => code,
             None => std::future::pending().await,
@@ -77,17 +85,17 @@ impl ExecEnd {
     }
 }
 
-impl Drop for ExecEnd {
+impl Drop for ExecExit {
     fn drop(&mut self) {
-        self.ends.0.lock().remove(&self.id);
+        self.exits.0.lock().remove(&self.id);
     }
 }
 
 impl Engine {
-    /// Prepares a command and returns its id. Nothing runs yet.
+    /// Creates an exec and returns its id. Nothing runs yet.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the container does not run or is paused, [`Error::NotFound`] when it does not exist.
+    /// [`Cause::Conflict`] when the container does not run or is paused, [`Cause::NotFound`] when it does not exist.
     pub async fn create_exec(&self, container: &str, spec: &ExecSpec) -> Result<String, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -104,56 +112,56 @@ impl Engine {
         };
         let path = format!("/containers/{}/exec", encode(container));
         let creating = self.transport.post_json::<Created>(&path, &body);
-        Ok(self.call("prepare a command in container", container, creating).await?.id)
+        Ok(self.call("create an exec in container", container, creating).await?.id)
     }
 
-    /// Starts a prepared command. What it writes comes on the connection, and so does Docker's complaint when it could
-    /// not be started.
+    /// Starts an exec. The connection carries its output, or Docker's error message when it cannot be started.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the container has ended meanwhile.
+    /// [`Cause::Conflict`] when the container has exited.
     pub async fn start_exec(&self, id: &str, terminal: bool) -> Result<Hijacked, Error> {
         let body = serde_json::json!({ "Detach": false, "Tty": terminal }).to_string();
         let path = format!("/exec/{}/start", encode(id));
-        self.hijack("start command", id, &path, Some(body), terminal).await
+        self.hijack("start exec", id, &path, Some(body), terminal).await
     }
 
-    /// To be called before [`start_exec`](Engine::start_exec), so that no end is missed.
-    pub fn exec_end(&self, id: &str) -> ExecEnd {
-        let (told, code) = watch::channel(None);
-        self.exec_ends.0.lock().insert(id.to_owned(), told);
-        ExecEnd { id: id.to_owned(), ends: Arc::clone(&self.exec_ends), code }
+    /// Waits for the exit of an exec. To be called before [`start_exec`](Engine::start_exec), so that the exit is not
+    /// missed.
+    pub fn exec_exit(&self, id: &str) -> ExecExit {
+        let (sender, code) = watch::channel(None);
+        self.exec_exits.0.lock().insert(id.to_owned(), sender);
+        ExecExit { id: id.to_owned(), exits: Arc::clone(&self.exec_exits), code }
     }
 
-    /// Docker told the end of a command.
-    pub fn note_exec_end(&self, id: &str, code: i32) {
-        if let Some(waiting) = self.exec_ends.0.lock().get(id) {
+    /// Records the exit that Docker reported on its event stream.
+    pub fn record_exec_exit(&self, id: &str, code: i32) {
+        if let Some(waiting) = self.exec_exits.0.lock().get(id) {
             waiting.send_replace(Some(code));
         }
     }
 
-    /// What became of a command.
+    /// The state of an exec.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when Docker has forgotten it.
+    /// [`Cause::NotFound`] when Docker does not keep it any more, as after the container's exit.
     pub async fn inspect_exec(&self, id: &str) -> Result<ExecDetails, Error> {
         let path = format!("/exec/{}/json", encode(id));
-        self.call("look at command", id, self.transport.get_json(&path)).await
+        self.call("inspect exec", id, self.transport.get_json(&path)).await
     }
 
-    /// Changes the size of a command's terminal; waits until the command has started.
+    /// Changes the size of an exec's terminal; waits until the process has started.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When the process has exited.
     pub async fn resize_exec(&self, id: &str, size: TerminalSize) -> Result<(), Error> {
         let options = ResizeExecOptions { h: size.height.into(), w: size.width.into() };
-        self.call("resize the terminal of command", id, self.api.resize_exec(id, options)).await
+        self.call("resize the terminal of exec", id, self.api.resize_exec(id, options)).await
     }
 
-    /// Joins a running container's own input and output, from now on.
+    /// Attaches to the init process of a running container, from now on.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when it is paused or restarting.
+    /// [`Cause::Conflict`] when the container is paused or restarting.
     pub async fn attach_container(&self, id: &str, spec: &ExecSpec) -> Result<Hijacked, Error> {
         let path = format!(
             "/containers/{}/attach?stream=1&logs=0&stdin={}&stdout={}&stderr={}&detachKeys={}",
@@ -169,7 +177,7 @@ impl Engine {
     /// Changes the size of a container's terminal.
     ///
     /// # Errors
-    /// When it does not run.
+    /// When the container does not run.
     pub async fn resize_container(&self, id: &str, size: TerminalSize) -> Result<(), Error> {
         let options = ResizeContainerTTYOptions { h: size.height.into(), w: size.width.into() };
         let request = self.api.resize_container_tty(id, options);
@@ -178,13 +186,13 @@ impl Engine {
 
     async fn hijack(
         &self,
-        doing: &'static str,
+        operation: &'static str,
         object: &str,
         path: &str,
         body: Option<String>,
         terminal: bool,
     ) -> Result<Hijacked, Error> {
-        self.call_within(BEGIN_LIMIT, doing, object, async {
+        self.call_within(START_LIMIT, operation, object, async {
             let mut request = request("POST", path)?;
             if let Some(body) = body {
                 request = with_json(request, body.into_bytes());

@@ -1,5 +1,4 @@
-//! Connections that Docker gives over: after `101 UPGRADED` they carry a process's input one way and its output the
-//! other.
+//! Hijacked connections: after `101 UPGRADED` a connection carries a process's input one way and its output the other.
 
 use std::io;
 
@@ -20,50 +19,53 @@ use super::demux::Demux;
 use super::demux::Source;
 use super::transport::success;
 
-/// How much is read at once: what a pipe holds.
+/// How many bytes are read at once: the capacity of a pipe (pipe(7)).
 const READ_SIZE: usize = 64 << 10;
+
 /// A process's input and output.
 #[derive(Debug)]
 pub struct Hijacked {
+    /// Standard input.
     pub input: Input,
+    /// Standard output and standard error.
     pub output: Output,
 }
 
-/// A process's standard input. Dropping it closes it, as [`Input::close`] does.
+/// A process's standard input. Dropping it has the effect of [`Input::close`].
 #[derive(Debug)]
 pub struct Input(OwnedWriteHalf);
 
 /// A process's output, until Docker closes the connection.
 #[derive(Debug)]
 pub struct Output {
-    /// The command or container, for messages.
-    of: String,
+    /// The exec or container, for messages.
+    object: String,
     connection: OwnedReadHalf,
     received: BytesMut,
     demux: Option<Demux>,
 }
 
 impl Hijacked {
-    /// Takes over the connection behind an answer about the command or container `of`. `terminal`: the process has one,
-    /// and its output is not divided into pieces.
+    /// Takes over the connection behind an answer about the exec or container `object`. `terminal`: the process has one,
+    /// and its output is not multiplexed.
     pub(super) async fn from_answer(
         answer: http::Response<Incoming>,
-        of: &str,
+        object: &str,
         terminal: bool,
     ) -> Result<Hijacked, Bollard> {
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
             let status_code = success(answer).await?.status().as_u16();
-            let message = "the connection was not given over".to_owned();
+            let message = "Docker did not hijack the connection".to_owned();
             return Err(Bollard::DockerResponseServerError { status_code, message });
         }
         let upgraded = hyper::upgrade::on(answer).await?;
-        // This program opened the connection, so it is of no other type.
+        // The transport makes connections of this type only.
         let parts = upgraded
             .downcast::<TokioIo<UnixStream>>()
             .map_err(|_| io::Error::other("the connection is not a unix socket"))?;
         let (read, write) = parts.io.into_inner().into_split();
         let output = Output {
-            of: of.to_owned(),
+            object: object.to_owned(),
             connection: read,
             received: BytesMut::from(&*parts.read_buf),
             demux: (!terminal).then(Demux::default),
@@ -73,28 +75,28 @@ impl Hijacked {
 }
 
 impl Input {
-    /// Hands bytes to the process; waits while it does not read.
+    /// Writes bytes to the process; waits while it does not read.
     ///
     /// # Errors
-    /// When the process, or Docker, is gone.
+    /// When the process has exited or Docker is down.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.write_all(bytes).await
     }
 
-    /// The process reads the end of its input after what was written.
+    /// Closes the input: the process reads end-of-file after what was written.
     pub async fn close(&mut self) {
-        // It fails only when there is nobody left to tell.
+        // It fails only when the connection is closed already.
         let _ = self.0.shutdown().await;
     }
 }
 
 impl Output {
-    /// The next piece; `None` after the last. Dropping the future loses nothing.
+    /// The next piece of output; `None` after the last. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the connection breaks, or what comes is not Docker's format.
+    /// [`Cause::Unavailable`](super::Cause::Unavailable) when the connection breaks, or its content is malformed.
     pub async fn next(&mut self) -> Result<Option<(Source, Bytes)>, Error> {
-        self.receive().await.map_err(|source| Error::unavailable("read the output of", &self.of, source))
+        self.receive().await.map_err(|source| Error::unavailable("read the output of", &self.object, source))
     }
 
     async fn receive(&mut self) -> io::Result<Option<(Source, Bytes)>> {

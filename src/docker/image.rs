@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio_util::io::StreamReader;
 
+use super::Cause;
 use super::Engine;
 use super::Error;
 use super::transport::encode;
@@ -25,16 +26,19 @@ use super::transport::encode_in_reference;
 use super::transport::request;
 use super::transport::success;
 
-/// Removing an image with many layers takes its time.
+/// For a removal: an image may have many layers.
 const REMOVE_LIMIT: Duration = Duration::from_secs(600);
 
 /// One row of `GET /images/json`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ImageEntry {
+    /// `sha256:...`.
     pub id: String,
+    /// `repository:tag`; `None` and empty mean the same.
     #[serde(default)]
     pub repo_tags: Option<Vec<String>>,
+    /// `repository@digest`.
     #[serde(default)]
     pub repo_digests: Option<Vec<String>>,
     /// In bytes, shared layers included.
@@ -46,13 +50,18 @@ pub struct ImageEntry {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct ImageDetails {
+    /// `sha256:...`.
     pub id: String,
+    /// `repository:tag`; `None` and empty mean the same.
     #[serde(default)]
     pub repo_tags: Option<Vec<String>>,
+    /// `repository@digest`.
     #[serde(default)]
     pub repo_digests: Option<Vec<String>>,
+    /// In bytes, shared layers included.
     #[serde(default)]
     pub size: i64,
+    /// Absent for an image without a configuration.
     #[serde(default)]
     pub config: Option<ImageConfig>,
 }
@@ -70,14 +79,19 @@ pub struct ImageConfig {
 /// Credentials for a registry, as Docker's `X-Registry-Auth` header carries them.
 #[derive(Clone, Default, Serialize)]
 pub struct Credentials {
+    /// Empty when a token is used.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub username: String,
+    /// Empty when a token is used.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub password: String,
+    /// The registry that the credentials are for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub serveraddress: String,
+    /// A refresh token of the registry's authorization service.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub identitytoken: String,
+    /// A bearer token, sent to the registry as it is.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub registrytoken: String,
 }
@@ -86,10 +100,11 @@ pub struct Credentials {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct PullProgress {
-    /// The layer, if the message is about one.
+    /// The layer's short id; empty when the message is not about a layer.
     pub id: String,
-    /// Docker's words, such as `Downloading` or `Extracting`.
+    /// Such as `Downloading` or `Extracting`.
     pub status: String,
+    /// How far the layer is; zero when the message does not say.
     #[serde(rename = "progressDetail")]
     pub detail: PullDetail,
     #[serde(rename = "error")]
@@ -100,7 +115,9 @@ pub struct PullProgress {
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 pub struct PullDetail {
+    /// Downloaded or unpacked so far.
     pub current: u64,
+    /// In all; 0 when unknown.
     pub total: u64,
 }
 
@@ -108,34 +125,34 @@ impl Engine {
     /// All images, dangling ones included.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when Docker does not answer.
+    /// [`Cause::Unavailable`] when Docker does not answer.
     pub async fn list_images(&self) -> Result<Vec<ImageEntry>, Error> {
         self.call("list images at", &self.socket().display().to_string(), self.transport.get_json("/images/json")).await
     }
 
-    /// One image by any reference Docker understands.
+    /// One image, by a name, a digest or an id.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such image.
+    /// [`Cause::NotFound`] when no such image exists.
     pub async fn inspect_image(&self, reference: &str) -> Result<ImageDetails, Error> {
-        const DOING: &str = "inspect image";
-        let path = format!("/images/{}/json", encode_reference(DOING, reference)?);
-        self.call(DOING, reference, self.transport.get_json(&path)).await
+        const OPERATION: &str = "inspect image";
+        let path = format!("/images/{}/json", encode_reference(OPERATION, reference)?);
+        self.call(OPERATION, reference, self.transport.get_json(&path)).await
     }
 
     /// Starts to pull `repository:tag` or `repository@digest`. Dropping the stream cancels the pull in Docker. Docker
-    /// answers with its first message, for which it may have to wait for the registry: for `patience` at most.
+    /// answers with its first message, which may depend on the registry: that takes at most `limit`.
     ///
     /// # Errors
-    /// Any, with Docker's words; an error of the registry often comes as an item of the stream.
+    /// Any; an error of the registry often arrives as an item of the stream.
     pub async fn pull_image(
         &self,
         repository: &str,
         tag_or_digest: &str,
         credentials: Option<&Credentials>,
-        patience: Duration,
+        limit: Duration,
     ) -> Result<impl Stream<Item = Result<PullProgress, Error>> + use<>, Error> {
-        const DOING: &str = "pull image";
+        const OPERATION: &str = "pull image";
         let object = format!("{repository} ({tag_or_digest})");
         let path = format!("/images/create?fromImage={}&tag={}", encode(repository), encode(tag_or_digest));
         let pulling = async {
@@ -148,7 +165,7 @@ impl Engine {
             }
             success(self.transport.send(request).await?).await
         };
-        let answer = self.call_within(patience, DOING, &object, pulling).await?;
+        let answer = self.call_within(limit, OPERATION, &object, pulling).await?;
         let frames = BodyStream::new(answer.into_body())
             .try_filter_map(async |frame| Ok(frame.into_data().ok()))
             .map_err(std::io::Error::other)
@@ -156,47 +173,43 @@ impl Engine {
         let lines =
             tokio_stream::wrappers::LinesStream::new(tokio::io::AsyncBufReadExt::lines(StreamReader::new(frames)));
         Ok(lines.map(move |line| {
-            let line = line.map_err(|source| Error::unavailable(DOING, &object, source))?;
+            let line = line.map_err(|source| Error::unavailable(OPERATION, &object, source))?;
             let message: PullProgress = serde_json::from_str(&line).unwrap_or_default();
-            if message.error.is_empty() {
-                Ok(message)
-            } else {
-                Err(Error::Failed { doing: DOING, object: object.clone(), message: message.error })
-            }
+            if message.error.is_empty() { Ok(message) } else { Err(Error::failed(OPERATION, &object, message.error)) }
         }))
     }
 
-    /// Removes an image; `force` also removes one that several names point to.
+    /// Removes an image; `force` also removes one with several names.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when a container uses it, [`Error::NotFound`] when it is gone.
+    /// [`Cause::Conflict`] when a container uses it, [`Cause::NotFound`] when it does not exist.
     pub async fn remove_image(&self, reference: &str, force: bool) -> Result<(), Error> {
-        const DOING: &str = "remove image";
+        const OPERATION: &str = "remove image";
         let options = RemoveImageOptions { force, noprune: false, platforms: None };
-        let name = encode_reference(DOING, reference)?;
+        let name = encode_reference(OPERATION, reference)?;
         let request = self.api.remove_image(&name, Some(options), None);
-        self.call_within(REMOVE_LIMIT, DOING, reference, request).await.map(|_| ())
+        self.call_within(REMOVE_LIMIT, OPERATION, reference, request).await.map(|_| ())
     }
 
-    /// Loads a docker-archive.
+    /// Loads an image from a docker-archive (the format of `docker save`). `name` is for messages.
     ///
     /// # Errors
-    /// [`Error::Failed`] with Docker's words.
-    pub async fn load_image(&self, what: &str, archive: Vec<u8>) -> Result<(), Error> {
+    /// [`Cause::Failed`] when the archive is not valid.
+    pub async fn load_image(&self, name: &str, archive: Vec<u8>) -> Result<(), Error> {
         let options = ImportImageOptions { quiet: true, platform: None };
         let body = Either::Left(Full::new(Bytes::from(archive)));
         let messages = self.api.import_image(options, body, None).try_collect::<Vec<_>>();
-        self.call("load image", what, messages).await.map(|_| ())
+        self.call("load image", name, messages).await.map(|_| ())
     }
 }
 
-/// A reference in a path keeps its slashes and colons; everything that could change the path is encoded, and what is
-/// a step to another path is refused, as Docker refuses it elsewhere.
-fn encode_reference(doing: &'static str, reference: &str) -> Result<String, Error> {
+/// A reference as a part of a path. Its `/`, `:` and `@` stay; everything else that is special in a URL is encoded, and
+/// segments that could lead to another path are refused, with Docker's message for malformed references.
+fn encode_reference(operation: &'static str, reference: &str) -> Result<String, Error> {
     let parts: Vec<&str> = reference.split('/').collect();
     if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
-        let message = "invalid reference format".to_owned();
-        return Err(Error::Invalid { doing, object: reference.to_owned(), message });
+        let cause = Cause::Invalid("invalid reference format".to_owned());
+        return Err(Error::new(operation, reference, cause));
     }
     Ok(parts.iter().map(|part| encode_in_reference(part).to_string()).collect::<Vec<_>>().join("/"))
 }
@@ -211,12 +224,15 @@ mod tests {
         assert_eq!(encoded("localhost:5000/a/b@sha256:12"), "localhost:5000/a/b@sha256:12");
         assert_eq!(encoded("a?b#c d"), "a%3Fb%23c%20d");
         for elsewhere in ["../containers/x", "a/./b", "a//b", "/a", "a/"] {
-            assert!(matches!(encode_reference("inspect image", elsewhere), Err(Error::Invalid { .. })), "{elsewhere}");
+            assert!(
+                matches!(encode_reference("inspect image", elsewhere), Err(error) if error.is_invalid()),
+                "{elsewhere}"
+            );
         }
     }
 
     #[test]
-    fn an_error_in_the_pull_stream_is_seen() {
+    fn an_error_in_the_pull_stream_is_parsed() {
         let message: PullProgress = serde_json::from_str(r#"{"errorDetail":{"message":"no"},"error":"no"}"#).unwrap();
         assert_eq!(message.error, "no");
     }

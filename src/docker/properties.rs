@@ -1,11 +1,12 @@
-//! What holds of Docker's multiplexed output for any bytes: fuzzed by `hack/fuzz streams`, and tried here with a few inputs.
+//! Properties of the demultiplexer that hold for any input: fuzzed by `hack/fuzz streams`, and tested here with a few
+//! inputs.
 
 use bytes::BytesMut;
 
 use super::demux::Demux;
 use super::demux::Source;
 
-/// The same comes out whatever way it was cut, and never more than came in.
+/// The output does not depend on how the input was cut, and is never longer than the input.
 pub(crate) fn any_cut_gives_the_same_output(bytes: &[u8], chunk: usize) {
     let whole = demultiplex(bytes, bytes.len().max(1));
     assert_eq!(demultiplex(bytes, chunk), whole);
@@ -38,7 +39,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_output(bytes in prop::collection::vec(any::<u8>(), 0..200), chunk in 1usize..50) {
+        fn output_does_not_depend_on_how_any_input_was_cut(bytes in prop::collection::vec(any::<u8>(), 0..200), chunk in 1usize..50) {
             any_cut_gives_the_same_output(&bytes, chunk);
         }
     }

@@ -1,4 +1,4 @@
-//! The engine as a whole: its version, what it can do, and its event stream.
+//! The engine as a whole: its version, its properties and its event stream.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,24 +13,27 @@ use http_body_util::BodyStream;
 use serde::Deserialize;
 use tokio_util::io::StreamReader;
 
+use super::Cause;
 use super::Engine;
 use super::Error;
 use super::transport::encode;
 use super::transport::request;
 
-/// The newest API that Dockside was tested with.
+/// The newest API version that Dockside is tested with.
 const OUR_NEWEST: ApiVersion = ApiVersion { major: 1, minor: 56 };
 /// Docker 20.10, the oldest engine supported.
 const OUR_OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
 /// The position of CAP_SYS_RESOURCE in a capability set (capabilities(7)).
 const CAP_SYS_RESOURCE: u32 = 24;
-/// Where the system's containerd keeps its data unless it is told otherwise.
+/// The data directory of the system's containerd by default.
 const SYSTEM_CONTAINERD: &str = "/var/lib/containerd";
 
 /// A version of Docker's API, such as 1.41.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ApiVersion {
+    /// 1, for every Docker so far.
     pub major: u16,
+    /// Counts Docker's feature releases.
     pub minor: u16,
 }
 
@@ -52,14 +55,16 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// Who keeps the cgroups of containers.
+/// What manages the cgroups of containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CgroupDriver {
+    /// Docker makes directories in the cgroup file system.
     Cgroupfs,
+    /// systemd, as scopes in slices.
     Systemd,
 }
 
-/// What Docker said of itself when the connection was made.
+/// The engine's properties, from `GET /version` and `GET /info`.
 #[derive(Debug, Clone)]
 pub struct EngineInfo {
     /// Docker's version, such as `20.10.24`.
@@ -68,20 +73,26 @@ pub struct EngineInfo {
     pub api: ApiVersion,
     /// Where Docker keeps its data, such as `/var/lib/docker`.
     pub root_dir: PathBuf,
-    /// Where images are: the same, or containerd's directory where Docker uses containerd's image store.
+    /// Where Docker keeps images: the same directory, or containerd's with the containerd image store.
     pub image_dir: PathBuf,
+    /// What manages the cgroups of containers.
     pub cgroup_driver: CgroupDriver,
-    /// 1 or 2.
+    /// The version of the cgroup hierarchy: 1 or 2.
     pub cgroup_version: u8,
-    /// Names of the OCI runtimes that Docker offers, sorted.
+    /// The names of the OCI runtimes in Docker's configuration, sorted.
     pub runtimes: Vec<String>,
+    /// The name of the OCI runtime for containers that name none.
     pub default_runtime: String,
+    /// The kernel's release, such as `6.1.0-13-amd64`.
     pub kernel: String,
+    /// Whether Docker uses AppArmor.
     pub apparmor: bool,
+    /// Whether Docker uses SELinux.
     pub selinux: bool,
+    /// Whether containers keep running while Docker restarts.
     pub live_restore: bool,
-    /// The lowest `oom_score_adj` Docker can give a process: `None` where it may set any, else the daemon's own
-    /// value, because lowering it takes CAP_SYS_RESOURCE.
+    /// The lowest `oom_score_adj` that Docker can set: `None` where it may set any, else the daemon's own value, because
+    /// lowering it takes CAP_SYS_RESOURCE (proc(5)).
     pub oom_score_floor: Option<i64>,
 }
 
@@ -91,26 +102,28 @@ impl EngineInfo {
         self.api >= ApiVersion::v1(minor)
     }
 
-    /// Where Docker keeps the files of one container.
+    /// Where Docker keeps the files of one container, its log among them.
     pub fn container_directory(&self, id: &str) -> PathBuf {
         self.root_dir.join("containers").join(id)
     }
 
-    /// `score` raised to the lowest that Docker can set here. Without this, a host that withholds
-    /// CAP_SYS_RESOURCE could run no guaranteed pod at all.
+    /// `score`, or the lowest value that Docker can set if that is higher. Otherwise no guaranteed pod could start on a
+    /// host that withholds CAP_SYS_RESOURCE.
     pub fn clamp_oom_score(&self, score: i64) -> i64 {
         self.oom_score_floor.map_or(score, |floor| score.max(floor))
     }
 }
 
-/// One message of Docker's event stream that concerns us.
+/// One message of Docker's event stream.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Event {
     /// `container`, `image` or `daemon`.
     #[serde(rename = "Type", default)]
     pub kind: String,
+    /// Such as `start`, `die` or `pull`.
     #[serde(rename = "Action", default)]
     pub action: String,
+    /// The object.
     #[serde(rename = "Actor", default)]
     pub actor: EventActor,
 }
@@ -118,8 +131,10 @@ pub struct Event {
 /// The object an event is about.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct EventActor {
+    /// The id of a container, or the name of an image.
     #[serde(rename = "ID", default)]
     pub id: String,
+    /// Labels and details, such as `exitCode`.
     #[serde(rename = "Attributes", default)]
     pub attributes: BTreeMap<String, String>,
 }
@@ -151,34 +166,32 @@ struct Info {
     security_options: Option<Vec<String>>,
     #[serde(default)]
     live_restore_enabled: bool,
-    /// Pairs of words on the storage driver.
+    /// Pairs of a name and a value.
     #[serde(default)]
     driver_status: Option<Vec<Vec<String>>>,
     #[serde(default)]
     containerd: Option<Containerd>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-#[derive(Default)]
 struct Containerd {
     address: String,
 }
 
 impl Engine {
-    /// Agrees on an API version and learns what this Docker is. Asked before the link counts as up, so it does
-    /// not look at the link's state.
+    /// Negotiates the API version and reads the engine's properties. Works in every state of the connection.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when Docker does not answer, [`Error::Failed`] when it is too old or too new.
+    /// [`Cause::Unavailable`] when Docker does not answer, [`Cause::Failed`] when its API is too old or too new.
     pub async fn contact(&self) -> Result<EngineInfo, Error> {
-        const DOING: &str = "ask Docker for its version at";
+        const OPERATION: &str = "read the version of Docker at";
         let at = self.socket().display().to_string();
-        let version: Version = self.unguarded(DOING, &at, self.transport.get_json("/version")).await?;
-        let api = agree(&version).map_err(|message| Error::Failed { doing: DOING, object: at.clone(), message })?;
+        let version: Version = self.unguarded(OPERATION, &at, self.transport.get_json("/version")).await?;
+        let api = agree(&version).map_err(|message| Error::failed(OPERATION, &at, message))?;
         self.transport.set_version(api);
         let info: Info =
-            self.unguarded("ask Docker for its information at", &at, self.transport.get_json("/info")).await?;
+            self.unguarded("read the properties of Docker at", &at, self.transport.get_json("/info")).await?;
         let security = info.security_options.clone().unwrap_or_default();
         let has =
             |name: &str| security.iter().any(|option| option.split(',').any(|part| part == format!("name={name}")));
@@ -199,10 +212,10 @@ impl Engine {
         })
     }
 
-    /// Asks whether Docker is alive.
+    /// Checks that Docker answers. Works in every state of the connection.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when it does not answer.
+    /// [`Cause::Unavailable`] when it does not answer.
     pub async fn ping(&self) -> Result<(), Error> {
         let at = self.socket().display().to_string();
         self.unguarded("ping Docker at", &at, async {
@@ -213,17 +226,17 @@ impl Engine {
         .await
     }
 
-    /// Docker's events from now on: containers, images and the daemon itself. The stream ends with an error
-    /// when Docker goes away.
+    /// Docker's events from now on: of containers, images and the daemon. The stream ends with an error when the
+    /// connection breaks. Works in every state of the connection.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when Docker does not answer.
+    /// [`Cause::Unavailable`] when Docker does not answer.
     pub async fn events(&self) -> Result<impl futures_util::Stream<Item = Result<Event, Error>> + use<>, Error> {
-        const DOING: &str = "follow the events of Docker at";
+        const OPERATION: &str = "follow the events of Docker at";
         let filters = r#"{"type":["container","image","daemon"]}"#;
         let at = self.socket().display().to_string();
         let path = format!("/events?filters={}", encode(filters));
-        let answer = self.unguarded(DOING, &at, self.transport.get(&path)).await?;
+        let answer = self.unguarded(OPERATION, &at, self.transport.get(&path)).await?;
         let reader = StreamReader::new(
             BodyStream::new(answer.into_body())
                 .filter_map(async |frame| match frame {
@@ -235,38 +248,38 @@ impl Engine {
         let lines = tokio_stream::wrappers::LinesStream::new(tokio::io::AsyncBufReadExt::lines(reader));
         Ok(lines.filter_map(move |line| {
             let event = match line {
-                // One message that is not understood is not worth losing the stream for.
+                // A malformed event does not break the stream.
                 Ok(line) => match serde_json::from_str::<Event>(&line) {
                     Ok(event) => Some(Ok(event)),
                     Err(error) => {
-                        tracing::warn!(%error, "Docker sent an event that is not understood");
+                        tracing::warn!(%error, "could not parse an event of Docker");
                         None
                     }
                 },
-                Err(source) => Some(Err(Error::unavailable(DOING, &at, source))),
+                Err(source) => Some(Err(Error::unavailable(OPERATION, &at, source))),
             };
             std::future::ready(event)
         }))
     }
 
-    /// As `call`, but also while the link counts as down.
+    /// As `call`, but in every state of the connection.
     async fn unguarded<T>(
         &self,
-        doing: &'static str,
+        operation: &'static str,
         object: &str,
         request: impl Future<Output = Result<T, Bollard>>,
     ) -> Result<T, Error> {
         match tokio::time::timeout(self.timeout, request).await {
-            Ok(answer) => answer.map_err(|source| Error::from_bollard(doing, object, source)),
-            Err(_) => Err(Error::Timeout { doing, object: object.to_owned(), limit: self.timeout }),
+            Ok(answer) => answer.map_err(|source| Error::from_bollard(operation, object, source)),
+            Err(_) => Err(Error::new(operation, object, Cause::Timeout(self.timeout))),
         }
     }
 }
 
-/// The newest API version that both sides speak.
+/// The newest API version that Docker and Dockside both support.
 fn agree(server: &Version) -> Result<ApiVersion, String> {
     let newest = ApiVersion::parse(&server.api_version)
-        .ok_or_else(|| format!("API version {:?} is not understood", server.api_version))?;
+        .ok_or_else(|| format!("API version {:?} is not a number like 1.41", server.api_version))?;
     let oldest = ApiVersion::parse(&server.min_api_version).unwrap_or(ApiVersion::v1(12));
     if newest < OUR_OLDEST {
         return Err(format!(
@@ -283,29 +296,29 @@ fn agree(server: &Version) -> Result<ApiVersion, String> {
     Ok(newest.min(OUR_NEWEST))
 }
 
-/// Where the image store is. Docker does not say where containerd keeps its data, but by its socket it can be told
-/// whether that is the one Docker runs itself or the system's, and both have a usual place. Where images are in neither,
-/// Docker's own directory is told: a kubelet fails altogether when it is told of one that does not exist.
+/// The directory of the image store. Docker's API does not report containerd's data directory. Its socket shows whether
+/// containerd is Docker's own or the system's; each has a usual data directory. If the images are in neither, the result
+/// is Docker's own directory: a kubelet fails if the directory does not exist.
 fn image_dir(info: &Info, system: &Path) -> PathBuf {
-    static TOLD: Once = Once::new();
+    static WARNED: Once = Once::new();
     let root = &info.docker_root_dir;
     let status = info.driver_status.as_deref().unwrap_or_default();
     if !status.iter().flatten().any(|word| word.starts_with("io.containerd.snapshotter")) {
         return root.clone();
     }
     let own = root.join("containerd/daemon");
-    // Before API 1.46 Docker does not tell the socket.
+    // Before API 1.46 Docker does not report the socket.
     let is_own = info.containerd.as_ref().is_some_and(|containerd| containerd.address.contains("/docker/containerd/"));
     let guesses = if is_own { [own, system.to_owned()] } else { [system.to_owned(), own] };
     let found = guesses.iter().find(|guess| guess.join("io.containerd.content.v1.content").is_dir());
     if found.is_none() {
-        TOLD.call_once(|| tracing::warn!(instead = %root.display(), "could not find where containerd keeps images"));
+        WARNED.call_once(|| tracing::warn!(instead = %root.display(), "could not find where containerd keeps images"));
     }
     found.unwrap_or(root).clone()
 }
 
-/// What keeps the process behind `socket` from lowering `oom_score_adj`, read from its own /proc entry. With
-/// socket activation the peer is the service manager, which may do anything, and so may the daemon it started.
+/// The `oom_score_adj` below which the process behind `socket` cannot set one, read from its /proc entry; `None` if it has
+/// CAP_SYS_RESOURCE. With socket activation the peer is the service manager, which has it, as does the daemon it starts.
 async fn oom_score_floor(socket: &Path) -> Option<i64> {
     let stream = tokio::net::UnixStream::connect(socket).await.ok()?;
     let pid = stream.peer_cred().ok()?.pid()?;
@@ -341,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_said_to_be_where_they_are() {
+    fn the_image_directory_is_the_one_that_has_images() {
         let dir = tempfile::tempdir().unwrap();
         let [root, system] = ["docker", "containerd"].map(|name| dir.path().join(name));
         let own = root.join("containerd/daemon");
@@ -354,7 +367,7 @@ mod tests {
         let (own_socket, system_socket) =
             (with_socket("/var/run/docker/containerd/containerd.sock"), with_socket("/run/containerd/containerd.sock"));
         assert_eq!(found(r#""DriverStatus": [["Backing Filesystem", "extfs"]]"#), root);
-        // No containerd has its data in a usual place.
+        // containerd's data is in neither of the usual directories.
         std::fs::create_dir_all(&system).unwrap();
         for info in [store, &own_socket, &system_socket] {
             assert_eq!(found(info), root, "{info}");

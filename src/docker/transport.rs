@@ -1,7 +1,7 @@
 //! A pooled HTTP transport to Docker's unix socket.
 //!
-//! bollard's own transport opens one connection per request and never puts the negotiated API version into the
-//! path, so a daemon always answers with its newest shape. Both are put right here, in one place.
+//! bollard's own transport opens one connection per request, and does not put the negotiated API version into the path,
+//! so that the daemon answers with its newest format. This one does both.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -50,13 +50,13 @@ use crate::measure::SPANS;
 /// How many requests of each kind (`POST /containers/{}/start`) were sent since the start.
 pub type RequestCounts = BTreeMap<String, u64>;
 
-/// The body type that bollard's requests have.
+/// The body of bollard's requests.
 pub(super) type Body =
     Either<Full<Bytes>, StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, io::Error>> + Send>>>>;
 
-/// Idle connections are closed before a restarted daemon can leave many half-dead ones behind.
+/// How long an idle connection is kept: after a restart of the daemon it is of no use.
 const POOL_IDLE: Duration = Duration::from_secs(30);
-/// A kubelet's bursts need a handful; streams hold connections of their own.
+/// How many idle connections are kept: enough for a kubelet's bursts. Streams are not pooled.
 const POOL_SIZE: usize = 32;
 
 /// All but the unreserved characters (RFC 3986, section 2.3).
@@ -80,7 +80,7 @@ impl Transport {
         Transport { http, version: AtomicU32::new(0), counts: Arc::default() }
     }
 
-    /// Fixes the API version that every later request names.
+    /// Sets the API version for every later request.
     pub(super) fn set_version(&self, version: ApiVersion) {
         let packed = u32::from(version.major) << 16 | u32::from(version.minor);
         self.version.store(packed, Ordering::Relaxed);
@@ -190,7 +190,7 @@ pub(super) fn encode_in_reference(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, ESCAPED_IN_REFERENCE)
 }
 
-/// The path with ids and names replaced, so that counts group by what was asked.
+/// The method and path with ids and names replaced, so that requests are counted by kind.
 fn kind(method: &str, path: &str) -> String {
     const VERBS: [&str; 17] = [
         "json",
@@ -220,7 +220,7 @@ fn kind(method: &str, path: &str) -> String {
 }
 
 fn versioned(uri: &Uri, packed: u32) -> Result<Option<Uri>, Bollard> {
-    // These two have to be answered whatever version was agreed on: the daemon may be another one by now.
+    // A daemon must answer these two whatever version was negotiated: it may have been replaced since.
     if packed == 0 || matches!(uri.path(), "/version" | "/_ping") {
         return Ok(None);
     }
@@ -229,7 +229,7 @@ fn versioned(uri: &Uri, packed: u32) -> Result<Option<Uri>, Bollard> {
     Ok(Some(Uri::try_from(text).map_err(http::Error::from)?))
 }
 
-/// Connects to the socket whatever the URI's host says.
+/// Connects to the socket, whatever the host of the URI.
 #[derive(Clone)]
 struct UnixConnector {
     socket: Arc<PathBuf>,

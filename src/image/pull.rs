@@ -22,26 +22,6 @@ use super::reference::Reference;
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Longer than any pull.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
-/// What the daemon says when the registry itself could not be asked; the kubelet tells these apart from an image
-/// that does not exist.
-const REGISTRY_TROUBLE: [&str; 10] = [
-    "connection refused",
-    "no such host",
-    "i/o timeout",
-    "TLS handshake timeout",
-    "network is unreachable",
-    "no route to host",
-    "connection reset",
-    "Client.Timeout exceeded",
-    "server misbehaving",
-    "Temporary failure in name resolution",
-];
-/// What it says of these in the middle of other work too, so that they count only for a request to a registry.
-const REQUEST_TROUBLE: [&str; 2] = [": EOF", ": context deadline exceeded"];
-/// How Go begins to tell of a request that failed.
-const REQUESTS: [&str; 3] = ["Get \"http", "Head \"http", "Post \"http"];
-/// What comes before a status that the registry should not have answered with: in Docker's own words and in containerd's.
-const STATUS_TROUBLE: [&str; 2] = ["unexpected HTTP status", "unexpected status"];
 
 impl Images {
     /// Pulls an image and returns its id. A caller that goes away cancels the pull.
@@ -187,30 +167,13 @@ fn stalled(reference: &str, limit: Duration) -> Error {
 }
 
 fn sort(reference: &str, error: docker::Error) -> Error {
-    match error {
-        docker::Error::Timeout { limit, .. } => stalled(reference, limit),
-        docker::Error::Failed { .. } | docker::Error::NotFound { .. } if is_registry_trouble(&error.message()) => {
+    match error.cause {
+        docker::Cause::Timeout(limit) => stalled(reference, limit),
+        _ if error.is_registry_unavailable() => {
             Error::RegistryUnavailable(format!("pulling image {reference}: {}", error.message()))
         }
         _ => error.into(),
     }
-}
-
-/// Whether these words of the daemon's mean that the registry could not be asked or could not answer. An image that it
-/// does not have or does not give, and a layer that is damaged, are not that.
-fn is_registry_trouble(message: &str) -> bool {
-    let has_any = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
-    has_any(&REGISTRY_TROUBLE)
-        || (has_any(&REQUESTS) && has_any(&REQUEST_TROUBLE))
-        || STATUS_TROUBLE.iter().filter_map(|words| message.split_once(words)).any(|(_, rest)| has_server_error(rest))
-}
-
-/// Whether a text has a status such as `: 503 Service Unavailable` in it.
-fn has_server_error(text: &str) -> bool {
-    text.split(": ").skip(1).any(|part| {
-        let code = part.split(' ').next().unwrap_or_default();
-        code.len() == 3 && code.starts_with('5') && code.bytes().all(|byte| byte.is_ascii_digit())
-    })
 }
 
 #[cfg(test)]
@@ -255,29 +218,5 @@ mod tests {
         assert!(layers.note(&download));
         assert!(layers.note(&message("a", "Download complete")) && layers.note(&message("b", "Waiting")));
         assert!(layers.note(&message("", "Digest: x")) && !layers.note(&message("", "Digest: x")));
-    }
-
-    #[test]
-    fn a_registry_that_does_not_answer_is_told_apart() {
-        let failed =
-            |message: &str| docker::Error::Failed { doing: "pull image", object: "x".into(), message: message.into() };
-        for away in [
-            "dial tcp: connection refused",
-            "received unexpected HTTP status: 503 Service Unavailable",
-            "failed to resolve reference \"r/x:1\": unexpected status from HEAD request to http://r:80/v2/: 502 Bad Gateway",
-            "Get \"https://r/v2/\": EOF",
-            "failed to do request: Head \"https://r/v2/x/manifests/1\": context deadline exceeded",
-        ] {
-            assert!(matches!(sort("x", failed(away)), Error::RegistryUnavailable(_)), "{away}");
-        }
-        for there in [
-            "manifest unknown",
-            "received unexpected HTTP status: 418 I'm a teapot",
-            "unexpected status from HEAD request to http://r:500/v2/x/manifests/1: 401 Unauthorized",
-            "failed to register layer: unexpected EOF",
-            "failed to register layer: write /x: context deadline exceeded",
-        ] {
-            assert!(matches!(sort("x", failed(there)), Error::Docker(_)), "{there}");
-        }
     }
 }

@@ -1,6 +1,5 @@
 //! RemoveImage.
 
-use crate::docker;
 use crate::error::Error;
 
 use super::Images;
@@ -17,11 +16,11 @@ impl Images {
         let _one_at_a_time = self.removing.lock().await;
         let id = match self.identify(reference).await {
             Ok((id, _)) => id,
-            Err(Error::Docker(docker::Error::NotFound { .. } | docker::Error::Invalid { .. })) => return Ok(()),
+            Err(Error::Docker(error)) if error.is_not_found() || error.is_invalid() => return Ok(()),
             Err(error) => return Err(error),
         };
         match self.engine.remove_image(&id, false).await {
-            Err(docker::Error::Conflict { message, .. }) => self.remove_by_force(&id, &message).await?,
+            Err(error) if error.is_conflict() => self.remove_by_force(&id, &error.message()).await?,
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => {}
         }

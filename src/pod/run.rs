@@ -5,15 +5,13 @@ use std::io::Read;
 
 use tokio::join;
 
+use crate::clock::now_ns;
 use crate::container::Outcome;
 use crate::container::cgroup;
 use crate::container::runs_already;
-use crate::docker;
 use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::naming;
-use crate::observe;
-use crate::observe::now_ns;
 use crate::proto::PodSandboxConfig;
 use crate::state::Phase;
 use crate::state::Process;
@@ -199,8 +197,8 @@ impl Pods {
         let image = self.images.pause_image().await?;
         let body = spec::pause_container(&record.config, image, runtime, etc, info)?;
         match self.engine.create_container(&record.name, &body).await {
-            Err(docker::Error::NotFound { .. }) => self.images.ensure_pause().await?,
-            Err(docker::Error::Conflict { .. }) => {
+            Err(error) if error.is_not_found() => self.images.ensure_pause().await?,
+            Err(error) if error.is_conflict() => {
                 if let Some(id) = self.engine.remove_unless_running(&record.name).await? {
                     return Err(runs_already(&record.name, &id));
                 }
@@ -212,7 +210,7 @@ impl Pods {
 
     /// The pause process died before the sandbox was in the index, where Docker's event is looked up.
     async fn learn_of_its_end(&self, id: &str) {
-        if let Err(error) = observe::refresh(&self.engine, &self.store, self.containers.logs(), id).await {
+        if let Err(error) = self.containers.refresher().refresh(id).await {
             tracing::warn!(sandbox = id, %error, "could not check the new sandbox");
         }
     }
@@ -241,7 +239,7 @@ impl Pods {
     async fn undo(&self, mut record: SandboxRecord, outcome: Outcome) -> Result<bool, Error> {
         if record.id.is_empty() {
             // Killed between Docker's create and the note of the id: the name tells.
-            match self.engine.find_made_since(&record.name, record.created_at).await? {
+            match self.engine.find_created_since(&record.name, record.created_at).await? {
                 Some(id) => record.id = id,
                 None if outcome.may_come(record.created_at) => return Ok(false),
                 None => {}

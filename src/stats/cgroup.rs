@@ -9,9 +9,9 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::clock::now_ns;
 use crate::container::cgroup as place;
 use crate::docker::EngineInfo;
-use crate::observe::now_ns;
 use crate::proto::PsiData;
 use crate::proto::PsiStats;
 

@@ -20,9 +20,9 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use walkdir::WalkDir;
 
+use crate::clock::now_ns;
 use crate::docker::Engine;
 use crate::docker::EngineInfo;
-use crate::observe::now_ns;
 use crate::proto::FilesystemIdentifier;
 use crate::proto::FilesystemUsage;
 use crate::proto::UInt64Value;

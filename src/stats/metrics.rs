@@ -22,11 +22,11 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::clock::now_ns;
 use crate::container::cgroup;
 use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::naming;
-use crate::observe::now_ns;
 use crate::proto::ContainerMetrics;
 use crate::proto::Metric;
 use crate::proto::MetricDescriptor;

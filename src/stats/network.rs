@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::observe::now_ns;
+use crate::clock::now_ns;
 use crate::proto::NetworkInterfaceUsage;
 use crate::proto::NetworkUsage;
 use crate::proto::UInt64Value;

@@ -1,4 +1,4 @@
-//! What happened while nobody watched.
+//! Reconciles the index with Docker by one listing, at the start of a session.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,75 +11,74 @@ use futures_util::stream;
 use crate::docker;
 use crate::docker::ContainerEntry;
 use crate::naming;
-use crate::observe;
 use crate::state::Process;
 use crate::state::key_of;
 
 use super::Watch;
 
-/// How many containers are inspected at a time.
+/// How many containers are inspected concurrently.
 const INSPECT_AT_ONCE: usize = 8;
-/// And for how long at most: Docker does not tell of a container that it is just starting, which may take for ever where a
-/// file system does not answer.
+/// For one inspect. Docker does not answer for a container while it starts it, which can hang on a dead file system.
 const INSPECT_LIMIT: Duration = Duration::from_secs(10);
-/// The images are waited for so long. No container is less true without them.
+/// For the list of images, which the state of containers does not depend on.
 const IMAGES_LIMIT: Duration = Duration::from_secs(30);
 
 impl Watch {
-    /// Makes the index agree with Docker. A container that Docker cannot tell of, for a file of it that is damaged, or not
-    /// soon, is as the listing says, and is asked for again later. So are the images.
+    /// Makes the index agree with Docker. For a container that Docker cannot inspect, or not in time, the listing is
+    /// applied, and the inspect repeated in the background. Images that cannot be listed are listed again later, too.
     ///
     /// # Errors
-    /// When Docker does not answer.
+    /// When Docker does not answer, or not for a container that has exited.
     pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), docker::Error> {
-        self.look_at_images().await;
-        // The ids are taken first: what is made after the listing must not seem to be gone.
+        self.list_images().await;
+        // The ids are collected before the listing: a container created after it must not be taken for gone.
         let sandboxes = self.store.sandboxes().into_iter().map(|sandbox| sandbox.record.id.clone());
         let containers = self.store.containers().into_iter().map(|container| container.record.id.clone());
         let known: Vec<String> = sandboxes.chain(containers).collect();
         let rows = self.engine.list_containers(naming::TYPE).await?;
         self.adopt_damaged(&rows);
         let present: HashSet<&str> = rows.iter().map(|row| row.id.as_str()).collect();
-        let (here, away): (Vec<String>, Vec<String>) = known.into_iter().partition(|id| present.contains(id.as_str()));
-        // Side by side: each end may have to wait for its log.
-        join_all(away.iter().map(|id| observe::gone(&self.store, self.containers.logs(), id))).await;
-        let engine = &self.engine.with_timeout(INSPECT_LIMIT);
-        let look = |id: String| async move { (self.refresh_by(engine, &id).await, id) };
-        let mut looks = stream::iter(here).map(look).buffer_unordered(INSPECT_AT_ONCE);
-        while let Some((seen, id)) = looks.next().await {
-            let Err(error) = seen else { continue };
+        let (listed, gone): (Vec<String>, Vec<String>) =
+            known.into_iter().partition(|id| present.contains(id.as_str()));
+        // Concurrently: each may have to wait for its log.
+        join_all(gone.iter().map(|id| self.refresher.mark_gone(id))).await;
+        let refresher = &self.refresher.with_timeout(INSPECT_LIMIT);
+        let refresh = |id: String| async move { (self.refresh(refresher, &id).await, id) };
+        let mut refreshed = stream::iter(listed).map(refresh).buffer_unordered(INSPECT_AT_ONCE);
+        while let Some((result, id)) = refreshed.next().await {
+            let Err(error) = result else { continue };
             if !error.is_unanswered() {
-                self.believe_listing(&rows, &id);
-                self.learn(id);
+                self.apply_listing(&rows, &id);
+                self.refresh_in_background(id);
                 continue;
             }
-            // It may be for this container alone.
-            self.within(self.engine.ping()).await?;
-            tracing::warn!(container = id, %error, "could not learn the state of a container yet");
+            // Docker may fail to answer for this container alone.
+            self.within_ping_limit(self.engine.ping()).await?;
+            tracing::warn!(container = id, %error, "could not refresh the state of a container yet");
             match rows.iter().find(|row| row.id == id).map(|row| row.state.as_str()) {
                 Some("running" | "paused") => {
-                    self.believe_listing(&rows, &id);
-                    self.learn(id);
+                    self.apply_listing(&rows, &id);
+                    self.refresh_in_background(id);
                 }
-                // Docker may be just starting it.
+                // Docker may be starting it.
                 Some("created") if self.store.container(&id).is_some() => self.store.set_unsettled(&id, true),
-                Some("created") => self.learn(id),
-                // How it ended is not known, and a kubelet would run a job again that is done.
+                Some("created") => self.refresh_in_background(id),
+                // Its exit code is not known, and a kubelet would run a completed job again.
                 _ => return Err(error),
             }
         }
         Ok(())
     }
 
-    /// An image whose files are damaged can keep Docker from listing any; pods run all the same.
-    async fn look_at_images(&self) {
-        let looking = async {
+    /// Lists the images. One with damaged files can keep Docker from listing any, which must not keep the node down.
+    async fn list_images(&self) {
+        let listing = async {
             self.images.ensure_builtin_pause().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the pause image is not ready; it is tried again with the first pod");
+                tracing::warn!(%error, "could not load the pause image; the next pod tries again");
             });
             self.images.refresh().await
         };
-        match tokio::time::timeout(IMAGES_LIMIT, looking).await {
+        match tokio::time::timeout(IMAGES_LIMIT, listing).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => tracing::warn!(%error, "could not list the images yet"),
             Err(_) => tracing::warn!("could not list the images within {IMAGES_LIMIT:?}"),
@@ -87,21 +86,22 @@ impl Watch {
         self.images_changed.notify_one();
     }
 
-    /// What the listing says of a container that Docker cannot tell more of: a pod that runs must not seem to be over.
-    fn believe_listing(&self, rows: &[ContainerEntry], id: &str) {
+    /// Stores that a container runs which the listing has as running, and which Docker cannot inspect: a kubelet must not
+    /// take its pod for finished. The start time is not known, so the time of creation stands for it.
+    fn apply_listing(&self, rows: &[ContainerEntry], id: &str) {
         if !rows.iter().any(|row| row.id == *id && matches!(row.state.as_str(), "running" | "paused")) {
             return;
         }
-        let made = self.store.container(id).map(|container| container.record.created_at);
-        let made = made.or_else(|| self.store.sandbox(id).map(|sandbox| sandbox.record.created_at));
+        let created_at = self.store.container(id).map(|container| container.record.created_at);
+        let created_at = created_at.or_else(|| self.store.sandbox(id).map(|sandbox| sandbox.record.created_at));
         self.store.change_process(id, |known| match known {
             Process::Running { .. } => known.clone(),
-            _ => known.started(made.unwrap_or_default()),
+            _ => known.started(created_at.unwrap_or_default()),
         });
     }
 
-    /// A container whose record cannot be read is nobody's any more: it is removed like a half-made one, so that its
-    /// client can make it anew. The name tells, as the labels may be those of its image.
+    /// Hands containers with a damaged record to the rooms that remove them like half-made ones, so that a client can create
+    /// them again. They are recognized by name: the labels may be the image's.
     fn adopt_damaged(&self, rows: &[ContainerEntry]) {
         for row in rows.iter().filter(|row| !self.store.knows(&row.id) && self.damaged.contains(&key_of(row.name()))) {
             tracing::error!(container = row.name(), "removing a container whose record is damaged");

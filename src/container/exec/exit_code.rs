@@ -51,7 +51,7 @@ impl ExecProcess {
     async fn reported_outcome(&self) -> Result<ExecOutcome, Error> {
         let mut pause = EXIT_EVENT_WAIT;
         loop {
-            if let Ok(code) = timeout(pause, self.exit_event.told()).await {
+            if let Ok(code) = timeout(pause, self.exit_event.code()).await {
                 return Ok(ExecOutcome::Exited(code));
             }
             let details = self.engine.inspect_exec(&self.id).await?;

@@ -10,9 +10,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::time::timeout;
 
-use crate::docker;
 use crate::docker::Engine;
-use crate::docker::ExecEnd;
+use crate::docker::ExecExit;
 use crate::docker::ExecSpec;
 use crate::docker::Hijacked;
 use crate::docker::Output;
@@ -43,7 +42,7 @@ pub struct ExecProcess {
     pub(super) id: String,
     /// For messages: the container and the command line.
     label: String,
-    pub(super) exit_event: Arc<ExecEnd>,
+    pub(super) exit_event: Arc<ExecExit>,
 }
 
 impl Containers {
@@ -76,7 +75,7 @@ impl Containers {
             engine: self.engine.clone(),
             store: Arc::clone(&self.store),
             label: format!("container {container}: command {:?}", spec.command),
-            exit_event: Arc::new(self.engine.exec_end(&id)),
+            exit_event: Arc::new(self.engine.exec_exit(&id)),
             container,
             id,
         })
@@ -101,7 +100,7 @@ impl ExecProcess {
 
     /// Kills the process in the background where `error` leaves it open whether Docker has started it.
     pub(super) fn kill_if_maybe_started(&self, error: &Error) {
-        if matches!(error, Error::Docker(docker::Error::Unavailable { .. } | docker::Error::Timeout { .. })) {
+        if matches!(error, Error::Docker(error) if error.is_unanswered()) {
             let process = self.clone();
             tokio::spawn(async move { process.kill(None).await });
         }
@@ -123,7 +122,7 @@ impl ExecProcess {
     pub async fn next_output(&self, output: &mut Output) -> Result<Option<(Source, Bytes)>, Error> {
         // Usually Docker closes the connection well before this.
         let drain_deadline = async {
-            self.exit_event.told().await;
+            self.exit_event.code().await;
             tokio::time::sleep(OUTPUT_DRAIN_LIMIT).await;
         };
         tokio::select! {
@@ -137,7 +136,7 @@ impl ExecProcess {
     pub fn states(&self) -> impl Stream<Item = ProcessState> {
         let pid = async {
             tokio::select! {
-                _ = self.exit_event.told() => None,
+                _ = self.exit_event.code() => None,
                 pid = self.wait_for_pid() => pid,
             }
         };
@@ -145,7 +144,7 @@ impl ExecProcess {
             let exited = async move {
                 let Some(pid) = pid else { return ProcessState::Exited };
                 tokio::select! {
-                    _ = self.exit_event.told() => ProcessState::Exited,
+                    _ = self.exit_event.code() => ProcessState::Exited,
                     () = tree::gone(pid, &self.container) => ProcessState::Exited,
                 }
             };

@@ -105,7 +105,7 @@ async fn a_container_whose_start_gets_no_answer_is_unknown_until_docker_tells_of
         assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
         assert_eq!(state_of(&bench), ContainerState::ContainerUnknown);
         *started.lock() = Some(told);
-        observe::refresh(&bench.engine, &bench.store, bench.containers.logs(), "c1").await.unwrap();
+        bench.containers.refresher().refresh("c1").await.unwrap();
         assert_eq!(state_of(&bench), expected);
     }
 }

@@ -31,13 +31,13 @@ fn running(id: &str) -> (u16, String) {
     (200, format!(r#"{{"Id": "{id}", "State": {state}}}"#))
 }
 
-/// A Docker that lists `slow` in a state, and does not tell more of it until it is `told`.
-fn slow_and(state: &'static str, told: Arc<AtomicBool>) -> Bench {
+/// A Docker that lists `slow` in a state, and does not answer its inspect until `answering`.
+fn slow_and(state: &'static str, answering: Arc<AtomicBool>) -> Bench {
     let bench = Bench::new(SHORT, move |request| match request {
         "GET /_ping" => (200, "OK".to_owned()),
         "GET /images/json" => (200, "[]".to_owned()),
         "GET /containers/json" => (200, format!("[{}, {}]", row(SANDBOX, "running"), row("slow", state))),
-        "GET /containers/slow/json" if !told.load(Ordering::Relaxed) => (NEVER, String::new()),
+        "GET /containers/slow/json" if !answering.load(Ordering::Relaxed) => (NEVER, String::new()),
         "GET /containers/slow/json" | "GET /containers/pod1/json" => running(request.split('/').nth(2).unwrap()),
         _ => (500, r#"{"message": "unexpected EOF"}"#.to_owned()),
     });
@@ -45,10 +45,11 @@ fn slow_and(state: &'static str, told: Arc<AtomicBool>) -> Bench {
     bench
 }
 
-/// A Docker that does not tell of `slow`, and cannot list its images until they are `repaired`.
-fn troubled(repaired: Arc<AtomicBool>, there: Arc<AtomicBool>) -> Bench {
+/// A Docker that does not answer an inspect of `slow`, and cannot list its images until they are `repaired`. It does not
+/// answer pings unless `alive`.
+fn troubled(repaired: Arc<AtomicBool>, alive: Arc<AtomicBool>) -> Bench {
     let bench = Bench::new(SHORT, move |request| match request {
-        "GET /_ping" if !there.load(Ordering::Relaxed) => (NEVER, String::new()),
+        "GET /_ping" if !alive.load(Ordering::Relaxed) => (NEVER, String::new()),
         "GET /_ping" => (200, "OK".to_owned()),
         "GET /images/json" if repaired.load(Ordering::Relaxed) => (200, r#"[{"Id": "sha256:1"}]"#.to_owned()),
         "GET /images/sha256:1/json" => (200, r#"{"Id": "sha256:1"}"#.to_owned()),
@@ -67,13 +68,13 @@ fn troubled(repaired: Arc<AtomicBool>, there: Arc<AtomicBool>) -> Bench {
 }
 
 #[tokio::test]
-async fn a_container_and_images_that_docker_does_not_tell_of_do_not_keep_the_node_down() {
+async fn a_container_and_images_that_docker_cannot_read_do_not_keep_the_node_down() {
     let repaired = Arc::new(AtomicBool::new(false));
     let bench = troubled(Arc::clone(&repaired), Arc::new(AtomicBool::new(true)));
     let watch = watch(&bench);
     watch.reconcile().await.unwrap();
     assert!(bench.process("quick").is_running() && bench.process("slow").is_running());
-    // The images are asked for again, and there once they can be told.
+    // The images are listed again, as soon as that succeeds.
     repaired.store(true, Ordering::Relaxed);
     let refreshing = Arc::clone(&watch);
     let task = tokio::spawn(async move { refreshing.refresh_images().await });
@@ -88,16 +89,16 @@ async fn a_container_and_images_that_docker_does_not_tell_of_do_not_keep_the_nod
 }
 
 #[tokio::test]
-async fn a_container_that_docker_may_be_starting_is_unknown_until_it_is_told_of() {
-    let told = Arc::new(AtomicBool::new(false));
-    let bench = slow_and("created", Arc::clone(&told));
+async fn a_container_that_docker_may_be_starting_is_unsettled_until_docker_answers() {
+    let answering = Arc::new(AtomicBool::new(false));
+    let bench = slow_and("created", Arc::clone(&answering));
     let watch = watch(&bench);
     watch.reconcile().await.unwrap();
     let unsettled = || bench.store.container("slow").unwrap().unsettled;
     assert!(unsettled());
-    told.store(true, Ordering::Relaxed);
+    answering.store(true, Ordering::Relaxed);
     tokio::select! {
-        () = watch.keep_settling() => {}
+        () = watch.refresh_unsettled() => {}
         () = async {
             while unsettled() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -108,19 +109,19 @@ async fn a_container_that_docker_may_be_starting_is_unknown_until_it_is_told_of(
 }
 
 #[tokio::test]
-async fn only_what_docker_may_be_starting_is_unknown() {
+async fn only_a_container_that_docker_may_be_starting_is_unsettled() {
     let bench = slow_and("paused", Arc::default());
     watch(&bench).reconcile().await.unwrap();
     let slow = bench.store.container("slow").unwrap();
     assert!(slow.process.is_running() && !slow.unsettled);
-    // A job that is done must not be run again for want of its exit code.
+    // A completed job must not be run again because its exit code is not known.
     let bench = slow_and("exited", Arc::default());
     assert!(watch(&bench).reconcile().await.is_err());
     assert!(!bench.store.container("slow").unwrap().unsettled);
 }
 
 #[tokio::test]
-async fn a_list_of_images_that_fails_once_is_asked_for_again() {
+async fn a_list_of_images_that_failed_is_repeated() {
     let repaired = Arc::new(AtomicBool::new(false));
     let bench = troubled(Arc::clone(&repaired), Arc::new(AtomicBool::new(true)));
     let watch = watch(&bench);
@@ -140,10 +141,10 @@ async fn a_list_of_images_that_fails_once_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_docker_that_does_not_answer_at_all_is_not_joined() {
-    let there = Arc::new(AtomicBool::new(true));
-    let bench = troubled(Arc::new(AtomicBool::new(true)), Arc::clone(&there));
+async fn a_docker_that_does_not_answer_pings_is_not_joined() {
+    let alive = Arc::new(AtomicBool::new(true));
+    let bench = troubled(Arc::new(AtomicBool::new(true)), Arc::clone(&alive));
     let watch = watch(&bench);
-    there.store(false, Ordering::Relaxed);
+    alive.store(false, Ordering::Relaxed);
     assert!(watch.reconcile().await.is_err());
 }
