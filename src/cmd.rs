@@ -1,4 +1,4 @@
-//! The subcommands of the binary `dockside`.
+//! The subcommands of the binary `dockside`: a file each.
 
 #[cfg(test)]
 mod docs;

@@ -36,7 +36,10 @@ pub use self::value::socket;
 use crate::stream;
 use cni_runtime::PodCidrs;
 
-/// Docker's socket when nothing else is said.
+/// The default of `listen`, where `dockside pod` looks for the runtime, too.
+pub const DEFAULT_LISTEN: &str = "unix:///run/dockside/dockside.sock";
+
+/// The default of `docker-endpoint`.
 const DOCKER_ENDPOINT: &str = "unix:///var/run/docker.sock";
 
 /// Everything `dockside serve` has to know, checked. Paths are absolute.

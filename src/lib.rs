@@ -20,6 +20,7 @@ pub mod fuzzing;
 pub mod image;
 pub mod limits;
 pub mod logs;
+pub mod manifest;
 pub mod measure;
 pub mod metrics;
 pub mod naming;

@@ -1,38 +1,16 @@
-//! `dockside pod`: the kubelet's part, by hand. Takes Pod manifests and makes, removes and lists Pods by the CRI alone, saying at each step which
-//! call it makes and how long it took: for those who want to see how a node works, and for nodes without a cluster.
-//!
-//! It talks to any CRI runtime on this machine. It keeps nothing running: `up` makes one pass over a Pod, as the kubelet
-//! makes many. On a node with a kubelet, that kubelet removes what it did not make itself.
-
-mod client;
-mod down;
-#[cfg(test)]
-mod fake;
-mod files;
-mod host;
-mod ls;
-mod manifest;
-mod mounts;
-mod report;
-#[cfg(test)]
-mod tests;
-mod translate;
-mod up;
+//! `dockside pod`: its arguments. The work is done in [`crate::manifest`].
 
 use std::io;
 use std::io::Write as _;
-use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use self::client::Client;
-use self::down::Down;
-use self::files::Places;
-use self::host::Host;
-use self::manifest::Manifest;
-use self::report::Report;
-use self::up::Up;
+use crate::config;
+use crate::manifest;
+use crate::manifest::Endpoint;
+use crate::manifest::Error;
+use crate::manifest::PodDirs;
 
 /// The arguments of `dockside pod`.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,25 +24,25 @@ pub struct PodArgs {
         global = true,
         value_name = "URL",
         env = "CONTAINER_RUNTIME_ENDPOINT",
-        default_value = "unix:///run/dockside/dockside.sock",
-        value_parser = crate::config::socket
+        default_value = config::DEFAULT_LISTEN,
+        value_parser = config::socket
     )]
     endpoint: PathBuf,
 
-    /// The deadline of a call; RunPodSandbox has twice as long, StopContainer the grace period more, PullImage none
-    #[arg(long, global = true, value_name = "DURATION", default_value = "2m", value_parser = crate::config::duration)]
+    /// The deadline of a call; twice this for RunPodSandbox, plus the grace period for StopContainer, none for PullImage
+    #[arg(long, global = true, value_name = "DURATION", default_value = "2m", value_parser = config::duration)]
     timeout: Duration,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Verb {
-    /// Make and start pods
+    /// Create and start pods
     Up {
         /// Files with Pod manifests; - is standard input
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
         #[command(flatten)]
-        places: Places,
+        dirs: DirArgs,
     },
     /// Stop and remove pods, with their files and logs
     Down {
@@ -72,17 +50,33 @@ enum Verb {
         #[arg(value_name = "FILE|NAMESPACE/NAME", required = true)]
         targets: Vec<String>,
         #[command(flatten)]
-        places: Places,
+        dirs: DirArgs,
     },
     /// List the pods on this node
     Ls {
         /// Only these pods
         #[arg(value_name = "FILE|NAMESPACE/NAME")]
         targets: Vec<String>,
-        /// How to write the list
+        /// The format of the list
         #[arg(short, long, value_name = "FORMAT", default_value = "table")]
         output: Output,
     },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct DirArgs {
+    /// The directory of pods' volumes and other files, by UID
+    #[arg(long = "pods-dir", value_name = "DIR", default_value = "/var/lib/dockside/pods")]
+    pods: PathBuf,
+    /// The directory of pods' logs
+    #[arg(long = "logs-dir", value_name = "DIR", default_value = "/var/log/pods")]
+    logs: PathBuf,
+}
+
+impl From<DirArgs> for PodDirs {
+    fn from(args: DirArgs) -> PodDirs {
+        PodDirs { pods: args.pods, logs: args.logs }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -93,116 +87,24 @@ enum Output {
     Json,
 }
 
-/// What ended a command.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A manifest cannot be used. Nothing was done.
-    #[error(transparent)]
-    Manifest(#[from] manifest::Error),
-
-    /// An argument is neither a file nor a pod. Nothing was done.
-    #[error("`{0}` is no file, and not a pod written as NAMESPACE/NAME")]
-    Target(String),
-
-    /// This machine does not say what it is.
-    #[error("could not read {}: {source}", path.display())]
-    Host {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-
-    /// No runtime answers.
-    #[error(transparent)]
-    Unreachable(#[from] client::Unreachable),
-
-    /// A call that everything depends on failed.
-    #[error("{call}: {}", report::told(status))]
-    Call {
-        /// The CRI call.
-        call: &'static str,
-        /// What the runtime says.
-        status: tonic::Status,
-    },
-
-    /// Some pods did not get where they should; the report says why.
-    #[error("could not {verb} {}", pods.join(", "))]
-    Pods {
-        /// What was to be done.
-        verb: &'static str,
-        /// The pods with which it did not work.
-        pods: Vec<String>,
-    },
-
-    /// The list could not be written.
-    #[error("could not write the list: {0}")]
-    Output(#[from] io::Error),
-}
-
-/// A pod by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
-    namespace: String,
-    name: String,
-    /// From the manifest, if there is one.
-    uid: Option<String>,
-    /// Seconds, from the manifest.
-    grace: Option<i64>,
-}
-
-/// Runs the command. The report goes to standard output.
+/// Runs the command. Reports and lists go to standard output.
 ///
 /// # Errors
 /// Any [`Error`]; after [`Error::Pods`] the report has the details.
 pub async fn run(args: PodArgs) -> Result<(), Error> {
-    let PodArgs { verb, endpoint, timeout } = args;
-    match verb {
-        Verb::Up { files, places } => up(&endpoint, timeout, &files, &places).await,
-        Verb::Down { targets, places } => down(&endpoint, timeout, &targets, &places).await,
-        Verb::Ls { targets, output } => ls(&endpoint, timeout, &targets, output).await,
-    }
-}
-
-async fn up(endpoint: &Path, timeout: Duration, files: &[PathBuf], places: &Places) -> Result<(), Error> {
-    // All manifests before the first pod: a slip in the last one should not be found half-way.
-    let manifests = manifests(files)?;
-    let host = Host::read(Path::new("/")).map_err(|(path, source)| Error::Host { path, source })?;
-    let report = Report::stdout();
-    let client = connect(endpoint, timeout, &report).await?;
-    let up = Up { client: &client, report: &report, places, host: &host };
-    let mut failed = Vec::new();
-    for manifest in &manifests {
-        if !up.bring_up(manifest).await {
-            failed.push(manifest.pod.to_string());
+    let endpoint = Endpoint { socket: args.endpoint, timeout: args.timeout };
+    match args.verb {
+        Verb::Up { files, dirs } => manifest::up(&endpoint, &files, &dirs.into()).await,
+        Verb::Down { targets, dirs } => manifest::down(&endpoint, &targets, &dirs.into()).await,
+        Verb::Ls { targets, output } => {
+            let rows = manifest::ls(&endpoint, &targets).await?;
+            let text = match output {
+                Output::Table => manifest::table(&rows, now()),
+                Output::Json => format!("{:#}\n", serde_json::json!(rows)),
+            };
+            Ok(io::stdout().write_all(text.as_bytes())?)
         }
     }
-    outcome("bring up", failed)
-}
-
-async fn down(endpoint: &Path, timeout: Duration, pods: &[String], places: &Places) -> Result<(), Error> {
-    let targets = targets(pods)?;
-    let report = Report::stdout();
-    let client = connect(endpoint, timeout, &report).await?;
-    let down = Down { client: &client, report: &report, places };
-    let mut failed = Vec::new();
-    for target in &targets {
-        if !down.take_down(target).await {
-            failed.push(format!("{}/{}", target.namespace, target.name));
-        }
-    }
-    outcome("take down", failed)
-}
-
-async fn ls(endpoint: &Path, timeout: Duration, pods: &[String], output: Output) -> Result<(), Error> {
-    let targets = targets(pods)?;
-    let client = Client::connect(endpoint, timeout).await?;
-    let rows = ls::list(&client, &targets).await.map_err(|(call, status)| Error::Call { call, status })?;
-    let text = match output {
-        Output::Table => ls::table(&rows, now()),
-        Output::Json => format!("{:#}\n", serde_json::json!(rows)),
-    };
-    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 /// Seconds since the Unix epoch.
@@ -211,62 +113,38 @@ fn now() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn outcome(verb: &'static str, failed: Vec<String>) -> Result<(), Error> {
-    if failed.is_empty() { Ok(()) } else { Err(Error::Pods { verb, pods: failed }) }
-}
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
 
-/// Connects, and asks the runtime who it is.
-async fn connect(endpoint: &Path, timeout: Duration, report: &Report) -> Result<Client, Error> {
-    let client = Client::connect(endpoint, timeout).await?;
-    report.line(format_args!("runtime unix://{}", endpoint.display()));
-    let told =
-        |version: &crate::proto::VersionResponse| format!("{} {}", version.runtime_name, version.runtime_version);
-    let version = report.step("Version", "runtime", client.version(), told).await;
-    version.map_err(|status| Error::Call { call: "Version", status })?;
-    Ok(client)
-}
+    use super::*;
 
-fn manifests(files: &[PathBuf]) -> Result<Vec<Manifest>, Error> {
-    let mut all: Vec<Manifest> = Vec::new();
-    for file in files {
-        for manifest in manifest::load(file)? {
-            let pod = manifest.pod.to_string();
-            if all.iter().any(|other| other.pod.to_string() == pod) {
-                return Err(manifest::Error::Twice { place: file.display().to_string(), pod }.into());
-            }
-            all.push(manifest);
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        pod: PodArgs,
+    }
+
+    fn parse(args: &str) -> Result<PodArgs, clap::Error> {
+        Ok(Cli::try_parse_from(["pod"].into_iter().chain(args.split_whitespace()))?.pod)
+    }
+
+    #[test]
+    fn the_arguments_are_sound() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_before_and_after_the_verb() {
+        for args in
+            ["--endpoint unix:///x.sock --timeout 1m30s up a.yaml", "up a.yaml --endpoint=unix:///x.sock --timeout=90s"]
+        {
+            let args = parse(args).unwrap();
+            assert_eq!(args.endpoint, PathBuf::from("/x.sock"));
+            assert_eq!(args.timeout, Duration::from_secs(90));
         }
+        assert!(parse("--endpoint tcp://1.2.3.4:5 ls").is_err());
+        assert!(parse("up").is_err());
+        assert!(parse("ls -o json").is_ok());
     }
-    Ok(all)
-}
-
-/// The pods that are named, or in files that are.
-fn targets(pods: &[String]) -> Result<Vec<Target>, Error> {
-    let mut targets: Vec<Target> = Vec::new();
-    for text in pods {
-        let path = Path::new(text);
-        let found = if text == "-" || path.exists() {
-            manifest::load(path)?.iter().map(target).collect()
-        } else {
-            vec![named(text).ok_or_else(|| Error::Target(text.clone()))?]
-        };
-        targets.extend(found);
-    }
-    Ok(targets)
-}
-
-fn target(manifest: &Manifest) -> Target {
-    let pod = &manifest.pod;
-    Target {
-        namespace: pod.metadata.namespace.clone(),
-        name: pod.metadata.name.clone(),
-        uid: Some(pod.metadata.uid.clone()),
-        grace: Some(pod.spec.termination_grace_period_seconds),
-    }
-}
-
-fn named(text: &str) -> Option<Target> {
-    let (namespace, name) = text.split_once('/')?;
-    let fits = manifest::is_namespace(namespace) && manifest::is_pod_name(name);
-    fits.then(|| Target { namespace: namespace.to_owned(), name: name.to_owned(), uid: None, grace: None })
 }

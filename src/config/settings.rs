@@ -77,7 +77,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "listen",
         form: "URL",
-        default: "unix:///run/dockside/dockside.sock",
+        default: super::DEFAULT_LISTEN,
         aliases: &["container-runtime-endpoint"],
         help: "The socket to serve the CRI on, for the kubelet and crictl",
         effect: Effect::Set(|config, value| set(&mut config.listen, value.text().and_then(listen))),

@@ -2,17 +2,17 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::super::host::Host;
-use super::super::manifest;
+use super::super::load;
 use super::*;
 use crate::proto::SupplementalGroupsPolicy;
 
 /// The Pod default/web, UID uid-1, with this spec.
-pub fn pod(spec: &str) -> Pod {
+pub(in crate::manifest) fn pod(spec: &str) -> Pod {
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
     let text = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: web, uid: uid-1, labels: {{app: shop}}, annotations: {{note: hello}}}}\nspec:\n{spec}"
     );
-    let manifests = manifest::parse("test", &text).unwrap_or_else(|error| panic!("{text}\n{error}"));
+    let manifests = load::parse("test", &text).unwrap_or_else(|error| panic!("{text}\n{error}"));
     manifests.into_iter().next().unwrap().pod
 }
 
@@ -43,7 +43,7 @@ fn container_on(spec: &str, image: &Image) -> Result<ContainerConfig, String> {
     container(&pod, &pod.spec.containers[0], 0, image, Vec::new(), &host())
 }
 
-/// Without what is empty, so that expectations stay readable.
+/// As JSON without empty fields, so that expectations stay readable.
 fn shown(value: impl serde::Serialize) -> Value {
     fn strip(value: Value) -> Option<Value> {
         let kept = match value {
@@ -63,7 +63,7 @@ fn shown(value: impl serde::Serialize) -> Value {
 }
 
 #[test]
-fn a_plain_pod_becomes_the_sandbox_a_kubelet_asks_for() {
+fn a_plain_pod_becomes_the_sandbox_of_a_kubelet() {
     let config = sandbox_of("containers: [{name: nginx, image: nginx:1.14, ports: [{containerPort: 80}]}]");
     let expected = json!({
         "metadata": {"name": "web", "namespace": "default", "uid": "uid-1", "attempt": 0},
@@ -90,7 +90,7 @@ fn a_plain_pod_becomes_the_sandbox_a_kubelet_asks_for() {
 }
 
 #[test]
-fn a_plain_container_becomes_the_one_a_kubelet_asks_for() {
+fn a_plain_container_becomes_the_one_of_a_kubelet() {
     let mut config = container_of(
         "restartPolicy: Never\nterminationGracePeriodSeconds: 5\n\
          containers: [{name: nginx, image: nginx:1.14, command: [run, $(A)], args: [$(B), $(C)], workingDir: /srv,\n\
@@ -172,7 +172,7 @@ fn the_kubelets_labels_win_over_the_pods() {
 }
 
 #[test]
-fn namespaces_of_the_host_are_asked_for_one_by_one() {
+fn namespaces_of_the_host_are_chosen_one_by_one() {
     use proto::NamespaceMode::{Container, Node, Pod};
     for (spec, network, pid, ipc) in [
         ("hostNetwork: true", Node, Container, Pod),
@@ -250,7 +250,7 @@ fn the_user_is_the_manifests_or_the_images() {
 }
 
 #[test]
-fn run_as_non_root_goes_by_the_images_number() {
+fn run_as_non_root_needs_a_numeric_user_other_than_root() {
     let spec = "securityContext: {runAsNonRoot: true}\ncontainers: [{name: c, image: x}]";
     let image = |uid, username: &str| Image { id: "i".into(), uid, username: username.into() };
     assert!(container_on(spec, &image(Some(101), "")).is_ok());
@@ -336,7 +336,7 @@ fn the_pull_policy_depends_on_the_tag() {
 }
 
 #[test]
-fn of_two_variables_of_a_name_the_later_one_counts() {
+fn the_last_of_several_variables_of_a_name_counts() {
     let config = container_of(
         "containers: [{name: c, image: x, args: [$(A)], env: [{name: A, value: '1'}, {name: A, value: $(A)2}]}]",
     );

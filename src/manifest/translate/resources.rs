@@ -1,26 +1,26 @@
-//! Requests and limits -> what the kernel is told, by the kubelet's rules.
+//! Translates requests and limits to cgroup settings and OOM scores, by the kubelet's rules.
 
 use kubernetes_quantity::Quantity;
 
 use super::super::host::Host;
-use super::super::manifest::Container;
-use super::super::manifest::Pod;
+use super::super::types::Container;
+use super::super::types::Pod;
 use crate::proto::LinuxContainerResources;
 
-/// Microseconds over which a processor limit counts; the kubelet's default.
+/// The period of a processor limit, in microseconds: the kubelet's default.
 const CPU_PERIOD: i64 = 100_000;
-/// The least quota the kernel takes, in microseconds.
+/// The smallest quota that the kernel accepts, in microseconds.
 const MIN_QUOTA: i64 = 1_000;
-/// The weight of one processor, and what the kernel takes.
+/// The weight of one processor, and the range that the kernel accepts.
 const SHARES_PER_CPU: i64 = 1_024;
 const MIN_SHARES: i64 = 2;
 const MAX_SHARES: i64 = 262_144;
 
-/// How the kernel chooses whom to kill when memory runs out: the kubelet's values.
+/// `oom_score_adj`, by which the kernel chooses the victim of an OOM kill: the kubelet's values.
 const OOM_GUARANTEED: i64 = -997;
 const OOM_BEST_EFFORT: i64 = 1_000;
 
-/// Quality of service class: how much of what a Pod uses it has reserved.
+/// The quality of service class of a Pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Qos {
     Guaranteed,
@@ -28,33 +28,34 @@ pub(super) enum Qos {
     BestEffort,
 }
 
-/// What a container asks for. A request that is not given is the same as the limit, as the API server fills it in.
+/// Requests and limits of a container; zero is the same as none. An absent request equals the limit, as the API server
+/// defaults it.
 #[derive(Clone, Copy, Default)]
-struct Wanted {
+struct Effective {
     cpu_request: Option<Quantity>,
     cpu_limit: Option<Quantity>,
     memory_request: Option<Quantity>,
     memory_limit: Option<Quantity>,
 }
 
-impl Wanted {
-    fn by(container: &Container) -> Wanted {
+impl Effective {
+    fn of(container: &Container) -> Effective {
         let (requests, limits) = (&container.resources.requests, &container.resources.limits);
-        let some = |quantity: Option<Quantity>| quantity.filter(|quantity| !quantity.is_zero());
-        Wanted {
-            cpu_request: some(requests.cpu.or(limits.cpu)),
-            cpu_limit: some(limits.cpu),
-            memory_request: some(requests.memory.or(limits.memory)),
-            memory_limit: some(limits.memory),
+        let nonzero = |quantity: Option<Quantity>| quantity.filter(|quantity| !quantity.is_zero());
+        Effective {
+            cpu_request: nonzero(requests.cpu.or(limits.cpu)),
+            cpu_limit: nonzero(limits.cpu),
+            memory_request: nonzero(requests.memory.or(limits.memory)),
+            memory_limit: nonzero(limits.memory),
         }
     }
 
-    fn is_nothing(&self) -> bool {
+    fn is_empty(&self) -> bool {
         let any = self.cpu_request.or(self.cpu_limit).or(self.memory_request).or(self.memory_limit);
         any.is_none()
     }
 
-    /// Both limited, and nothing less than the limit reserved.
+    /// Both resources are limited, and the requests equal the limits.
     fn is_guaranteed(&self) -> bool {
         self.cpu_limit.is_some()
             && self.memory_limit.is_some()
@@ -65,10 +66,10 @@ impl Wanted {
 
 /// The class of a Pod, from all its containers.
 pub(super) fn qos(pod: &Pod) -> Qos {
-    let wanted: Vec<Wanted> = pod.spec.all_containers().map(Wanted::by).collect();
-    if wanted.iter().all(Wanted::is_nothing) {
+    let containers: Vec<Effective> = pod.spec.all_containers().map(Effective::of).collect();
+    if containers.iter().all(Effective::is_empty) {
         Qos::BestEffort
-    } else if wanted.iter().all(Wanted::is_guaranteed) {
+    } else if containers.iter().all(Effective::is_guaranteed) {
         Qos::Guaranteed
     } else {
         Qos::Burstable
@@ -77,16 +78,16 @@ pub(super) fn qos(pod: &Pod) -> Qos {
 
 /// The limits of one container.
 pub(super) fn resources(pod: &Pod, container: &Container, host: &Host) -> LinuxContainerResources {
-    let wanted = Wanted::by(container);
-    let memory = wanted.memory_limit.map_or(0, Quantity::value);
+    let effective = Effective::of(container);
+    let memory = effective.memory_limit.map_or(0, Quantity::value);
     LinuxContainerResources {
         cpu_period: CPU_PERIOD,
-        cpu_quota: wanted.cpu_limit.map_or(0, |limit| quota(limit.milli())),
-        cpu_shares: shares(wanted.cpu_request.map_or(0, Quantity::milli)),
+        cpu_quota: effective.cpu_limit.map_or(0, |limit| quota(limit.milli())),
+        cpu_shares: shares(effective.cpu_request.map_or(0, Quantity::milli)),
         memory_limit_in_bytes: memory,
-        // Equal to the limit means no swap; a kernel that does not count swap cannot be told.
-        memory_swap_limit_in_bytes: if host.counts_swap { memory } else { 0 },
-        oom_score_adj: oom_score_adj(qos(pod), wanted.memory_request.map_or(0, Quantity::value), host.memory),
+        // Equal to the memory limit means no swap. A kernel without swap accounting rejects the setting.
+        memory_swap_limit_in_bytes: if host.swap_accounting { memory } else { 0 },
+        oom_score_adj: oom_score_adj(qos(pod), effective.memory_request.map_or(0, Quantity::value), host.memory),
         ..Default::default()
     }
 }
@@ -99,8 +100,8 @@ fn shares(milli: i64) -> i64 {
     (milli.saturating_mul(SHARES_PER_CPU) / 1000).clamp(MIN_SHARES, MAX_SHARES)
 }
 
-/// The more of the node's memory a container has reserved, the later it is killed; always before guaranteed
-/// pods and after those that reserve nothing.
+/// The larger a container's share of the node's memory in requests, the later it is killed; always before guaranteed pods and
+/// after best-effort ones.
 fn oom_score_adj(qos: Qos, request: i64, capacity: i64) -> i64 {
     match qos {
         Qos::Guaranteed => OOM_GUARANTEED,
@@ -128,7 +129,7 @@ mod tests {
     }
 
     fn host() -> Host {
-        Host { memory: 10 * GIB, counts_swap: true, ..Host::default() }
+        Host { memory: 10 * GIB, swap_accounting: true, ..Host::default() }
     }
 
     fn of(resource: &str) -> LinuxContainerResources {
@@ -181,17 +182,17 @@ mod tests {
     }
 
     #[test]
-    fn memory_limits_leave_no_swap_where_swap_is_counted() {
+    fn memory_limits_leave_no_swap_where_swap_is_accounted() {
         let limited = of("{limits: {memory: 64Mi}}");
         assert_eq!(limited.memory_limit_in_bytes, 64 << 20);
         assert_eq!(limited.memory_swap_limit_in_bytes, 64 << 20);
         let pod = with(&["{limits: {memory: 64Mi}}"]);
-        let host = Host { counts_swap: false, ..host() };
+        let host = Host { swap_accounting: false, ..host() };
         assert_eq!(resources(&pod, &pod.spec.containers[0], &host).memory_swap_limit_in_bytes, 0);
     }
 
     #[test]
-    fn the_more_is_reserved_the_later_it_is_killed() {
+    fn larger_memory_requests_are_killed_later() {
         for (given, score) in [
             ("{}", 1000),
             ("{limits: {cpu: 1, memory: 1Gi}}", -997),

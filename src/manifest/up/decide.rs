@@ -1,23 +1,23 @@
-//! What to do about a container, given what there is of it.
+//! Decides what to do about one container of a Pod, from the containers that exist.
 
 use crate::proto::Container;
 use crate::proto::ContainerState;
 
-/// What to do about a container.
+/// What to do about one container of a Pod.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Make a new one, of this attempt.
+    /// Create and start a new one, with this attempt.
     Start { attempt: u32 },
-    /// The same, once this one is stopped: nobody knows whether it runs.
+    /// Stop this one, whose state is unknown, then create and start a new one with this attempt.
     Replace { id: String, attempt: u32 },
-    /// It runs.
+    /// This one is running.
     Running { id: String, attempt: u32 },
-    /// It has ended; what follows depends on how.
-    Ended { id: String, attempt: u32 },
+    /// This one has exited; its exit code and the restartPolicy decide.
+    Exited { id: String, attempt: u32 },
 }
 
-/// The containers of that name in this sandbox.
-pub(super) fn here<'a>(
+/// The existing containers of this name in this sandbox.
+pub(super) fn in_sandbox<'a>(
     name: &'a str,
     sandbox: &'a str,
     existing: &'a [Container],
@@ -33,16 +33,16 @@ fn container_attempt(container: &Container) -> u32 {
     container.metadata.as_ref().map_or(0, |metadata| metadata.attempt)
 }
 
-/// What to do about the container of that name. A number is never used twice for a name, not even in another sandbox: names
-/// of containers and logs have it. One that was made and not started stays as it is; the kubelet makes another one too.
+/// What to do about the container of this name. No attempt is used twice for a name, not even in another sandbox: it is part
+/// of the names of containers and logs. A container that was created and not started is left alone, as by the kubelet.
 pub(super) fn decide(name: &str, sandbox: &str, existing: &[Container]) -> Decision {
-    let latest = here(name, sandbox, existing).max_by_key(|container| container_attempt(container));
+    let latest = in_sandbox(name, sandbox, existing).max_by_key(|container| container_attempt(container));
     let next = named(name, existing).map(|container| container_attempt(container) + 1).max().unwrap_or(0);
     let Some(latest) = latest else { return Decision::Start { attempt: next } };
     let (id, attempt) = (latest.id.clone(), container_attempt(latest));
     match latest.state() {
         ContainerState::ContainerRunning => Decision::Running { id, attempt },
-        ContainerState::ContainerExited => Decision::Ended { id, attempt },
+        ContainerState::ContainerExited => Decision::Exited { id, attempt },
         ContainerState::ContainerCreated => Decision::Start { attempt: next },
         ContainerState::ContainerUnknown => Decision::Replace { id, attempt: next },
     }
@@ -70,7 +70,7 @@ mod tests {
         for (existing, decision) in [
             (vec![], start(0)),
             (vec![container("1", "now", 0, ContainerRunning)], Decision::Running { id: "1".into(), attempt: 0 }),
-            (vec![container("1", "now", 4, ContainerExited)], Decision::Ended { id: "1".into(), attempt: 4 }),
+            (vec![container("1", "now", 4, ContainerExited)], Decision::Exited { id: "1".into(), attempt: 4 }),
             (vec![container("1", "now", 0, ContainerCreated)], start(1)),
             (vec![container("1", "now", 0, ContainerUnknown)], Decision::Replace { id: "1".into(), attempt: 1 }),
             (vec![container("1", "old", 6, ContainerRunning)], start(7)),

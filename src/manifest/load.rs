@@ -1,14 +1,10 @@
 //! Reads Pod manifests, as strictly as the API server does with `--validate=strict`.
 //!
-//! A field that `dockside pod` does not obey is an error that names its path. Left out, with a note, is only what the API server adds to
-//! every Pod, and what is meant for a scheduler: so a Pod exported with `kubectl get -o yaml` works here.
+//! A field that `dockside pod` does not implement is an error that names its path. Only what the API server adds to every
+//! Pod, and what is meant for a scheduler, is ignored with a note: so a Pod exported with `kubectl get -o yaml` works here.
 
-mod check;
-mod prune;
-mod quantity;
 #[cfg(test)]
 mod tests;
-mod types;
 
 use std::fs;
 use std::io;
@@ -20,21 +16,20 @@ use serde_json::Value;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-pub use self::check::is_namespace;
-pub use self::check::is_pod_name;
-pub use self::check::is_uid;
-pub use self::types::*;
+use super::check;
+use super::prune;
+use super::types::Pod;
 
-/// A Pod and what was left out of its manifest.
+/// A Pod, and what was ignored in its manifest.
 #[derive(Clone, Debug)]
-pub struct Manifest {
-    /// The Pod, with its rules checked.
-    pub pod: Pod,
-    /// A sentence for each reason to leave something out.
-    pub notes: Vec<String>,
+pub(super) struct Manifest {
+    /// The Pod, checked.
+    pub(super) pod: Pod,
+    /// A sentence for each reason to ignore something.
+    pub(super) notes: Vec<String>,
 }
 
-/// A manifest that cannot be used. Nothing is done for any Pod of a command then.
+/// Why a manifest cannot be used. The command then does nothing for any Pod.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
@@ -42,7 +37,7 @@ pub enum Error {
     Read {
         /// The file, or `standard input`.
         file: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 
@@ -51,16 +46,16 @@ pub enum Error {
     Yaml {
         /// The file.
         file: String,
-        /// What the parser says, with line and column.
+        /// The parser's message, with line and column.
         source: serde_yaml_ng::Error,
     },
 
-    /// The document is not a Pod, or asks for something that is not done here.
+    /// The document is not a Pod, or has a field that is not implemented here.
     #[error("{place}: {path}: {reason}")]
     Field {
-        /// File, and document if there are several.
+        /// The file, and the document if there are several.
         place: String,
-        /// Path of the field, such as `spec.containers[0].image`.
+        /// The field, such as `spec.containers[0].image`.
         path: String,
         /// What is wrong with it.
         reason: String,
@@ -68,14 +63,14 @@ pub enum Error {
 
     /// Two manifests of one Pod.
     #[error("{place}: there is another manifest of pod {pod}")]
-    Twice {
-        /// Where the second one is.
+    Duplicate {
+        /// The file of the second one, and the document if there are several.
         place: String,
-        /// Namespace and name.
+        /// The Pod, as NAMESPACE/NAME.
         pod: String,
     },
 
-    /// Nothing in it.
+    /// The file has no documents.
     #[error("{file}: there is no Pod in it")]
     Empty {
         /// The file.
@@ -86,8 +81,8 @@ pub enum Error {
 /// Reads the Pods in a file, in their order; `-` is standard input.
 ///
 /// # Errors
-/// The first thing wrong in the file.
-pub fn load(file: &Path) -> Result<Vec<Manifest>, Error> {
+/// The first error in the file.
+pub(super) fn load(file: &Path) -> Result<Vec<Manifest>, Error> {
     let is_stdin = file == Path::new("-");
     let name = if is_stdin { "standard input".to_owned() } else { file.display().to_string() };
     let text = if is_stdin {
@@ -100,7 +95,7 @@ pub fn load(file: &Path) -> Result<Vec<Manifest>, Error> {
     parse(&name, &text)
 }
 
-/// Reads the Pods in a text; `file` is for messages.
+/// Reads the Pods in a text; `file` names it in messages.
 pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Error> {
     let documents = documents(text).map_err(|source| Error::Yaml { file: file.to_owned(), source })?;
     let count = documents.len();
@@ -111,7 +106,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Error> {
             let manifest = read(value, &place, &prefix)?;
             let pod = manifest.pod.to_string();
             if manifests.iter().any(|other| other.pod.to_string() == pod) {
-                return Err(Error::Twice { place, pod });
+                return Err(Error::Duplicate { place, pod });
             }
             manifests.push(manifest);
         }
@@ -123,7 +118,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Error> {
 fn documents(text: &str) -> Result<Vec<Value>, serde_yaml_ng::Error> {
     let mut documents = Vec::new();
     for document in serde_yaml_ng::Deserializer::from_str(text) {
-        // YAML's own value first: it finds keys that are there twice, and knows merge keys.
+        // YAML's own value first: it rejects duplicate keys and resolves merge keys.
         let mut value = serde_yaml_ng::Value::deserialize(document)?;
         value.apply_merge()?;
         if !value.is_null() {
@@ -142,12 +137,12 @@ fn pods_in(document: Value, place: &str) -> Result<Vec<(String, Value)>, Error> 
         ("Pod", "v1") => Ok(vec![(String::new(), document)]),
         ("List" | "PodList", "v1") => {
             let Some(Value::Array(items)) = document.get("items") else {
-                return Err(refuse("items", "a List has a list of them".into()));
+                return Err(refuse("items", "it has to be a list".into()));
             };
             let mut pods = Vec::new();
             for (number, item) in items.iter().enumerate() {
                 let path = format!("items[{number}]");
-                // The items of a PodList do not repeat what they are.
+                // The items of a PodList have no kind.
                 match item.get("kind").and_then(Value::as_str) {
                     Some("Pod") | None => pods.push((format!("{path}."), typed(item.clone()))),
                     Some(other) => return Err(refuse(&format!("{path}.kind"), not_a_pod(other))),
@@ -186,19 +181,19 @@ fn read(mut value: Value, place: &str, prefix: &str) -> Result<Manifest, Error> 
     for (container, hash) in containers.zip(hashes) {
         container.hash = hash;
     }
-    check::check(&pod).map_err(|broken| refuse(&broken.path, broken.reason))?;
+    check::check(&pod).map_err(|violation| refuse(&violation.path, violation.reason))?;
     Ok(Manifest { pod, notes })
 }
 
-/// serde's list of what it would have known is no help in a message.
+/// serde lists every known field, which does not help in a message.
 fn reason(message: &str) -> String {
     if message.starts_with("unknown field") {
-        return "`dockside pod` cannot do what this field asks for, or Pods have no such field".into();
+        return "`dockside pod` does not implement this field, or Pods have no such field".into();
     }
     message.to_owned()
 }
 
-/// For each container, init containers first, a number that changes with its manifest.
+/// A hash of each container's manifest, init containers first.
 fn hashes(pod: &Value) -> Vec<String> {
     let lists = ["initContainers", "containers"];
     let containers = lists.iter().filter_map(|list| pod.get("spec")?.get(list)?.as_array()).flatten();
@@ -206,15 +201,15 @@ fn hashes(pod: &Value) -> Vec<String> {
     containers.map(|container| format!("{:x}", fnv(container.to_string().as_bytes()))).collect()
 }
 
-/// FNV-1a with 32 bits, the hash in which the kubelet keeps a container's definition.
+/// FNV-1a with 32 bits, the hash that the kubelet keeps of a container's definition.
 fn fnv(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// A UID for a Pod that has none: always the same for the same name, so that every command finds it again.
+/// The UID of a Pod whose manifest has none. It depends on namespace and name alone, so that each command computes the same.
 ///
-/// A UUID of version 8, RFC 9562's form for values of one's own making.
-pub fn uid(namespace: &str, name: &str) -> String {
+/// A UUID of version 8 (RFC 9562), the version for custom values.
+pub(super) fn uid(namespace: &str, name: &str) -> String {
     let digest = Sha256::digest(format!("dockside pod {namespace}/{name}"));
     let mut bytes = [0_u8; 16];
     bytes.copy_from_slice(&digest[..16]);
@@ -222,11 +217,4 @@ pub fn uid(namespace: &str, name: &str) -> String {
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-/// Namespace and name.
-impl std::fmt::Display for Pod {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.metadata.namespace, self.metadata.name)
-    }
 }

@@ -1,7 +1,7 @@
-//! `$(NAME)` in commands, arguments and values of variables.
+//! `$(NAME)` in commands, arguments and values of environment variables.
 
-/// Replaces each `$(NAME)` that `value_of` knows. An unknown one stays as it is, `$$` becomes `$`, and so `$$(NAME)` becomes
-/// `$(NAME)` without being looked up: the rules of the Kubernetes API for `command`, `args` and `env`.
+/// Replaces each `$(NAME)` for which `value_of` has a value. An unknown one stays as it is; `$$` becomes `$`, so that
+/// `$$(NAME)` becomes `$(NAME)` unexpanded. These are the Kubernetes API's rules for `command`, `args` and `env`.
 pub(super) fn expand<'a>(text: &str, value_of: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -51,7 +51,7 @@ mod tests {
             ("$(B C)", "space"),
             ("$(NOPE)", "$(NOPE)"),
             ("$()", "$()"),
-            // A value is not looked at again.
+            // A value is not expanded again.
             ("$(REF)", "$(A)"),
             ("$$(A)", "$(A)"),
             ("$$$(A)", "$1"),

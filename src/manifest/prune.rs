@@ -1,12 +1,12 @@
-//! Takes out of a manifest what a Pod from `kubectl get -o yaml` has and a hand-held kubelet cannot use.
+//! Removes from a manifest the fields that a Pod from `kubectl get -o yaml` has and that mean nothing without a cluster.
 //!
-//! Each thing taken out is noted with the reason, so that nobody waits for an effect. Everything else that
-//! is not obeyed stays in, and is refused when the Pod is read.
+//! Each removed field is noted with the reason, so that the user does not expect an effect. Every other field that is not
+//! implemented stays, and is refused when the Pod is read.
 
 use serde_json::Value;
 use serde_json::json;
 
-/// What is left out and why. `[]` stands for every item of a list.
+/// Reasons, and the fields ignored for them. `[]` stands for every item of a list.
 const IGNORED: &[(&str, &[&str])] = &[
     (
         "the API server's own records",
@@ -51,7 +51,7 @@ const IGNORED: &[(&str, &[&str])] = &[
     ),
     ("images are pulled without credentials", &["spec.imagePullSecrets"]),
     (
-        "nobody watches or changes a running pod",
+        "a running pod is neither watched nor resized",
         &[
             "spec.containers[].resizePolicy",
             "spec.initContainers[].resizePolicy",
@@ -67,7 +67,7 @@ const IGNORED: &[(&str, &[&str])] = &[
 /// The volume that the API server adds to every pod, up to the random part of its name.
 const TOKEN_VOLUME: &str = "kube-api-access-";
 
-/// Takes out what cannot be used; returns a note for each reason.
+/// Removes the ignored fields; returns a note for each reason.
 pub(super) fn prune(pod: &mut Value) -> Vec<String> {
     drop_nulls(pod);
     drop_defaults(pod);
@@ -83,12 +83,12 @@ pub(super) fn prune(pod: &mut Value) -> Vec<String> {
         }
     }
     if let Some(volume) = drop_token_volume(pod) {
-        notes.push(format!("ignored, because there is no API server to show a token to: volume {volume}"));
+        notes.push(format!("ignored, because there is no API server to present a token to: volume {volume}"));
     }
     notes
 }
 
-/// A null is the same as nothing at all, as for the API server.
+/// A null field is the same as an absent one, as for the API server.
 fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -100,7 +100,7 @@ fn drop_nulls(value: &mut Value) {
     }
 }
 
-/// Fields that are only understood as long as they say what holds anyway.
+/// Removes fields that are implemented with their default value only.
 fn drop_defaults(pod: &mut Value) {
     let defaults = [
         (&["spec"][..], "hostUsers", json!(true)),
@@ -117,26 +117,26 @@ fn drop_defaults(pod: &mut Value) {
     }
 }
 
-/// Removes the field at `path` below `value`, wherever lists make it several, and remembers where it was.
-fn take(value: &mut Value, path: &[&str], place: String, found: &mut Vec<String>) {
+/// Removes the field at `path` below `value`, in every item of a list, and adds its full path to `found`.
+fn take(value: &mut Value, path: &[&str], prefix: String, found: &mut Vec<String>) {
     let Some((step, rest)) = path.split_first() else { return };
     let Some(fields) = value.as_object_mut() else { return };
     let (name, is_list) = match step.strip_suffix("[]") {
         Some(name) => (name, true),
         None => (*step, false),
     };
-    let place = if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+    let prefix = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") };
     if rest.is_empty() {
         if fields.remove(name).is_some() {
-            found.push(place);
+            found.push(prefix);
         }
     } else if !is_list {
         if let Some(field) = fields.get_mut(name) {
-            take(field, rest, place, found);
+            take(field, rest, prefix, found);
         }
     } else if let Some(Value::Array(items)) = fields.get_mut(name) {
         for (number, item) in items.iter_mut().enumerate() {
-            take(item, rest, format!("{place}[{number}]"), found);
+            take(item, rest, format!("{prefix}[{number}]"), found);
         }
     }
 }

@@ -1,12 +1,12 @@
-//! A Pod -> the CRI's configurations of its sandbox and containers, as a kubelet fills them.
+//! Translates a Pod to the CRI's configurations of its sandbox and containers, as the kubelet fills them.
 //!
-//! Nothing here looks at the machine or changes it: what it needs to know comes in as [`Host`], [`Image`] and mounts.
+//! There is no I/O here: everything from outside the manifest is an argument ([`Host`], [`Image`], mounts).
 
 mod expand;
 mod resources;
 mod security;
 #[cfg(test)]
-pub mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,12 +14,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::host::Host;
-use super::manifest::Container;
-use super::manifest::DnsPolicy;
-use super::manifest::Pod;
-use super::manifest::Port;
-use super::manifest::Protocol;
-use super::manifest::PullPolicy;
+use super::types::Container;
+use super::types::DnsPolicy;
+use super::types::Pod;
+use super::types::Port;
+use super::types::Protocol;
+use super::types::PullPolicy;
 use crate::proto;
 use crate::proto::ContainerConfig;
 use crate::proto::ContainerMetadata;
@@ -33,39 +33,39 @@ use crate::proto::PodSandboxConfig;
 use crate::proto::PodSandboxMetadata;
 use crate::proto::PortMapping;
 
-/// The kubelet's labels: on every sandbox and container.
-pub const POD_NAME: &str = "io.kubernetes.pod.name";
-pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
-pub const POD_UID: &str = "io.kubernetes.pod.uid";
-/// The kubelet's label: on every container.
-pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
-/// The kubelet's annotations: on every container.
-pub const HASH: &str = "io.kubernetes.container.hash";
-pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
-pub const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
-pub const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
-pub const PORTS: &str = "io.kubernetes.container.ports";
-/// Seconds, on every container: `pod down` needs no manifest thanks to it.
-pub const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
-/// Ours: on init containers, which nothing else tells from others in a list.
-pub const INIT: &str = "dockside.io/init-container";
+/// The kubelet's labels on every sandbox and container.
+pub(super) const POD_NAME: &str = "io.kubernetes.pod.name";
+pub(super) const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+pub(super) const POD_UID: &str = "io.kubernetes.pod.uid";
+/// The kubelet's label on every container.
+pub(super) const CONTAINER_NAME: &str = "io.kubernetes.container.name";
+/// The kubelet's annotations on every container.
+pub(super) const HASH: &str = "io.kubernetes.container.hash";
+pub(super) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
+pub(super) const TERMINATION_PATH: &str = "io.kubernetes.container.terminationMessagePath";
+pub(super) const TERMINATION_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+pub(super) const PORTS: &str = "io.kubernetes.container.ports";
+/// The grace period in seconds, on every container: it lets `pod down` work without a manifest.
+pub(super) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
+/// Dockside's own annotation on init containers: ListContainers shows no other difference.
+pub(super) const INIT: &str = "dockside.io/init-container";
 
-/// A hostname's longest length, in bytes (Linux: HOST_NAME_MAX is 64, DNS labels have 63).
+/// The longest hostname, in bytes: that of a DNS label; Linux allows 64 (HOST_NAME_MAX).
 const HOSTNAME_MAX: usize = 63;
 
-/// What is known of an image that is on the node.
+/// An image on the node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Image {
+pub(super) struct Image {
     /// Its id.
-    pub id: String,
-    /// The user its processes run as, if it is given as a number.
-    pub uid: Option<i64>,
-    /// The same, if it is given as a name.
-    pub username: String,
+    pub(super) id: String,
+    /// The user its processes run as, if the image names it by number.
+    pub(super) uid: Option<i64>,
+    /// The user its processes run as, if the image names it by name.
+    pub(super) username: String,
 }
 
-/// The sandbox of a Pod. `attempt` counts the sandboxes it had before.
-pub fn sandbox(pod: &Pod, attempt: u32, log_directory: &Path, host: &Host) -> PodSandboxConfig {
+/// The sandbox of a Pod. `attempt` is the number of sandboxes it had before.
+pub(super) fn sandbox(pod: &Pod, attempt: u32, log_directory: &Path, host: &Host) -> PodSandboxConfig {
     let metadata = &pod.metadata;
     let mut labels = metadata.labels.clone();
     labels.extend(pod_labels(pod));
@@ -87,8 +87,8 @@ pub fn sandbox(pod: &Pod, attempt: u32, log_directory: &Path, host: &Host) -> Po
     }
 }
 
-/// The name a Pod has for itself.
-pub fn hostname(pod: &Pod) -> String {
+/// The hostname inside a Pod.
+pub(super) fn hostname(pod: &Pod) -> String {
     if !pod.spec.hostname.is_empty() {
         return pod.spec.hostname.clone();
     }
@@ -104,7 +104,7 @@ fn pod_labels(pod: &Pod) -> BTreeMap<String, String> {
         .into()
 }
 
-/// The node's resolver, unless the Pod has one of its own, and what the Pod adds to it.
+/// The node's resolver, unless the Pod replaces it, and the Pod's additions.
 fn dns(pod: &Pod, host: &Host) -> DnsConfig {
     let own = &pod.spec.dns_config;
     let mut dns = match pod.spec.dns_policy {
@@ -132,7 +132,7 @@ fn add_missing(list: &mut Vec<String>, more: &[String]) {
     }
 }
 
-/// Those of the containers, not of init containers; each only once.
+/// The ports of the containers, without init containers; each once.
 fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
     let mut mappings: Vec<PortMapping> = Vec::new();
     for port in pod.spec.containers.iter().flat_map(|container| &container.ports) {
@@ -154,11 +154,11 @@ fn port_mappings(pod: &Pod) -> Vec<PortMapping> {
     mappings
 }
 
-/// A container of a Pod. `attempt` counts the containers of that name before it.
+/// A container of a Pod. `attempt` is the number of containers of that name before it.
 ///
 /// # Errors
-/// Why the container may not run with this image.
-pub fn container(
+/// The rule that forbids the container to run with this image.
+pub(super) fn container(
     pod: &Pod,
     container: &Container,
     attempt: u32,
@@ -197,12 +197,12 @@ pub fn container(
 }
 
 /// The log of a container, below the Pod's log directory.
-pub fn log_path(container: &Container, attempt: u32) -> String {
+pub(super) fn log_path(container: &Container, attempt: u32) -> String {
     format!("{}/{attempt}.log", container.name)
 }
 
-/// The image of a container as it is asked for and pulled.
-pub fn image_spec(pod: &Pod, container: &Container) -> ImageSpec {
+/// The image of a container, for ImageStatus and PullImage.
+pub(super) fn image_spec(pod: &Pod, container: &Container) -> ImageSpec {
     ImageSpec {
         image: with_tag(&container.image),
         annotations: pod.metadata.annotations.clone(),
@@ -212,8 +212,8 @@ pub fn image_spec(pod: &Pod, container: &Container) -> ImageSpec {
     }
 }
 
-/// When to pull; an image without a tag, or called latest, may be another one tomorrow.
-pub fn pull_policy(container: &Container) -> PullPolicy {
+/// When to pull: by default always for the tag latest, which may move, and if missing for any other tag.
+pub(super) fn pull_policy(container: &Container) -> PullPolicy {
     container.image_pull_policy.unwrap_or_else(|| {
         if with_tag(&container.image).ends_with(":latest") { PullPolicy::Always } else { PullPolicy::IfNotPresent }
     })
@@ -224,7 +224,7 @@ fn with_tag(image: &str) -> String {
     if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
-/// In the manifest's order; each value may refer to those before it.
+/// The variables in the manifest's order; each value may refer to earlier ones.
 fn environment(container: &Container) -> Vec<(String, String)> {
     let mut envs: Vec<(String, String)> = Vec::new();
     for variable in &container.env {
@@ -234,7 +234,7 @@ fn environment(container: &Container) -> Vec<(String, String)> {
     envs
 }
 
-/// A later variable of the same name wins.
+/// The last variable of that name.
 fn lookup<'a>(envs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     envs.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
 }
@@ -258,7 +258,7 @@ fn annotations(pod: &Pod, container: &Container, attempt: u32) -> BTreeMap<Strin
     annotations
 }
 
-/// The ports as the API has them, without what is empty.
+/// The ports as JSON with the API's field names, without empty fields.
 fn ports_json(ports: &[Port]) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -286,6 +286,6 @@ fn ports_json(ports: &[Port]) -> String {
             host_ip: &port.host_ip,
         })
         .collect();
-    // Numbers and strings always have a JSON form.
+    // Serializing numbers and strings cannot fail.
     serde_json::to_string(&annotated).unwrap_or_default()
 }

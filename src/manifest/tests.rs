@@ -1,63 +1,64 @@
-//! The verbs against a runtime that is not one.
-
-use clap::Parser;
+//! `up`, `down` and `ls` against a fake runtime.
 
 use super::fake::Fake;
-use super::report::tests::Paper;
+use super::load::Manifest;
+use super::report::tests::Output;
+use super::target::Target;
+use super::target::by_name;
 use super::*;
 use crate::proto::ContainerState;
 
-/// A node with a fake runtime and directories of its own.
+/// A fake runtime with directories of its own.
 struct Node {
     fake: Fake,
     root: tempfile::TempDir,
-    paper: Paper,
+    output: Output,
 }
 
 impl Node {
     fn new() -> Node {
         let fake = Fake::serve();
         fake.node.lock().images.insert("x:1".into());
-        Node { fake, root: tempfile::tempdir().unwrap(), paper: Paper::default() }
+        Node { fake, root: tempfile::tempdir().unwrap(), output: Output::default() }
     }
 
-    fn places(&self) -> Places {
-        Places { pods: self.root.path().join("pods"), logs: self.root.path().join("logs") }
+    fn dirs(&self) -> PodDirs {
+        PodDirs { pods: self.root.path().join("pods"), logs: self.root.path().join("logs") }
     }
 
     async fn client(&self) -> Client {
         Client::connect(&self.fake.socket, Duration::from_secs(5)).await.unwrap()
     }
 
-    /// Brings up a Pod with this spec; the calls that it took.
+    /// Brings up a Pod with this spec; returns whether it succeeded, and the calls.
     async fn up(&self, spec: &str) -> (bool, Vec<String>) {
         let manifest = manifest(spec);
-        let (client, places, report) = (self.client().await, self.places(), Report::to(self.paper.clone()));
+        let (client, dirs, report) = (self.client().await, self.dirs(), Report::to(self.output.clone()));
         let host = Host { memory: 1 << 30, ..Host::default() };
-        let worked = Up { client: &client, report: &report, places: &places, host: &host }.bring_up(&manifest).await;
+        let worked = Up { client: &client, report: &report, dirs: &dirs, host: &host }.bring_up(&manifest).await;
         (worked, self.fake.node.lock().take_calls())
     }
 
-    /// Takes the Pod down; the calls that it took.
+    /// Takes the Pod down; returns whether it succeeded, and the calls.
     async fn down(&self, target: &Target) -> (bool, Vec<String>) {
-        let (client, places, report) = (self.client().await, self.places(), Report::to(self.paper.clone()));
-        let worked = Down { client: &client, report: &report, places: &places }.take_down(target).await;
+        let (client, dirs, report) = (self.client().await, self.dirs(), Report::to(self.output.clone()));
+        let worked = Down { client: &client, report: &report, dirs: &dirs }.take_down(target).await;
         (worked, self.fake.node.lock().take_calls())
     }
 
-    fn said(&self, text: &str) {
-        assert!(self.paper.text().contains(text), "{text} is not in:\n{}", self.paper.text());
+    fn assert_reported(&self, text: &str) {
+        assert!(self.output.text().contains(text), "{text} is not in:\n{}", self.output.text());
     }
 }
 
 fn manifest(spec: &str) -> Manifest {
     let spec: String = spec.lines().map(|line| format!("  {line}\n")).collect();
     let text = format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: web, uid: uid-1}}\nspec:\n{spec}");
-    manifest::parse("test", &text).unwrap_or_else(|error| panic!("{error}")).remove(0)
+    load::parse("test", &text).unwrap_or_else(|error| panic!("{error}")).remove(0)
 }
 
-fn by_name() -> Target {
-    named("default/web").unwrap()
+fn web() -> Target {
+    by_name("default/web").unwrap()
 }
 
 const PLAIN: &str = "containers: [{name: c, image: 'x:1'}]";
@@ -82,9 +83,9 @@ async fn a_pod_comes_up_in_the_kubelets_order() {
         "StartContainer b",
     ];
     assert_eq!(calls, expected);
-    node.said("pod default/web is up, IP 10.88.0.5\n");
-    node.said("init container i1: exited with code 0");
-    node.said("image y:1: not here");
+    node.assert_reported("pod default/web is up, IP 10.88.0.5\n");
+    node.assert_reported("init container i1: exited with code 0");
+    node.assert_reported("image y:1: not on this node");
     assert!(node.root.path().join("logs/default_web_uid-1/a").is_dir());
     let hosts = std::fs::read_to_string(node.root.path().join("pods/uid-1/etc-hosts")).unwrap();
     assert!(hosts.ends_with("10.88.0.5\tweb\n"), "{hosts}");
@@ -97,14 +98,14 @@ async fn a_pod_that_is_up_is_left_alone() {
     let (worked, calls) = node.up(PLAIN).await;
     assert!(worked);
     assert_eq!(calls, [""; 0]);
-    node.said("pod default/web was up already, IP 10.88.0.5\n");
-    assert!(!node.paper.text().contains("another manifest"));
+    node.assert_reported("pod default/web was up already, IP 10.88.0.5\n");
+    assert!(!node.output.text().contains("another manifest"));
     node.up("containers: [{name: c, image: 'x:1', tty: true}]").await;
-    node.said("container c was started from another manifest");
+    node.assert_reported("container c was started from another manifest");
 }
 
 #[tokio::test]
-async fn a_dead_sandbox_is_followed_by_the_next_attempt() {
+async fn a_sandbox_that_is_not_ready_is_followed_by_the_next_attempt() {
     let node = Node::new();
     node.up(PLAIN).await;
     node.fake.node.lock().crash();
@@ -114,7 +115,7 @@ async fn a_dead_sandbox_is_followed_by_the_next_attempt() {
 }
 
 #[tokio::test]
-async fn what_still_runs_in_a_dead_sandbox_is_stopped_first() {
+async fn containers_of_a_sandbox_that_is_not_ready_are_stopped_first() {
     let node = Node::new();
     let spec = format!("terminationGracePeriodSeconds: 9\n{PLAIN}");
     node.up(&spec).await;
@@ -126,7 +127,7 @@ async fn what_still_runs_in_a_dead_sandbox_is_stopped_first() {
 }
 
 #[tokio::test]
-async fn a_container_of_unknown_state_is_stopped_before_there_is_another() {
+async fn a_container_in_unknown_state_is_stopped_before_it_is_replaced() {
     let node = Node::new();
     let spec = format!("terminationGracePeriodSeconds: 9\n{PLAIN}");
     node.up(&spec).await;
@@ -137,7 +138,7 @@ async fn a_container_of_unknown_state_is_stopped_before_there_is_another() {
 }
 
 #[tokio::test]
-async fn an_ended_container_is_restarted_by_its_policy() {
+async fn an_exited_container_is_restarted_by_its_policy() {
     for (policy, code, restarts) in
         [("Always", 0, true), ("OnFailure", 0, false), ("OnFailure", 3, true), ("Never", 0, false)]
     {
@@ -155,7 +156,7 @@ async fn an_ended_container_is_restarted_by_its_policy() {
 }
 
 #[tokio::test]
-async fn init_containers_run_again_only_while_nothing_else_has() {
+async fn init_containers_run_again_only_before_the_first_container() {
     let node = Node::new();
     let spec =
         "initContainers: [{name: i1, image: 'x:1'}, {name: i2, image: 'x:1'}]\ncontainers: [{name: c, image: 'x:1'}]";
@@ -163,11 +164,11 @@ async fn init_containers_run_again_only_while_nothing_else_has() {
     let (worked, calls) = node.up(spec).await;
     assert!(!worked);
     assert_eq!(calls.last().unwrap(), "StartContainer i2");
-    node.said("pod default/web is not up: container i2: exited with code 4, log ");
-    node.said("To remove it: dockside pod down default/web\n");
+    node.assert_reported("pod default/web is not up: container i2: exited with code 4, log ");
+    node.assert_reported("To remove it: dockside pod down default/web\n");
 
     node.fake.node.lock().exits.insert("i2".into(), 0);
-    // For the fake all containers of a name ended alike: i2 counts as done now, and i1 is not run again.
+    // For the fake all containers of a name exit alike: i2 has completed now, and i1 does not run again.
     let (worked, calls) = node.up(spec).await;
     assert!(worked);
     assert_eq!(calls, ["CreateContainer c 0", "StartContainer c"]);
@@ -177,7 +178,7 @@ async fn init_containers_run_again_only_while_nothing_else_has() {
 }
 
 #[tokio::test]
-async fn a_failed_init_container_is_tried_again() {
+async fn a_failed_init_container_runs_again() {
     let node = Node::new();
     let spec = "initContainers: [{name: i, image: 'x:1'}]\ncontainers: [{name: c, image: 'x:1'}]";
     node.fake.node.lock().exits.insert("i".into(), 1);
@@ -195,11 +196,11 @@ async fn a_container_that_fails_does_not_keep_the_others_from_starting() {
         node.up("restartPolicy: Never\ncontainers: [{name: a, image: 'x:1'}, {name: b, image: 'x:1'}]").await;
     assert!(!worked);
     assert_eq!(calls.last().unwrap(), "StartContainer b");
-    node.said("container a: exited with code 7, log ");
+    node.assert_reported("container a: exited with code 7, log ");
 }
 
 #[tokio::test]
-async fn a_container_that_ends_soon_after_its_start_is_noticed() {
+async fn a_container_that_exits_soon_after_its_start_is_reported() {
     let node = Node::new();
     let state = std::sync::Arc::clone(&node.fake.node);
     let crash = async {
@@ -213,31 +214,33 @@ async fn a_container_that_ends_soon_after_its_start_is_noticed() {
     };
     let ((worked, _), ()) = tokio::join!(node.up(PLAIN), crash);
     assert!(!worked);
-    node.said("container c: running\n");
-    node.said("pod default/web is not up: container c: exited with code 4, log ");
+    node.assert_reported("container c: running\n");
+    node.assert_reported("pod default/web is not up: container c: exited with code 4, log ");
 }
 
 #[tokio::test]
-async fn a_job_that_is_done_is_a_success() {
+async fn a_container_that_completed_is_a_success() {
     let node = Node::new();
     node.fake.node.lock().exits.insert("c".into(), 0);
     let (worked, _) = node.up(&format!("restartPolicy: Never\n{PLAIN}")).await;
     assert!(worked);
-    node.said("container c: exited with code 0");
+    node.assert_reported("container c: exited with code 0");
 }
 
 #[tokio::test]
-async fn a_failed_call_is_named_with_the_servers_words_and_up_continues_there() {
+async fn a_failed_call_is_reported_with_its_status_and_up_continues_there() {
     let node = Node::new();
     node.fake.node.lock().failing.insert("StartContainer");
     let (worked, _) = node.up(PLAIN).await;
     assert!(!worked);
-    node.said(" s  container c: FAILED\n");
-    node.said("pod default/web is not up: StartContainer of container c: Unknown: StartContainer is broken\n");
+    node.assert_reported(" s  container c: FAILED\n");
+    node.assert_reported(
+        "pod default/web is not up: StartContainer of container c: Unknown: StartContainer is broken\n",
+    );
     node.fake.node.lock().failing.clear();
     let (worked, calls) = node.up(PLAIN).await;
     assert!(worked);
-    // As a kubelet: one that was made and not started is not touched again.
+    // As by the kubelet, a container that was created and not started is left alone.
     assert_eq!(calls, ["CreateContainer c 1", "StartContainer c"]);
 }
 
@@ -259,24 +262,24 @@ async fn pull_policies_are_obeyed() {
 }
 
 #[tokio::test]
-async fn a_pod_of_the_same_name_with_another_uid_is_in_the_way() {
+async fn a_running_pod_of_the_same_name_with_another_uid_is_refused() {
     let node = Node::new();
     node.up(PLAIN).await;
     let mut other = manifest(PLAIN);
     other.pod.metadata.uid = "uid-2".into();
-    let (client, places, report) = (node.client().await, node.places(), Report::to(node.paper.clone()));
-    let up = Up { client: &client, report: &report, places: &places, host: &Host::default() };
+    let (client, dirs, report) = (node.client().await, node.dirs(), Report::to(node.output.clone()));
+    let up = Up { client: &client, report: &report, dirs: &dirs, host: &Host::default() };
     assert!(!up.bring_up(&other).await);
-    node.said("a pod of this name with another UID, uid-1, is running");
+    node.assert_reported("a pod of this name with another UID, uid-1, is running");
 }
 
 #[tokio::test]
-async fn a_pod_goes_down_by_name_and_leaves_nothing() {
+async fn a_pod_taken_down_by_name_leaves_nothing() {
     let node = Node::new();
     node.up("terminationGracePeriodSeconds: 7\nvolumes: [{name: v}]\ncontainers: [{name: a, image: 'x:1'}, {name: b, image: 'x:1'}]").await;
-    let (worked, mut calls) = node.down(&by_name()).await;
+    let (worked, mut calls) = node.down(&web()).await;
     assert!(worked);
-    // Containers are stopped side by side, and removed side by side.
+    // Containers are stopped concurrently, and removed concurrently.
     calls[..2].sort();
     calls[3..5].sort();
     let expected = [
@@ -288,21 +291,21 @@ async fn a_pod_goes_down_by_name_and_leaves_nothing() {
         "RemovePodSandbox sandbox-1",
     ];
     assert_eq!(calls, expected);
-    node.said("pod default/web is gone\n");
+    node.assert_reported("pod default/web is gone\n");
     for directory in ["pods", "logs"] {
         assert_eq!(std::fs::read_dir(node.root.path().join(directory)).unwrap().count(), 0, "{directory}");
     }
-    let (worked, calls) = node.down(&by_name()).await;
+    let (worked, calls) = node.down(&web()).await;
     assert!(worked);
     assert_eq!(calls, [""; 0]);
-    node.said("pod default/web was gone already\n");
+    node.assert_reported("pod default/web was gone already\n");
 }
 
 #[tokio::test]
 async fn the_manifests_grace_period_wins() {
     let node = Node::new();
     node.up(PLAIN).await;
-    let (_, calls) = node.down(&Target { grace: Some(1), ..by_name() }).await;
+    let (_, calls) = node.down(&Target { grace: Some(1), ..web() }).await;
     assert_eq!(calls[0], "StopContainer c 1");
 }
 
@@ -311,14 +314,14 @@ async fn what_does_not_stop_keeps_its_files() {
     let node = Node::new();
     node.up(PLAIN).await;
     node.fake.node.lock().failing.insert("StopPodSandbox");
-    let (worked, calls) = node.down(&by_name()).await;
+    let (worked, calls) = node.down(&web()).await;
     assert!(!worked);
     assert!(!calls.iter().any(|call| call.starts_with("Remove")), "{calls:?}");
-    node.said("StopPodSandbox of sandbox sandbox-1…: Unknown: StopPodSandbox is broken");
-    assert!(node.places().pod("uid-1").exists());
+    node.assert_reported("StopPodSandbox of sandbox sandbox-1…: Unknown: StopPodSandbox is broken");
+    assert!(node.dirs().pod("uid-1").exists());
     node.fake.node.lock().failing.clear();
-    assert!(node.down(&by_name()).await.0);
-    assert!(!node.places().pod("uid-1").exists());
+    assert!(node.down(&web()).await.0);
+    assert!(!node.dirs().pod("uid-1").exists());
 }
 
 #[tokio::test]
@@ -329,72 +332,12 @@ async fn pods_are_listed_with_their_address() {
     let rows = ls::list(&client, &[]).await.unwrap();
     let table = ls::table(&rows, 3);
     assert!(table.contains("default     web    Ready   10.88.0.5   2s    1/1\n"), "{table}");
-    assert!(ls::list(&client, &[named("default/other").unwrap()]).await.unwrap().is_empty());
+    assert!(ls::list(&client, &[by_name("default/other").unwrap()]).await.unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn a_missing_runtime_is_told_with_a_hint() {
+async fn a_missing_runtime_is_an_error_with_a_hint() {
     let error = Client::connect(Path::new("/nowhere/x.sock"), Duration::from_secs(1)).await.err().unwrap().to_string();
     assert!(error.starts_with("could not reach a runtime at /nowhere/x.sock: "), "{error}");
     assert!(error.ends_with("is `dockside serve` running?"), "{error}");
-}
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    pod: PodArgs,
-}
-
-fn parse(args: &str) -> Result<PodArgs, clap::Error> {
-    Ok(Cli::try_parse_from(["pod"].into_iter().chain(args.split_whitespace()))?.pod)
-}
-
-#[test]
-fn the_arguments_are_sound() {
-    <Cli as clap::CommandFactory>::command().debug_assert();
-}
-
-#[test]
-fn options_may_stand_before_and_after_the_verb() {
-    for args in
-        ["--endpoint unix:///x.sock --timeout 1m30s up a.yaml", "up a.yaml --endpoint=unix:///x.sock --timeout=90s"]
-    {
-        let args = parse(args).unwrap();
-        assert_eq!(args.endpoint, PathBuf::from("/x.sock"));
-        assert_eq!(args.timeout, Duration::from_secs(90));
-    }
-    assert!(parse("--endpoint tcp://1.2.3.4:5 ls").is_err());
-    assert!(parse("up").is_err());
-    assert!(parse("ls -o json").is_ok());
-}
-
-#[test]
-fn a_pod_is_named_by_namespace_and_name() {
-    let target = named("default/first-job").unwrap();
-    assert_eq!((target.namespace.as_str(), target.name.as_str()), ("default", "first-job"));
-    for text in ["first-job", "default/", "/first-job", "Default/x", "default/a/b", "../x", "default/.."] {
-        assert!(named(text).is_none(), "{text}");
-    }
-}
-
-#[test]
-fn a_file_wins_over_a_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("pod.yaml");
-    let text = "{apiVersion: v1, kind: Pod, metadata: {name: web, uid: u}, spec: {terminationGracePeriodSeconds: 3, containers: [{name: c, image: x}]}}";
-    std::fs::write(&file, text).unwrap();
-    let targets = targets(&[file.display().to_string(), "kube-system/dns".into()]).unwrap();
-    assert_eq!(
-        targets[0],
-        Target { namespace: "default".into(), name: "web".into(), uid: Some("u".into()), grace: Some(3) }
-    );
-    assert_eq!(targets[1].namespace, "kube-system");
-    let twice = manifests(&[file.clone(), file]).unwrap_err().to_string();
-    assert!(twice.ends_with("there is another manifest of pod default/web"), "{twice}");
-}
-
-#[test]
-fn what_is_neither_file_nor_pod_is_an_error() {
-    let error = targets(&["nowhere.yaml".into()]).unwrap_err().to_string();
-    assert_eq!(error, "`nowhere.yaml` is no file, and not a pod written as NAMESPACE/NAME");
 }

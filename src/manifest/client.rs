@@ -1,4 +1,4 @@
-//! The CRI calls, with the kubelet's deadlines.
+//! A client of the CRI, with the kubelet's deadlines.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,8 +19,8 @@ use super::translate::POD_NAME;
 use super::translate::POD_NAMESPACE;
 use crate::proto::*;
 
-/// The largest answer that is read, in bytes: the kubelet's limit.
-const ANSWER_MAX: usize = 16 << 20;
+/// The largest response that is read, in bytes: the kubelet's limit.
+const RESPONSE_MAX: usize = 16 << 20;
 
 /// No runtime answers at the socket.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +28,13 @@ const ANSWER_MAX: usize = 16 << 20;
 pub struct Unreachable {
     /// The socket.
     pub socket: PathBuf,
-    /// Why not.
+    /// The cause, with a hint.
     pub reason: String,
 }
 
 /// A connection to a runtime. Cheap to clone.
 #[derive(Clone)]
-pub struct Client {
+pub(super) struct Client {
     runtime: runtime_service_client::RuntimeServiceClient<Channel>,
     images: image_service_client::ImageServiceClient<Channel>,
     timeout: Duration,
@@ -45,30 +45,30 @@ impl Client {
     ///
     /// # Errors
     /// When nothing listens there.
-    pub async fn connect(socket: &Path, timeout: Duration) -> Result<Client, Unreachable> {
+    pub(super) async fn connect(socket: &Path, timeout: Duration) -> Result<Client, Unreachable> {
         let unreachable = |reason: String| Unreachable { socket: socket.to_owned(), reason };
-        // Tried once by hand: the transport's errors do not say what was wrong.
+        // A first connection of our own: the transport's errors do not contain the cause.
         UnixStream::connect(socket).await.map_err(|error| unreachable(hint(&error)))?;
         let path = socket.to_owned();
         let connector = service_fn(move |_| {
             let path = path.clone();
             async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
         });
-        // The kubelet's authority; the connector does not look at it.
+        // The authority that the kubelet sends; the connector ignores it.
         let channel = Endpoint::from_static("http://localhost")
             .connect_with_connector(connector)
             .await
             .map_err(|error| unreachable(error.to_string()))?;
         Ok(Client {
             runtime: runtime_service_client::RuntimeServiceClient::new(channel.clone())
-                .max_decoding_message_size(ANSWER_MAX),
-            images: image_service_client::ImageServiceClient::new(channel).max_decoding_message_size(ANSWER_MAX),
+                .max_decoding_message_size(RESPONSE_MAX),
+            images: image_service_client::ImageServiceClient::new(channel).max_decoding_message_size(RESPONSE_MAX),
             timeout,
         })
     }
 
     /// The deadline of an ordinary call.
-    pub fn timeout(&self) -> Duration {
+    pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
 
@@ -77,54 +77,54 @@ impl Client {
     }
 
     /// `Version`: the runtime's name and version.
-    pub async fn version(&self) -> Result<VersionResponse, Status> {
+    pub(super) async fn version(&self) -> Result<VersionResponse, Status> {
         let message = VersionRequest { version: "0.1.0".into() };
         let request = self.request(message);
         Ok(self.runtime.clone().version(request).await?.into_inner())
     }
 
-    /// `ListPodSandbox`: those of one pod, or all.
-    pub async fn list_pod_sandbox(&self, pod: Option<(&str, &str)>) -> Result<Vec<PodSandbox>, Status> {
+    /// `ListPodSandbox`: the sandboxes of one pod (namespace, name), or all.
+    pub(super) async fn list_pod_sandbox(&self, pod: Option<(&str, &str)>) -> Result<Vec<PodSandbox>, Status> {
         let filter = pod.map(|pod| PodSandboxFilter { label_selector: selector(pod), ..Default::default() });
         let request = self.request(ListPodSandboxRequest { filter });
         Ok(self.runtime.clone().list_pod_sandbox(request).await?.into_inner().items)
     }
 
-    /// `RunPodSandbox`: returns the id. Twice the time of other calls.
-    pub async fn run_pod_sandbox(&self, config: PodSandboxConfig, handler: &str) -> Result<String, Status> {
+    /// `RunPodSandbox`: returns the id. Its deadline is twice that of other calls.
+    pub(super) async fn run_pod_sandbox(&self, config: PodSandboxConfig, handler: &str) -> Result<String, Status> {
         let message = RunPodSandboxRequest { config: Some(config), runtime_handler: handler.to_owned() };
         let request = within(self.timeout.saturating_mul(2), message);
         Ok(self.runtime.clone().run_pod_sandbox(request).await?.into_inner().pod_sandbox_id)
     }
 
     /// `PodSandboxStatus`.
-    pub async fn pod_sandbox_status(&self, id: &str) -> Result<PodSandboxStatus, Status> {
+    pub(super) async fn pod_sandbox_status(&self, id: &str) -> Result<PodSandboxStatus, Status> {
         let request = self.request(PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false });
         let status = self.runtime.clone().pod_sandbox_status(request).await?.into_inner().status;
-        status.ok_or_else(|| Status::internal("the answer has no status"))
+        status.ok_or_else(|| Status::internal("the response has no status"))
     }
 
     /// `StopPodSandbox`.
-    pub async fn stop_pod_sandbox(&self, id: &str) -> Result<(), Status> {
+    pub(super) async fn stop_pod_sandbox(&self, id: &str) -> Result<(), Status> {
         let request = self.request(StopPodSandboxRequest { pod_sandbox_id: id.to_owned() });
-        gone_is_fine(self.runtime.clone().stop_pod_sandbox(request)).await
+        ignore_not_found(self.runtime.clone().stop_pod_sandbox(request)).await
     }
 
     /// `RemovePodSandbox`.
-    pub async fn remove_pod_sandbox(&self, id: &str) -> Result<(), Status> {
+    pub(super) async fn remove_pod_sandbox(&self, id: &str) -> Result<(), Status> {
         let request = self.request(RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() });
-        gone_is_fine(self.runtime.clone().remove_pod_sandbox(request)).await
+        ignore_not_found(self.runtime.clone().remove_pod_sandbox(request)).await
     }
 
-    /// `ListContainers`: those of one pod, or all.
-    pub async fn list_containers(&self, pod: Option<(&str, &str)>) -> Result<Vec<Container>, Status> {
+    /// `ListContainers`: the containers of one pod (namespace, name), or all.
+    pub(super) async fn list_containers(&self, pod: Option<(&str, &str)>) -> Result<Vec<Container>, Status> {
         let filter = pod.map(|pod| ContainerFilter { label_selector: selector(pod), ..Default::default() });
         let request = self.request(ListContainersRequest { filter });
         Ok(self.runtime.clone().list_containers(request).await?.into_inner().containers)
     }
 
     /// `CreateContainer`: returns the id.
-    pub async fn create_container(
+    pub(super) async fn create_container(
         &self,
         sandbox: &str,
         config: ContainerConfig,
@@ -139,46 +139,50 @@ impl Client {
     }
 
     /// `StartContainer`.
-    pub async fn start_container(&self, id: &str) -> Result<(), Status> {
+    pub(super) async fn start_container(&self, id: &str) -> Result<(), Status> {
         let request = self.request(StartContainerRequest { container_id: id.to_owned() });
         self.runtime.clone().start_container(request).await.map(|_| ())
     }
 
-    /// `StopContainer`, with `grace` seconds before the kill. The deadline is later by as much.
-    pub async fn stop_container(&self, id: &str, grace: i64) -> Result<(), Status> {
+    /// `StopContainer`, with a grace period in seconds, which is added to the deadline.
+    pub(super) async fn stop_container(&self, id: &str, grace: i64) -> Result<(), Status> {
         let message = StopContainerRequest { container_id: id.to_owned(), timeout: grace };
         let grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
         let request = within(self.timeout.saturating_add(grace), message);
-        gone_is_fine(self.runtime.clone().stop_container(request)).await
+        ignore_not_found(self.runtime.clone().stop_container(request)).await
     }
 
     /// `RemoveContainer`.
-    pub async fn remove_container(&self, id: &str) -> Result<(), Status> {
+    pub(super) async fn remove_container(&self, id: &str) -> Result<(), Status> {
         let request = self.request(RemoveContainerRequest { container_id: id.to_owned() });
-        gone_is_fine(self.runtime.clone().remove_container(request)).await
+        ignore_not_found(self.runtime.clone().remove_container(request)).await
     }
 
     /// `ContainerStatus`.
-    pub async fn container_status(&self, id: &str) -> Result<ContainerStatus, Status> {
+    pub(super) async fn container_status(&self, id: &str) -> Result<ContainerStatus, Status> {
         let request = self.request(ContainerStatusRequest { container_id: id.to_owned(), verbose: false });
         let status = self.runtime.clone().container_status(request).await?.into_inner().status;
-        status.ok_or_else(|| Status::internal("the answer has no status"))
+        status.ok_or_else(|| Status::internal("the response has no status"))
     }
 
-    /// `ImageStatus`: nothing if the image is not on the node.
-    pub async fn image_status(&self, image: ImageSpec) -> Result<Option<Image>, Status> {
+    /// `ImageStatus`: `None` if the image is not on the node.
+    pub(super) async fn image_status(&self, image: ImageSpec) -> Result<Option<Image>, Status> {
         let request = self.request(ImageStatusRequest { image: Some(image), verbose: false });
         Ok(self.images.clone().image_status(request).await?.into_inner().image)
     }
 
-    /// `PullImage`: returns the reference. May take as long as it takes.
-    pub async fn pull_image(&self, image: ImageSpec, sandbox_config: PodSandboxConfig) -> Result<String, Status> {
+    /// `PullImage`: returns the reference. It has no deadline.
+    pub(super) async fn pull_image(
+        &self,
+        image: ImageSpec,
+        sandbox_config: PodSandboxConfig,
+    ) -> Result<String, Status> {
         let message = PullImageRequest { image: Some(image), auth: None, sandbox_config: Some(sandbox_config) };
         Ok(self.images.clone().pull_image(message).await?.into_inner().image_ref)
     }
 }
 
-/// The two ways in which this goes wrong for a person most.
+/// The error, with a hint for the two most frequent causes.
 fn hint(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => format!("{error}; is `dockside serve` running?"),
@@ -193,13 +197,13 @@ fn within<T>(deadline: Duration, message: T) -> Request<T> {
     request
 }
 
-/// The labels every object of a pod has.
+/// The labels that every sandbox and container of a pod has.
 fn selector((namespace, name): (&str, &str)) -> BTreeMap<String, String> {
     [(POD_NAMESPACE, namespace), (POD_NAME, name)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-/// Stopping or removing what is not there is done already.
-async fn gone_is_fine<T>(call: impl Future<Output = Result<T, Status>>) -> Result<(), Status> {
+/// Stopping or removing succeeds if the object does not exist.
+async fn ignore_not_found<T>(call: impl Future<Output = Result<T, Status>>) -> Result<(), Status> {
     match call.await {
         Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
         other => other.map(|_| ()),

@@ -1,4 +1,4 @@
-//! Security contexts of Pod and container -> those of the CRI, by the kubelet's rules.
+//! Translates the security contexts of Pod and container to the CRI's, by the kubelet's rules.
 
 use std::path::Path;
 
@@ -13,17 +13,17 @@ use crate::proto::SecurityProfile;
 use crate::proto::SupplementalGroupsPolicy;
 use crate::proto::security_profile::ProfileType;
 
-use super::super::manifest::Container;
-use super::super::manifest::GroupsPolicy;
-use super::super::manifest::Pod;
-use super::super::manifest::Profile;
-use super::super::manifest::ProfileKind;
-use super::super::manifest::Spec;
+use super::super::types::Container;
+use super::super::types::GroupsPolicy;
+use super::super::types::Pod;
+use super::super::types::Profile;
+use super::super::types::ProfileKind;
+use super::super::types::Spec;
 
-/// Where `Localhost` profiles of seccomp are looked for: the kubelet's directory, so that a manifest means the same here.
+/// The directory of seccomp's `Localhost` profiles: the kubelet's, so that a manifest means the same here.
 const SECCOMP_ROOT: &str = "/var/lib/kubelet/seccomp";
 
-/// What `procMount: Default` hides: files of the kernel that tell about, or reach, the machine beyond the container.
+/// Paths that `procMount: Default` hides: files of the kernel that show or change the machine outside the container.
 const MASKED_PATHS: &[&str] = &[
     "/proc/asound",
     "/proc/acpi",
@@ -40,7 +40,7 @@ const MASKED_PATHS: &[&str] = &[
 ];
 const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Privileges of the sandbox.
+/// The security context of the sandbox.
 pub(super) fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
     let security = &pod.spec.security_context;
     LinuxSandboxSecurityContext {
@@ -56,7 +56,7 @@ pub(super) fn sandbox(pod: &Pod) -> LinuxSandboxSecurityContext {
     }
 }
 
-/// Privileges of a container. The error says why it may not run as the user it would have.
+/// The security context of a container. The error is the rule that forbids its user.
 pub(super) fn container(
     pod: &Pod,
     container: &Container,
@@ -67,7 +67,7 @@ pub(super) fn container(
     if own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true) && user.is_none() {
         must_not_be_root(image)?;
     }
-    // The kubelet names the user in any case; an image that says nothing means root.
+    // The kubelet always names a user; an image without one runs as root.
     let (user, username) = match user {
         Some(user) => (Some(user), String::new()),
         None if image.username.is_empty() => (Some(image.uid.unwrap_or(0)), String::new()),
@@ -100,11 +100,11 @@ fn int(value: i64) -> Int64Value {
     Int64Value { value }
 }
 
-/// `runAsNonRoot` needs a number to go by: a name could be anyone's.
+/// `runAsNonRoot` needs a numeric user: a user name may map to uid 0.
 fn must_not_be_root(image: &Image) -> Result<(), String> {
     if !image.username.is_empty() {
         return Err(format!(
-            "runAsNonRoot: the image's user is `{}`, and whether that is root is not known before it runs; set runAsUser",
+            "runAsNonRoot: the image's user is `{}`, which may be root; set runAsUser to a number",
             image.username
         ));
     }
@@ -114,7 +114,7 @@ fn must_not_be_root(image: &Image) -> Result<(), String> {
     }
 }
 
-/// fsGroup is a group like the others for the processes; that files belong to it is done when volumes are made.
+/// For processes fsGroup is one more supplementary group; volumes get it as their group when they are created.
 fn groups(pod: &Pod) -> Vec<i64> {
     let security = &pod.spec.security_context;
     security.fs_group.into_iter().chain(security.supplemental_groups.iter().copied()).collect()
@@ -139,7 +139,7 @@ fn namespaces(spec: &Spec) -> NamespaceOption {
     }
 }
 
-/// Without a profile a container is unconfined: Kubernetes' default, unless the kubelet is told otherwise.
+/// Without a profile a container is unconfined: Kubernetes' default, unless the kubelet has `seccompDefault`.
 fn seccomp(profile: Option<&Profile>) -> SecurityProfile {
     let Some(profile) = profile else {
         return SecurityProfile { profile_type: ProfileType::Unconfined.into(), ..Default::default() };

@@ -1,4 +1,4 @@
-//! The mounts of a Pod's own: emptyDir volumes in memory.
+//! emptyDir volumes in memory: mounting and unmounting them.
 
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
@@ -10,34 +10,34 @@ use nix::mount::MsFlags;
 use super::files::EMPTY_DIR;
 use super::files::Error;
 use super::files::failed;
-use super::manifest::EmptyDir;
-use super::manifest::Medium;
+use super::types::EmptyDir;
+use super::types::Medium;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
-/// A line of mountinfo, as far as it matters here.
+/// Mount point and filesystem type of a line of mountinfo.
 #[derive(Debug, PartialEq, Eq)]
-struct Mounted {
+struct MountEntry {
     point: PathBuf,
     kind: String,
 }
 
-/// Mounts a tmpfs if the volume is in memory and none is there; returns whether one was mounted.
+/// Mounts a tmpfs at `dir` if the volume is in memory and nothing is mounted there; returns whether it did.
 pub(super) fn mount_memory(dir: &Path, volume: &EmptyDir) -> Result<bool, Error> {
     if volume.medium != Medium::Memory || below(dir)?.iter().any(|mounted| mounted.point == real(dir)) {
         return Ok(false);
     }
-    // Without a size the kernel allows half of the memory.
+    // Without a size the kernel allows half of the machine's memory.
     let options = volume.size_limit.map(|size| format!("size={}", size.value()));
     nix::mount::mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), options.as_deref())
         .map_err(|error| failed("mount a tmpfs at", dir)(error.into()))?;
     Ok(true)
 }
 
-/// Unmounts the memory volumes of the Pod whose directory this is.
+/// Unmounts the memory volumes of the Pod with this directory.
 ///
-/// Anything else that is mounted below it is an error: a container with mount propagation may have put it there, and what it leads
-/// to is not ours to remove.
+/// Any other mount below it is an error: a container with mount propagation may have created it, and the files that it leads
+/// to must not be removed.
 pub(super) fn unmount_below(dir: &Path) -> Result<(), Error> {
     let volumes = real(dir).join(EMPTY_DIR);
     for mounted in below(dir)? {
@@ -54,32 +54,32 @@ pub(super) fn unmount_below(dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// What is mounted at or below a directory.
-fn below(dir: &Path) -> Result<Vec<Mounted>, Error> {
+/// The mounts at or below a directory.
+fn below(dir: &Path) -> Result<Vec<MountEntry>, Error> {
     let text = fs::read(MOUNTINFO).map_err(failed("read", Path::new(MOUNTINFO)))?;
     let dir = real(dir);
     Ok(parse(&text).into_iter().filter(|mounted| mounted.point.starts_with(&dir)).collect())
 }
 
-/// The kernel lists mounts by their real paths.
+/// mountinfo has real paths, without symbolic links.
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-/// proc_pid_mountinfo(5): the fifth field is the mount point, and after a lone dash comes the filesystem.
-fn parse(mountinfo: &[u8]) -> Vec<Mounted> {
+/// proc_pid_mountinfo(5): the fifth field is the mount point; the field after a lone dash is the filesystem type.
+fn parse(mountinfo: &[u8]) -> Vec<MountEntry> {
     let lines = mountinfo.split(|byte| *byte == b'\n');
     lines
         .filter_map(|line| {
             let mut fields = line.split(|byte| *byte == b' ');
             let point = fields.nth(4)?;
             let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-            Some(Mounted { point: unescape(point), kind: String::from_utf8_lossy(kind).into_owned() })
+            Some(MountEntry { point: unescape(point), kind: String::from_utf8_lossy(kind).into_owned() })
         })
         .collect()
 }
 
-/// Spaces and the like stand as a backslash and three octal digits.
+/// Space, tab, newline and backslash are written as a backslash and three octal digits.
 fn unescape(field: &[u8]) -> PathBuf {
     let mut path = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -101,7 +101,7 @@ mod tests {
         let text = b"22 1 0:20 / / rw,relatime shared:1 - overlay overlay rw\n\
                      30 22 0:26 / /a\\040b\\134c rw - tmpfs tmpfs rw,size=64k\n\
                      31 22 0:27 / /optional rw master:1 propagate_from:2 - ext4 /dev/x rw\nbroken\n";
-        let of = |point: &str, kind: &str| Mounted { point: point.into(), kind: kind.into() };
+        let of = |point: &str, kind: &str| MountEntry { point: point.into(), kind: kind.into() };
         assert_eq!(parse(text), [of("/", "overlay"), of("/a b\\c", "tmpfs"), of("/optional", "ext4")]);
     }
 

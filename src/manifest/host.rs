@@ -1,4 +1,4 @@
-//! What `dockside pod` has to know about the machine.
+//! What the translation of a Pod depends on of this machine.
 
 use std::fs;
 use std::io;
@@ -7,52 +7,53 @@ use std::path::PathBuf;
 
 use crate::proto::DnsConfig;
 
-/// Facts about this machine. Read once, so that translating a Pod needs no machine.
+/// This machine's memory and resolver. Read once, so that translating a Pod needs no I/O.
 #[derive(Clone, Debug, Default)]
-pub struct Host {
-    /// All its memory, in bytes.
-    pub memory: i64,
-    /// Whether the kernel counts swap for each cgroup, so that it can be limited.
-    pub counts_swap: bool,
-    /// Its own /etc/hosts.
-    pub hosts: String,
+pub(super) struct Host {
+    /// Its total memory, in bytes.
+    pub(super) memory: i64,
+    /// Whether the kernel accounts swap per cgroup, without which it cannot be limited.
+    pub(super) swap_accounting: bool,
+    /// The text of its /etc/hosts.
+    pub(super) hosts: String,
     /// Its resolver.
-    pub resolver: DnsConfig,
-    /// The servers behind a resolver on loopback, if they are known.
-    pub upstream: Option<DnsConfig>,
+    pub(super) resolver: DnsConfig,
+    /// The upstream servers of a resolver on loopback, if they are known.
+    pub(super) upstream: Option<DnsConfig>,
 }
 
 impl Host {
-    /// Reads the facts from the filesystem below `root`, which is `/` but for tests.
+    /// Reads them from the filesystem below `root`, which is `/` except in tests.
     ///
     /// # Errors
-    /// The file that cannot be read, and why.
-    pub fn read(root: &Path) -> Result<Host, (PathBuf, io::Error)> {
+    /// The file that cannot be read, and the cause.
+    pub(super) fn read(root: &Path) -> Result<Host, (PathBuf, io::Error)> {
         let read = |path: &str| {
             let path = root.join(path);
             fs::read_to_string(&path).map_err(|source| (path, source))
         };
         Ok(Host {
             memory: memory(&read("proc/meminfo")?),
-            counts_swap: counts_swap(&root.join("sys/fs/cgroup")),
-            // A machine can do without either.
+            swap_accounting: swap_accounting(&root.join("sys/fs/cgroup")),
+            // Both files are optional.
             hosts: read("etc/hosts").unwrap_or_default(),
             resolver: resolver(&read("etc/resolv.conf").unwrap_or_default()),
-            // What a kubelet is pointed at on machines with systemd-resolved.
+            // The file that kubelets are configured with on machines with systemd-resolved.
             upstream: read("run/systemd/resolve/resolv.conf").ok().map(|text| resolver(&text)),
         })
     }
 
-    /// The resolver for a Pod: one on loopback is of no use in another network namespace, if the servers behind it are known.
-    pub fn dns(&self, host_network: bool) -> &DnsConfig {
+    /// The resolver for a Pod. One on loopback cannot be reached from another network namespace: its upstream servers take its
+    /// place where they are known.
+    pub(super) fn dns(&self, host_network: bool) -> &DnsConfig {
         match &self.upstream {
             Some(upstream) if !host_network && self.resolves_on_loopback() => upstream,
             _ => &self.resolver,
         }
     }
 
-    /// Whether Pods with a network of their own get a resolver that they cannot reach.
-    pub fn hides_its_resolver(&self) -> bool {
+    /// Whether a Pod with its own network namespace gets a resolver that it cannot reach.
+    pub(super) fn resolver_is_unreachable(&self) -> bool {
         self.upstream.is_none() && self.resolves_on_loopback()
     }
 
@@ -69,8 +70,8 @@ fn memory(meminfo: &str) -> i64 {
     kib.unwrap_or_default().saturating_mul(1024)
 }
 
-/// Version 1 has the file in the root of its memory hierarchy; version 2 not in the root, but in groups below it.
-fn counts_swap(cgroup: &Path) -> bool {
+/// cgroup v1 has the file in the root of its memory hierarchy; v2 has it in every cgroup but the root.
+fn swap_accounting(cgroup: &Path) -> bool {
     if cgroup.join("memory").exists() {
         return cgroup.join("memory/memory.memsw.limit_in_bytes").exists();
     }
@@ -126,26 +127,26 @@ mod tests {
             options: vec!["ndots:2".into(), "edns0".into()],
         };
         assert_eq!(host.dns(false), &expected);
-        assert!(!host.hides_its_resolver());
+        assert!(!host.resolver_is_unreachable());
     }
 
     #[test]
-    fn pods_get_the_servers_behind_a_resolver_on_loopback() {
+    fn pods_get_the_upstream_servers_of_a_resolver_on_loopback() {
         let stub = ("etc/resolv.conf", "nameserver 127.0.0.53\n");
         let host = machine(&[stub, ("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.1\n")]);
         assert_eq!(host.dns(false).servers, ["192.0.2.1"]);
         assert_eq!(host.dns(true).servers, ["127.0.0.53"]);
-        assert!(!host.hides_its_resolver());
+        assert!(!host.resolver_is_unreachable());
         let alone = machine(&[stub]);
         assert_eq!(alone.dns(false).servers, ["127.0.0.53"]);
-        assert!(alone.hides_its_resolver());
+        assert!(alone.resolver_is_unreachable());
     }
 
     #[test]
-    fn swap_accounting_is_found_in_both_versions_of_cgroups() {
-        assert!(!machine(&[]).counts_swap);
-        assert!(!machine(&[("sys/fs/cgroup/memory/tasks", "")]).counts_swap);
-        assert!(machine(&[("sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "")]).counts_swap);
-        assert!(machine(&[("sys/fs/cgroup/system.slice/memory.swap.max", "")]).counts_swap);
+    fn swap_accounting_is_found_in_cgroup_v1_and_v2() {
+        assert!(!machine(&[]).swap_accounting);
+        assert!(!machine(&[("sys/fs/cgroup/memory/tasks", "")]).swap_accounting);
+        assert!(machine(&[("sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "")]).swap_accounting);
+        assert!(machine(&[("sys/fs/cgroup/system.slice/memory.swap.max", "")]).swap_accounting);
     }
 }

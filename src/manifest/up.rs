@@ -1,7 +1,7 @@
-//! `dockside pod up`: what a kubelet does when a Pod is bound to its node, once.
+//! `dockside pod up`: one pass of what the kubelet does for a Pod bound to its node.
 //!
-//! A pass over the Pod as the kubelet makes one each time something changed: whatever is missing is made, in
-//! order, and whatever is there already is left alone. So running it again continues where a failure stopped it.
+//! The pass creates what is missing, in order, and leaves what exists as it is, as each of the kubelet's passes does. So
+//! running it again continues where a failure stopped it.
 
 mod containers;
 mod decide;
@@ -11,26 +11,26 @@ use std::path::PathBuf;
 use super::client::Client;
 use super::files;
 use super::files::Files;
-use super::files::Places;
+use super::files::PodDirs;
 use super::host::Host;
-use super::manifest::DnsPolicy;
-use super::manifest::Manifest;
-use super::manifest::Pod;
-use super::manifest::RestartPolicy;
+use super::load::Manifest;
 use super::report::Report;
+use super::report::describe_status;
 use super::report::short;
-use super::report::told;
 use super::translate;
+use super::types::DnsPolicy;
+use super::types::Pod;
+use super::types::RestartPolicy;
 use crate::proto;
 use crate::proto::ContainerState;
 use crate::proto::PodSandboxConfig;
 use crate::proto::PodSandboxState;
 use crate::proto::PodSandboxStatus;
 
-/// What stopped a Pod on its way up.
+/// Why a Pod could not be brought up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error("{call} of {object}: {}", told(status))]
+    #[error("{call} of {object}: {}", describe_status(status))]
     Call { call: &'static str, object: String, status: tonic::Status },
 
     #[error(transparent)]
@@ -47,19 +47,19 @@ pub(super) enum Failure {
 pub(super) struct Up<'a> {
     pub(super) client: &'a Client,
     pub(super) report: &'a Report,
-    pub(super) places: &'a Places,
+    pub(super) dirs: &'a PodDirs,
     pub(super) host: &'a Host,
 }
 
 impl Up<'_> {
-    /// Brings one Pod up. Says what it does, and on failure what to do next; the answer is whether it worked.
+    /// Brings one Pod up and reports each step, and on failure what to do next; returns whether it succeeded.
     pub(super) async fn bring_up(&self, manifest: &Manifest) -> bool {
         let pod = &manifest.pod;
         self.report.line(format_args!("pod {pod}"));
         for note in manifest.notes.iter().cloned().chain(self.notes(pod)) {
             self.report.note(note);
         }
-        let pass = Pass { up: self, pod, files: Files::of(pod, self.places) };
+        let pass = Pass { up: self, pod, files: Files::of(pod, self.dirs) };
         match pass.run().await {
             Ok(summary) => {
                 self.report.line(summary);
@@ -67,36 +67,40 @@ impl Up<'_> {
             }
             Err(failure) => {
                 self.report.line(format_args!("pod {pod} is not up: {failure}"));
-                self.report.line(format_args!("What was made is still there; `up` again continues."));
+                self.report.line(format_args!("What was created stays; run `up` again to continue."));
                 self.report.line(format_args!("To remove it: dockside pod down {pod}"));
                 false
             }
         }
     }
 
-    /// What a kubelet in a cluster would do differently.
+    /// What a kubelet in a cluster would do and this command does not.
     fn notes(&self, pod: &Pod) -> Vec<String> {
         let mut notes = Vec::new();
         if let Some(policy @ (DnsPolicy::ClusterFirst | DnsPolicy::ClusterFirstWithHostNet)) = pod.spec.dns_policy {
-            notes
-                .push(format!("dnsPolicy {policy:?}: there is no cluster DNS, so names are looked up as on this node"));
+            notes.push(format!(
+                "dnsPolicy {policy:?}: there is no cluster DNS, so the pod uses the resolver of this node"
+            ));
         }
-        if pod.spec.dns_policy != Some(DnsPolicy::None) && !pod.spec.host_network && self.host.hides_its_resolver() {
-            notes.push("the name servers of this node are on its loopback, where the pod cannot reach them".into());
+        if pod.spec.dns_policy != Some(DnsPolicy::None) && !pod.spec.host_network && self.host.resolver_is_unreachable()
+        {
+            notes.push("the name servers of this node listen on loopback, where the pod cannot reach them".into());
         }
         if pod.spec.restart_policy != RestartPolicy::Never {
             let policy = pod.spec.restart_policy;
-            notes.push(format!("restartPolicy {policy:?}: nobody watches, `up` again restarts what has ended"));
+            notes.push(format!(
+                "restartPolicy {policy:?}: the pod is not watched; run `up` again to restart exited containers"
+            ));
         }
         notes
     }
 }
 
-/// The sandbox containers are made in.
+/// The sandbox of the containers.
 struct Sandbox {
     id: String,
     config: PodSandboxConfig,
-    /// The Pod's /etc/hosts.
+    /// The file that containers see as /etc/hosts.
     hosts: PathBuf,
 }
 
@@ -109,28 +113,28 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     async fn run(&self) -> Result<String, Failure> {
-        let (sandboxes, existing) = self.look().await?;
+        let (sandboxes, existing) = self.list_existing().await?;
         self.files.prepare()?;
-        let (id, attempt, is_new) = self.sandbox(&sandboxes, &existing).await?;
+        let (id, attempt, is_new) = self.ensure_sandbox(&sandboxes, &existing).await?;
         let status = self.status(&id).await?;
         let ips = ips(&status);
         let sandbox =
             Sandbox { config: self.config(attempt), hosts: self.files.write_hosts(&ips, &self.up.host.hosts)?, id };
-        self.initialize(&sandbox, &existing).await?;
-        let started = self.contain_all(&sandbox, &existing).await?;
+        self.run_init_containers(&sandbox, &existing).await?;
+        let started = self.ensure_containers(&sandbox, &existing).await?;
         Ok(self.summary(is_new || started, &ips))
     }
 
     fn summary(&self, changed: bool, ips: &[String]) -> String {
         let state = if changed { "is up" } else { "was up already" };
-        let place = if self.pod.spec.host_network {
+        let address = if self.pod.spec.host_network {
             "on the network of this node".to_owned()
         } else if ips.is_empty() {
             "without an IP".to_owned()
         } else {
             format!("IP {}", ips.join(", "))
         };
-        format!("pod {} {state}, {place}", self.pod)
+        format!("pod {} {state}, {address}", self.pod)
     }
 
     fn config(&self, attempt: u32) -> PodSandboxConfig {
@@ -143,14 +147,14 @@ impl Pass<'_> {
         call: &'static str,
         object: String,
         work: impl Future<Output = Result<T, tonic::Status>>,
-        told: impl FnOnce(&T) -> String,
+        describe: impl FnOnce(&T) -> String,
     ) -> Result<T, Failure> {
-        let result = self.up.report.step(call, &object, work, told).await;
+        let result = self.up.report.step(call, &object, work, describe).await;
         result.map_err(|status| Failure::Call { call, object, status })
     }
 
-    /// What there is of this Pod already.
-    async fn look(&self) -> Result<(Vec<proto::PodSandbox>, Vec<proto::Container>), Failure> {
+    /// The sandboxes and containers of this Pod.
+    async fn list_existing(&self) -> Result<(Vec<proto::PodSandbox>, Vec<proto::Container>), Failure> {
         let client = self.up.client;
         let metadata = &self.pod.metadata;
         let pod = Some((metadata.namespace.as_str(), metadata.name.as_str()));
@@ -172,8 +176,8 @@ impl Pass<'_> {
         Ok((own, containers))
     }
 
-    /// The sandbox that is ready, or else a new one; its id, its attempt, and whether it is new.
-    async fn sandbox(
+    /// The sandbox that is ready, or else a new one; returns its id, its attempt, and whether it is new.
+    async fn ensure_sandbox(
         &self,
         sandboxes: &[proto::PodSandbox],
         containers: &[proto::Container],
@@ -182,46 +186,50 @@ impl Pass<'_> {
         if let Some(ready) = newest.filter(|sandbox| sandbox.state() == PodSandboxState::SandboxReady) {
             return Ok((ready.id.clone(), attempt(ready), false));
         }
-        self.stop_dead(sandboxes, containers).await?;
-        let attempt = newest.map_or(0, |dead| attempt(dead) + 1);
+        self.stop_not_ready(sandboxes, containers).await?;
+        let attempt = newest.map_or(0, |sandbox| attempt(sandbox) + 1);
         let object = format!("pod {}", self.pod);
         let run = self.up.client.run_pod_sandbox(self.config(attempt), &self.pod.spec.runtime_class_name);
-        let told = |id: &String| format!("{object}, sandbox {}…{}", short(id), nth(attempt));
-        let id = self.call("RunPodSandbox", object.clone(), run, told).await?;
+        let describe = |id: &String| format!("{object}, sandbox {}…{}", short(id), attempt_suffix(attempt));
+        let id = self.call("RunPodSandbox", object.clone(), run, describe).await?;
         Ok((id, attempt, true))
     }
 
-    /// Stops what is left of dead sandboxes: containers can outlive theirs, and its address and host ports are
-    /// given back only when it is stopped.
-    async fn stop_dead(&self, sandboxes: &[proto::PodSandbox], containers: &[proto::Container]) -> Result<(), Failure> {
-        for left in containers.iter().filter(|container| may_run(container)) {
-            self.stop(&left.id, "of a dead sandbox").await?;
+    /// Stops sandboxes that are not ready, and their containers: a container can outlive its sandbox, and only StopPodSandbox
+    /// releases address and host ports.
+    async fn stop_not_ready(
+        &self,
+        sandboxes: &[proto::PodSandbox],
+        containers: &[proto::Container],
+    ) -> Result<(), Failure> {
+        for container in containers.iter().filter(|container| may_run(container)) {
+            self.stop(&container.id, "of a sandbox that is not ready").await?;
         }
-        for dead in sandboxes {
-            let object = format!("sandbox {}…", short(&dead.id));
-            let stop = self.up.client.stop_pod_sandbox(&dead.id);
-            self.call("StopPodSandbox", object.clone(), stop, |()| format!("{object}, which is dead")).await?;
+        for sandbox in sandboxes {
+            let object = format!("sandbox {}…", short(&sandbox.id));
+            let stop = self.up.client.stop_pod_sandbox(&sandbox.id);
+            self.call("StopPodSandbox", object.clone(), stop, |()| format!("{object}, which is not ready")).await?;
         }
         Ok(())
     }
 
-    async fn stop(&self, container: &str, which: &str) -> Result<(), Failure> {
+    async fn stop(&self, container: &str, reason: &str) -> Result<(), Failure> {
         let object = format!("container {}…", short(container));
         let stop = self.up.client.stop_container(container, self.pod.spec.termination_grace_period_seconds);
-        self.call("StopContainer", object.clone(), stop, |()| format!("{object} {which}")).await
+        self.call("StopContainer", object.clone(), stop, |()| format!("{object} {reason}")).await
     }
 
     async fn status(&self, id: &str) -> Result<PodSandboxStatus, Failure> {
         let status = self.up.client.pod_sandbox_status(id);
-        let told = |status: &PodSandboxStatus| match ips(status).as_slice() {
+        let describe = |status: &PodSandboxStatus| match ips(status).as_slice() {
             [] => "no IP".to_owned(),
             ips => format!("IP {}", ips.join(", ")),
         };
-        self.call("PodSandboxStatus", format!("sandbox {}…", short(id)), status, told).await
+        self.call("PodSandboxStatus", format!("sandbox {}…", short(id)), status, describe).await
     }
 }
 
-/// Whether a container runs, as far as is known.
+/// Whether a container runs, or is in an unknown state and may run.
 pub(super) fn may_run(container: &proto::Container) -> bool {
     matches!(container.state(), ContainerState::ContainerRunning | ContainerState::ContainerUnknown)
 }
@@ -234,7 +242,7 @@ fn attempt(sandbox: &proto::PodSandbox) -> u32 {
     sandbox.metadata.as_ref().map_or(0, |metadata| metadata.attempt)
 }
 
-/// The addresses of a Pod, the primary one first.
+/// The addresses of a Pod, the primary one first; none with hostNetwork.
 pub(super) fn ips(status: &PodSandboxStatus) -> Vec<String> {
     let network = status.network.iter();
     let ips =
@@ -242,7 +250,7 @@ pub(super) fn ips(status: &PodSandboxStatus) -> Vec<String> {
     ips.filter(|ip| !ip.is_empty()).cloned().collect()
 }
 
-/// Said only of what is not the first.
-fn nth(attempt: u32) -> String {
+/// Names an attempt other than the first.
+fn attempt_suffix(attempt: u32) -> String {
     if attempt == 0 { String::new() } else { format!(", attempt {attempt}") }
 }

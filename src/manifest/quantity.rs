@@ -1,5 +1,5 @@
-//! Quantities in a manifest: stricter than those the API server reads, because the CRI's fields are unsigned in effect and
-//! hold 2^63 - 1 at most.
+//! Quantities in a manifest. They are stricter than Kubernetes' in general: not negative, and at most 2^63 - 1, which is
+//! what the CRI's fields hold.
 
 use kubernetes_quantity::Quantity;
 use serde::Deserialize;

@@ -1,4 +1,6 @@
 use super::*;
+use crate::manifest::check::is_uid;
+use crate::manifest::types::*;
 
 /// A Pod with this spec.
 fn with(spec: &str) -> String {
@@ -28,8 +30,8 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
-fn the_example_is_the_storys_pod() {
-    let text = include_str!("../../../../examples/first-job.yaml");
+fn the_example_is_a_pod_for_a_human_scheduler() {
+    let text = include_str!("../../../examples/first-job.yaml");
     let manifest = one(text);
     let pod = &manifest.pod;
     assert_eq!(pod.to_string(), "default/first-job");
@@ -41,7 +43,7 @@ fn the_example_is_the_storys_pod() {
 }
 
 #[test]
-fn what_is_not_said_has_kubernetes_defaults() {
+fn absent_fields_have_kubernetes_defaults() {
     let pod = one(&with_container("")).pod;
     assert_eq!(pod.metadata.namespace, "default");
     assert_eq!(pod.spec.restart_policy, RestartPolicy::Always);
@@ -129,7 +131,7 @@ status:
 ";
 
 #[test]
-fn an_exported_pod_works_and_tells_what_was_left_out() {
+fn an_exported_pod_works_and_notes_what_was_ignored() {
     let manifest = one(EXPORTED);
     let pod = &manifest.pod;
     assert_eq!(pod.to_string(), "shop/web");
@@ -156,7 +158,7 @@ fn an_exported_pod_works_and_tells_what_was_left_out() {
 }
 
 #[test]
-fn what_is_not_obeyed_is_refused_with_its_path() {
+fn fields_that_are_not_implemented_are_refused_with_their_path() {
     for (fields, path) in [
         ("livenessProbe: {httpGet: {path: /}}", "livenessProbe"),
         ("lifecycle: {}", "lifecycle"),
@@ -171,7 +173,7 @@ fn what_is_not_obeyed_is_refused_with_its_path() {
     ] {
         let error = refusal(&with_container(fields));
         assert!(error.starts_with(&format!("pod.yaml: spec.containers[0].{path}: ")), "{error}");
-        assert!(error.contains("cannot do what this field asks for"), "{error}");
+        assert!(error.contains("does not implement this field"), "{error}");
     }
     for (spec, path) in [
         ("hostUsers: false", "spec.hostUsers"),
@@ -291,7 +293,7 @@ fn broken_rules_of_a_pod_are_named_with_their_path() {
 }
 
 #[test]
-fn several_documents_are_told_apart() {
+fn errors_name_the_document_among_several() {
     let pod = |name: &str| with_container("").replace("{name: web}", &format!("{{name: {name}}}"));
     let text = format!("---\n# nothing here\n---\n{}---\n{}", pod("a"), pod("b"));
     let names: Vec<String> =
@@ -323,7 +325,7 @@ fn json_is_a_manifest_too() {
 }
 
 #[test]
-fn what_is_no_pod_is_refused() {
+fn documents_that_are_not_pods_are_refused() {
     assert_eq!(refusal("apiVersion: apps/v1\nkind: Deployment"), "pod.yaml: kind: it has to be Pod, not `Deployment`");
     assert_eq!(refusal("apiVersion: v2\nkind: Pod"), "pod.yaml: apiVersion: it has to be v1");
     assert_eq!(refusal("just text"), "pod.yaml: kind: it has to be Pod, not ``");

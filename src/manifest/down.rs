@@ -1,40 +1,41 @@
-//! `dockside pod down`: what a kubelet does when a Pod was deleted. Good to repeat, and good for a Pod that is only half there.
+//! `dockside pod down`: what the kubelet does when a Pod is deleted. It can be repeated, and works on half-made Pods.
 
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 
-use super::Target;
+use super::check;
 use super::client::Client;
 use super::files;
-use super::files::Places;
-use super::manifest;
+use super::files::PodDirs;
+use super::load;
 use super::report::Report;
+use super::report::describe_status;
 use super::report::short;
-use super::report::told;
+use super::target::Target;
 use super::translate::GRACE;
 use super::translate::POD_UID;
 use super::up::may_run;
 use crate::proto::Container;
 use crate::proto::PodSandbox;
 
-/// Kubernetes' default, in seconds, for containers that do not say.
+/// The grace period in seconds of containers without the annotation: Kubernetes' default.
 const DEFAULT_GRACE: i64 = 30;
 
 /// Everything `down` works with.
 pub(super) struct Down<'a> {
     pub(super) client: &'a Client,
     pub(super) report: &'a Report,
-    pub(super) places: &'a Places,
+    pub(super) dirs: &'a PodDirs,
 }
 
-/// Something did not work. What, is in the report.
+/// A step failed; the report has the error.
 struct Failed;
 
 impl Down<'_> {
-    /// Takes one Pod down: processes, containers, sandboxes, files. The answer is whether nothing is left.
+    /// Takes one Pod down: processes, containers, sandboxes, files. Returns whether nothing is left of it.
     pub(super) async fn take_down(&self, target: &Target) -> bool {
-        let pod = format!("{}/{}", target.namespace, target.name);
+        let pod = target.to_string();
         self.report.line(format_args!("pod {pod}"));
         match self.run(target, &pod).await {
             Ok(true) => {
@@ -46,7 +47,7 @@ impl Down<'_> {
                 true
             }
             Err(Failed) => {
-                self.report.line(format_args!("pod {pod} is not gone; `down` again continues"));
+                self.report.line(format_args!("pod {pod} is not gone; run `down` again to continue"));
                 false
             }
         }
@@ -60,7 +61,7 @@ impl Down<'_> {
         let list = self.client.list_containers(of);
         let containers = self.call("ListContainers", &object, list, |list| found(list.len())).await?;
 
-        // A container that does not stop is killed with its sandbox, so this failure is not the end.
+        // A container that does not stop is killed with its sandbox, so this failure is ignored.
         let _ = self.stop(&containers, target.grace).await;
         all(join_all(sandboxes.iter().map(|sandbox| self.stop_sandbox(sandbox))).await)?;
         all(join_all(containers.iter().map(|container| self.remove(container))).await)?;
@@ -69,21 +70,21 @@ impl Down<'_> {
         Ok(had_files || !sandboxes.is_empty() || !containers.is_empty())
     }
 
-    /// A call as a step of the report, with what went wrong below it.
+    /// Runs a call as a step of the report, and reports its error.
     async fn call<T>(
         &self,
         call: &str,
         object: &str,
         work: impl Future<Output = Result<T, tonic::Status>>,
-        answer: impl FnOnce(&T) -> String,
+        describe: impl FnOnce(&T) -> String,
     ) -> Result<T, Failed> {
-        self.report.step(call, object, work, answer).await.map_err(|status| {
-            self.report.note(format_args!("{call} of {object}: {}", told(&status)));
+        self.report.step(call, object, work, describe).await.map_err(|status| {
+            self.report.note(format_args!("{call} of {object}: {}", describe_status(&status)));
             Failed
         })
     }
 
-    /// Stops what may run, all at once: the grace period is the Pod's, not one after another.
+    /// Stops all containers that may run, concurrently: the grace period is the whole Pod's.
     async fn stop(&self, containers: &[Container], grace: Option<i64>) -> Result<(), Failed> {
         let stops = containers.iter().filter(|container| may_run(container)).map(|container| async move {
             let grace = grace.or_else(|| annotated_grace(container)).unwrap_or(DEFAULT_GRACE);
@@ -117,7 +118,7 @@ impl Down<'_> {
     ) -> Result<bool, Failed> {
         let mut any = false;
         for uid in uids(target, sandboxes, containers) {
-            match files::remove(self.places, &target.namespace, &target.name, &uid) {
+            match files::remove(self.dirs, &target.namespace, &target.name, &uid) {
                 Ok(removed) => any |= removed,
                 Err(error) => {
                     self.report.note(error);
@@ -129,12 +130,13 @@ impl Down<'_> {
     }
 }
 
-/// All UIDs under which the Pod may have files. They become part of paths that are removed, so what a server sent is checked.
+/// All UIDs under which the Pod may have files. They become part of paths that are removed, so UIDs from the runtime are
+/// checked.
 fn uids(target: &Target, sandboxes: &[PodSandbox], containers: &[Container]) -> BTreeSet<String> {
     let of_sandboxes = sandboxes.iter().filter_map(|sandbox| Some(sandbox.metadata.as_ref()?.uid.clone()));
     let of_containers = containers.iter().filter_map(|container| container.labels.get(POD_UID).cloned());
-    let own = target.uid.clone().unwrap_or_else(|| manifest::uid(&target.namespace, &target.name));
-    of_sandboxes.chain(of_containers).chain([own]).filter(|uid| manifest::is_uid(uid)).collect()
+    let own = target.uid.clone().unwrap_or_else(|| load::uid(&target.namespace, &target.name));
+    of_sandboxes.chain(of_containers).chain([own]).filter(|uid| check::is_uid(uid)).collect()
 }
 
 fn annotated_grace(container: &Container) -> Option<i64> {
@@ -178,8 +180,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_by_name_is_looked_for_under_its_made_up_uid() {
-        assert_eq!(uids(&target(None), &[], &[]), [manifest::uid("default", "web")].into());
+    fn a_pod_by_name_has_files_under_its_derived_uid() {
+        assert_eq!(uids(&target(None), &[], &[]), [load::uid("default", "web")].into());
     }
 
     #[test]

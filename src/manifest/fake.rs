@@ -1,4 +1,4 @@
-//! A runtime for tests: answers the CRI calls that `dockside pod` makes on a real socket, and remembers them.
+//! A fake runtime for tests: answers the CRI calls that `dockside pod` makes, on a real socket, and records them.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -20,24 +20,24 @@ use tower::service_fn;
 
 use crate::proto::*;
 
-/// What there is on the node, and how it is to behave.
+/// The objects on the node, and how the runtime behaves.
 #[derive(Default)]
-pub struct Node {
-    /// The calls that change something or cost something, with their object, in order.
-    pub calls: Vec<String>,
-    pub sandboxes: Vec<PodSandbox>,
-    pub containers: Vec<Container>,
-    pub configs: Vec<ContainerConfig>,
-    pub images: BTreeSet<String>,
-    /// Containers of these names end at once, with this code.
-    pub exits: BTreeMap<String, i32>,
+pub(super) struct Node {
+    /// The calls that change something, and pulls, with their object, in order.
+    pub(super) calls: Vec<String>,
+    pub(super) sandboxes: Vec<PodSandbox>,
+    pub(super) containers: Vec<Container>,
+    pub(super) configs: Vec<ContainerConfig>,
+    pub(super) images: BTreeSet<String>,
+    /// Containers of these names exit at once, with this code.
+    pub(super) exits: BTreeMap<String, i32>,
     /// These calls fail.
-    pub failing: BTreeSet<&'static str>,
+    pub(super) failing: BTreeSet<&'static str>,
     made: u32,
 }
 
 impl Node {
-    fn note(&mut self, call: &'static str, object: &str) -> Result<(), Status> {
+    fn record(&mut self, call: &'static str, object: &str) -> Result<(), Status> {
         self.calls.push(format!("{call} {object}"));
         if self.failing.contains(call) { Err(Status::unknown(format!("{call} is broken"))) } else { Ok(()) }
     }
@@ -58,8 +58,8 @@ impl Node {
         }
     }
 
-    /// Stops everything, as a reboot would.
-    pub fn crash(&mut self) {
+    /// Stops all sandboxes and containers, as a reboot does.
+    pub(super) fn crash(&mut self) {
         for sandbox in &mut self.sandboxes {
             sandbox.state = PodSandboxState::SandboxNotready.into();
         }
@@ -68,22 +68,22 @@ impl Node {
         }
     }
 
-    /// The calls since the last time, without those that only look.
-    pub fn take_calls(&mut self) -> Vec<String> {
+    /// The calls since this was called last.
+    pub(super) fn take_calls(&mut self) -> Vec<String> {
         std::mem::take(&mut self.calls)
     }
 }
 
-/// The runtime. It serves as long as it lives.
-pub struct Fake {
-    pub node: Arc<Mutex<Node>>,
-    pub socket: PathBuf,
+/// The runtime. It serves until it is dropped.
+pub(super) struct Fake {
+    pub(super) node: Arc<Mutex<Node>>,
+    pub(super) socket: PathBuf,
     _dir: tempfile::TempDir,
     server: tokio::task::JoinHandle<()>,
 }
 
 impl Fake {
-    pub fn serve() -> Fake {
+    pub(super) fn serve() -> Fake {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("cri.sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -105,7 +105,7 @@ impl Drop for Fake {
 
 type Answer = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
 
-/// A service that dispatches by the path itself: the generated one would want an answer to all forty calls.
+/// A service that dispatches by path: the generated one requires all forty methods.
 macro_rules! service {
     ($service:ident, $name:literal, { $($call:literal => $method:ident),* $(,)? }) => {
         #[derive(Clone)]
@@ -189,7 +189,7 @@ fn list_pod_sandbox(node: &mut Node, request: ListPodSandboxRequest) -> Result<L
 fn run_pod_sandbox(node: &mut Node, request: RunPodSandboxRequest) -> Result<RunPodSandboxResponse, Status> {
     let config = request.config.unwrap_or_default();
     let metadata = config.metadata.unwrap_or_default();
-    node.note("RunPodSandbox", &format!("{} {}", metadata.name, metadata.attempt))?;
+    node.record("RunPodSandbox", &format!("{} {}", metadata.name, metadata.attempt))?;
     let id = node.id("sandbox");
     node.sandboxes.push(PodSandbox {
         id: id.clone(),
@@ -212,12 +212,12 @@ fn pod_sandbox_status(node: &mut Node, request: PodSandboxStatusRequest) -> Resu
 }
 
 fn stop_pod_sandbox(node: &mut Node, request: StopPodSandboxRequest) -> Result<StopPodSandboxResponse, Status> {
-    node.note("StopPodSandbox", &request.pod_sandbox_id)?;
+    node.record("StopPodSandbox", &request.pod_sandbox_id)?;
     Ok(StopPodSandboxResponse {})
 }
 
 fn remove_pod_sandbox(node: &mut Node, request: RemovePodSandboxRequest) -> Result<RemovePodSandboxResponse, Status> {
-    node.note("RemovePodSandbox", &request.pod_sandbox_id)?;
+    node.record("RemovePodSandbox", &request.pod_sandbox_id)?;
     node.sandboxes.retain(|sandbox| sandbox.id != request.pod_sandbox_id);
     Ok(RemovePodSandboxResponse {})
 }
@@ -231,7 +231,7 @@ fn list_containers(node: &mut Node, request: ListContainersRequest) -> Result<Li
 fn create_container(node: &mut Node, request: CreateContainerRequest) -> Result<CreateContainerResponse, Status> {
     let config = request.config.unwrap_or_default();
     let metadata = config.metadata.clone().unwrap_or_default();
-    node.note("CreateContainer", &format!("{} {}", metadata.name, metadata.attempt))?;
+    node.record("CreateContainer", &format!("{} {}", metadata.name, metadata.attempt))?;
     let id = node.id("container");
     node.containers.push(Container {
         id: id.clone(),
@@ -248,23 +248,23 @@ fn create_container(node: &mut Node, request: CreateContainerRequest) -> Result<
 
 fn start_container(node: &mut Node, request: StartContainerRequest) -> Result<StartContainerResponse, Status> {
     let name = node.name_of(&request.container_id);
-    node.note("StartContainer", &name)?;
-    let ends = node.exits.contains_key(&name);
-    let state = if ends { ContainerState::ContainerExited } else { ContainerState::ContainerRunning };
+    node.record("StartContainer", &name)?;
+    let exits = node.exits.contains_key(&name);
+    let state = if exits { ContainerState::ContainerExited } else { ContainerState::ContainerRunning };
     node.set(&request.container_id, state);
     Ok(StartContainerResponse {})
 }
 
 fn stop_container(node: &mut Node, request: StopContainerRequest) -> Result<StopContainerResponse, Status> {
     let name = node.name_of(&request.container_id);
-    node.note("StopContainer", &format!("{name} {}", request.timeout))?;
+    node.record("StopContainer", &format!("{name} {}", request.timeout))?;
     node.set(&request.container_id, ContainerState::ContainerExited);
     Ok(StopContainerResponse {})
 }
 
 fn remove_container(node: &mut Node, request: RemoveContainerRequest) -> Result<RemoveContainerResponse, Status> {
     let name = node.name_of(&request.container_id);
-    node.note("RemoveContainer", &name)?;
+    node.record("RemoveContainer", &name)?;
     node.containers.retain(|container| container.id != request.container_id);
     Ok(RemoveContainerResponse {})
 }
@@ -287,7 +287,7 @@ fn image_status(node: &mut Node, request: ImageStatusRequest) -> Result<ImageSta
 
 fn pull_image(node: &mut Node, request: PullImageRequest) -> Result<PullImageResponse, Status> {
     let name = request.image.unwrap_or_default().image;
-    node.note("PullImage", &name)?;
+    node.record("PullImage", &name)?;
     node.images.insert(name.clone());
     Ok(PullImageResponse { image_ref: format!("sha256:{name}") })
 }

@@ -1,12 +1,12 @@
-//! `dockside pod ls`: the Pods on this node, whoever made them.
+//! `dockside pod ls`: the Pods on this node, also those of a kubelet or of crictl.
 
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::Target;
 use super::client::Client;
+use super::target::Target;
 use super::translate::INIT;
 use super::up::ips;
 use crate::proto::Container;
@@ -16,41 +16,54 @@ use crate::proto::PodSandbox;
 use crate::proto::PodSandboxState;
 use crate::proto::PodSandboxStatus;
 
-/// A Pod as it is listed.
+/// A Pod in the list. Serialized, it is an element of `dockside pod ls -o json`.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Row {
-    namespace: String,
-    name: String,
-    uid: String,
-    sandbox_id: String,
-    state: &'static str,
-    /// On the network of this node, and so without addresses of its own.
-    host_network: bool,
-    ips: Vec<String>,
+pub struct Row {
+    /// The Pod's namespace.
+    pub namespace: String,
+    /// The Pod's name.
+    pub name: String,
+    /// The Pod's UID.
+    pub uid: String,
+    /// The id of its latest sandbox.
+    pub sandbox_id: String,
+    /// `Ready` or `NotReady`.
+    pub state: &'static str,
+    /// Whether it is on the network of this node, and so has no addresses of its own.
+    pub host_network: bool,
+    /// Its addresses, the primary one first.
+    pub ips: Vec<String>,
     /// Seconds since the Unix epoch.
-    created_at: i64,
-    containers: Vec<Entry>,
+    pub created_at: i64,
+    /// Its containers by name, init containers included.
+    pub containers: Vec<ContainerEntry>,
 }
 
-/// One container of a Pod: the latest of its name.
+/// A container in the list: the latest of its name in the Pod's sandbox.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
-    name: String,
-    id: String,
-    state: &'static str,
-    attempt: u32,
-    image: String,
-    init: bool,
+pub struct ContainerEntry {
+    /// The name in the Pod.
+    pub name: String,
+    /// The CRI's id.
+    pub id: String,
+    /// `Created`, `Running`, `Exited` or `Unknown`.
+    pub state: &'static str,
+    /// The CRI's attempt.
+    pub attempt: u32,
+    /// The image as the manifest names it, where that is known.
+    pub image: String,
+    /// Whether it is an init container of a Pod that Dockside created.
+    pub init: bool,
 }
 
-/// Asks the runtime for its Pods: all of them, or those named.
+/// Lists the runtime's Pods: all of them, or those in `targets`. An error names its call.
 pub(super) async fn list(client: &Client, targets: &[Target]) -> Result<Vec<Row>, (&'static str, tonic::Status)> {
     let sandboxes = client.list_pod_sandbox(None).await.map_err(|status| ("ListPodSandbox", status))?;
     let containers = client.list_containers(None).await.map_err(|status| ("ListContainers", status))?;
     let newest = newest(sandboxes, targets);
-    // Only these have an address. One that vanished meanwhile is listed without.
+    // Only ready sandboxes have addresses. One that was removed meanwhile is listed without.
     let statuses = join_all(newest.iter().map(|sandbox| async {
         match sandbox.state() {
             PodSandboxState::SandboxReady => client.pod_sandbox_status(&sandbox.id).await.ok(),
@@ -61,13 +74,13 @@ pub(super) async fn list(client: &Client, targets: &[Target]) -> Result<Vec<Row>
     Ok(newest.iter().zip(statuses).map(|(sandbox, status)| row(sandbox, status, &containers)).collect())
 }
 
-/// For each Pod the latest sandbox, by namespace and name.
+/// The latest sandbox of each Pod, ordered by namespace and name.
 fn newest(sandboxes: Vec<PodSandbox>, targets: &[Target]) -> Vec<PodSandbox> {
     let mut newest: BTreeMap<(String, String, String), PodSandbox> = BTreeMap::new();
     for sandbox in sandboxes {
         let Some(metadata) = sandbox.metadata.clone() else { continue };
-        let wanted = |target: &Target| target.namespace == metadata.namespace && target.name == metadata.name;
-        if !targets.is_empty() && !targets.iter().any(wanted) {
+        let matches = |target: &Target| target.namespace == metadata.namespace && target.name == metadata.name;
+        if !targets.is_empty() && !targets.iter().any(matches) {
             continue;
         }
         let key = (metadata.namespace, metadata.name, metadata.uid);
@@ -97,7 +110,7 @@ fn row(sandbox: &PodSandbox, status: Option<PodSandboxStatus>, containers: &[Con
     }
 }
 
-fn entries(sandbox: &str, containers: &[Container]) -> Vec<Entry> {
+fn entries(sandbox: &str, containers: &[Container]) -> Vec<ContainerEntry> {
     let mut latest: BTreeMap<String, (u32, &Container)> = BTreeMap::new();
     for container in containers.iter().filter(|container| container.pod_sandbox_id == sandbox) {
         let Some(metadata) = &container.metadata else { continue };
@@ -106,7 +119,7 @@ fn entries(sandbox: &str, containers: &[Container]) -> Vec<Entry> {
             *entry = (metadata.attempt, container);
         }
     }
-    let entry = |(name, (attempt, container)): (String, (u32, &Container))| Entry {
+    let entry = |(name, (attempt, container)): (String, (u32, &Container))| ContainerEntry {
         name,
         id: container.id.clone(),
         state: match container.state() {
@@ -122,15 +135,15 @@ fn entries(sandbox: &str, containers: &[Container]) -> Vec<Entry> {
     latest.into_iter().map(entry).collect()
 }
 
-/// As the pod's author wrote it, where that is known.
+/// The image as the manifest names it, where that is known.
 fn image(container: &Container) -> String {
     let Some(image) = &container.image else { return container.image_ref.clone() };
     let written = &image.user_specified_image;
     if written.is_empty() { image.image.clone() } else { written.clone() }
 }
 
-/// The Pods as a table. `now` is in seconds since the Unix epoch.
-pub(super) fn table(rows: &[Row], now: i64) -> String {
+/// The list as a table. `now` is in seconds since the Unix epoch.
+pub fn table(rows: &[Row], now: i64) -> String {
     let mut lines = vec![["NAMESPACE", "NAME", "STATE", "IP", "AGE", "CONTAINERS"].map(str::to_owned)];
     lines.extend(rows.iter().map(|row| cells(row, now)));
     let widths: Vec<usize> = (0..6)
@@ -151,14 +164,14 @@ fn cells(row: &Row, now: i64) -> [String; 6] {
         [] => "-".to_owned(),
         ips => ips.join(","),
     };
-    // Init containers are not what a pod is for.
-    let containers: Vec<&Entry> = row.containers.iter().filter(|entry| !entry.init).collect();
+    // Init containers have completed when a Pod runs, so they are not counted.
+    let containers: Vec<&ContainerEntry> = row.containers.iter().filter(|entry| !entry.init).collect();
     let running = containers.iter().filter(|entry| entry.state == "Running").count();
     let containers = format!("{running}/{}", containers.len());
     [row.namespace.clone(), row.name.clone(), row.state.to_owned(), ip, age(now - row.created_at), containers]
 }
 
-/// The two largest units that matter, as kubectl shows ages.
+/// An age in kubectl's form: one unit, or two for small numbers.
 fn age(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -219,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_sandboxes_the_newest_stands_for_the_pod() {
+    fn the_newest_sandbox_of_a_pod_is_listed() {
         let sandboxes = vec![
             sandbox("old", "web", 10, PodSandboxState::SandboxNotready),
             sandbox("new", "web", 20, PodSandboxState::SandboxReady),
@@ -254,7 +267,7 @@ default     x           NotReady   -           4m20s   0/0
     }
 
     #[test]
-    fn json_has_everything_by_name() {
+    fn json_has_every_field_by_name() {
         let containers = [container("web", 1, ContainerState::ContainerRunning, false)];
         let row = row(&sandbox("s", "web", 100, PodSandboxState::SandboxReady), Some(status("10.88.0.5")), &containers);
         let expected = serde_json::json!({
@@ -268,7 +281,7 @@ default     x           NotReady   -           4m20s   0/0
     }
 
     #[test]
-    fn ages_have_the_units_that_matter() {
+    fn ages_are_written_as_kubectl_writes_them() {
         for (seconds, text) in [
             (-5, "0s"),
             (0, "0s"),
