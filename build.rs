@@ -1,7 +1,7 @@
-//! Compiles the two things Dockside carries inside: the CRI protocol, and the pause program.
+//! Compiles the two things that are embedded in Dockside: the CRI protocol and the pause program.
 //!
-//! Neither needs a tool beyond those that build Dockside: protox reads the proto file in this
-//! process, and the pause program is Rust.
+//! Neither needs more tools than Dockside itself: protox parses the proto file in this process,
+//! and the pause program is Rust.
 
 use std::env;
 use std::error::Error;
@@ -17,8 +17,7 @@ const PAUSE_FILE: &str = "src/image/pause/pause.rs";
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
-    // Not by returning the error: Rust would print it in its escaped form, and a linker's complaint
-    // has many lines.
+    // Returning the error would print its escaped Debug form, and linker errors have many lines.
     match compile() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -29,7 +28,7 @@ fn main() -> ExitCode {
 }
 
 fn compile() -> Result<()> {
-    // Without this line cargo would run the script again after a change to any file of the package.
+    // Without this line, cargo runs the script again after any change in the package.
     println!("cargo::rerun-if-changed=build.rs");
     let out_dir = PathBuf::from(required("OUT_DIR")?);
 
@@ -37,8 +36,8 @@ fn compile() -> Result<()> {
     compile_pause(&out_dir.join("pause"))
 }
 
-/// Writes `runtime.v1.rs` (messages, client and server) to `OUT_DIR`, and the descriptor that it
-/// was made from to `descriptor`.
+/// Writes `runtime.v1.rs` (messages, client and server) to `OUT_DIR`, and its file descriptor set to
+/// `descriptor`.
 fn compile_protocol(descriptor: &Path) -> Result<()> {
     println!("cargo::rerun-if-changed={PROTO_FILE}");
 
@@ -52,7 +51,7 @@ fn compile_protocol(descriptor: &Path) -> Result<()> {
         .btree_map(".")
         .message_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)] #[serde(default)]")
         .field_attribute("runtime.v1.KeyValue.value", "#[serde(with = \"crate::proto::text\")]")
-        // Both hold secrets; `src/proto.rs` writes their Debug by hand.
+        // Both contain secrets; `src/proto.rs` implements their Debug.
         .skip_debug(["runtime.v1.AuthConfig", "runtime.v1.KeyValue"])
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
@@ -61,8 +60,8 @@ fn compile_protocol(descriptor: &Path) -> Result<()> {
 /// Compiles the pause program to a static executable for the architecture Dockside itself is
 /// compiled for.
 ///
-/// Cargo cannot do this as a second binary of the package: it would link std and a libc, and the
-/// program has to be there before Dockside's own code, which includes it.
+/// It cannot be a second binary of the package: cargo would link std and a libc, and it must exist
+/// before Dockside's code, which includes it, is compiled.
 fn compile_pause(program: &Path) -> Result<()> {
     println!("cargo::rerun-if-changed={PAUSE_FILE}");
 
@@ -80,12 +79,12 @@ fn compile_pause(program: &Path) -> Result<()> {
     rustc.args(["--crate-name=pause", "--crate-type=bin", "--edition=2024", "--cap-lints=warn"]);
     rustc.arg("--target").arg(required("TARGET")?);
     rustc.args(["-Copt-level=s", "-Cpanic=abort", "-Cforce-unwind-tables=no", "-Cstrip=symbols"]);
-    // A fixed address, and neither startup code nor a library: the program brings its own `_start`.
+    // A fixed address, no startup code and no libraries: the program has its own `_start`.
     rustc.args(["-Crelocation-model=static", "-Crelro-level=off"]);
     rustc.args(["-Clink-arg=-static", "-Clink-arg=-nostartfiles", "-Clink-arg=-nostdlib"]);
     rustc.arg("-Clink-arg=-Wl,--build-id=none,--no-eh-frame-hdr,-z,noseparate-code");
     if env::var("CARGO_CFG_TARGET_ENV")? == "musl" {
-        // rustc carries startup code for musl and would link it whatever the arguments say.
+        // For musl, rustc links its own startup code in spite of the arguments above.
         rustc.arg("-Clink-self-contained=no");
     }
     // Set by cargo when a linker is configured for the target, as it is for cross-compilation.
@@ -98,9 +97,9 @@ fn compile_pause(program: &Path) -> Result<()> {
     let program = rustc.get_program().display().to_string();
     let output = rustc.output().map_err(|error| format!("could not run {program}: {error}"))?;
     if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        let linker_output = String::from_utf8_lossy(&output.stderr);
         return Err(format!(
-            "could not compile {PAUSE_FILE}: {program} gave {}\n{complaint}\n\
+            "could not compile {PAUSE_FILE}: {program} gave {}\n{linker_output}\n\
              It is linked by a C compiler: `cc`, or the one CARGO_TARGET_<TARGET>_LINKER names.",
             output.status,
         )

@@ -85,7 +85,7 @@ fn with_path(path: &Path, error: io::Error) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 
-/// The JSON file that describes the process to start, if this runc command starts one.
+/// The path of the JSON file with the process to start, if this runc command starts one.
 fn process_file(args: &[OsString]) -> Option<PathBuf> {
     let is = |name: &str| args.iter().any(|arg| arg == name);
     if is("create") || is("run") {

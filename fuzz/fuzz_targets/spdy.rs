@@ -1,4 +1,4 @@
-//! A server's SPDY session under any bytes in any pieces, while the server does anything with its streams.
+//! A server's SPDY session with arbitrary input in arbitrary pieces, and arbitrary calls by the server.
 #![no_main]
 
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use spdy::ResetStatus;
 use spdy::Session;
 use spdy::StreamId;
 
-/// What one step of the server's can send.
+/// The most bytes that one call of the server can send.
 const SENT: usize = 40_000;
 
 fuzz_target!(|input: (Vec<u8>, Vec<(u8, u8)>)| {
@@ -26,16 +26,16 @@ fuzz_target!(|input: (Vec<u8>, Vec<(u8, u8)>)| {
 
 struct Run {
     session: Session,
-    /// A client of good will: chance alone would not compress a header block.
+    /// Compresses valid header blocks, which random bytes would hardly ever be.
     client: Encoder,
     next: u32,
-    /// Raw bytes that were not sent yet.
+    /// Raw bytes that are still to be sent.
     raw: BytesMut,
     input: BytesMut,
-    /// Bytes that went into the session, and those of data that came out.
+    /// Bytes passed to the session, and bytes of data events.
     received: usize,
     delivered: usize,
-    /// What the output may have grown to.
+    /// The upper bound of the output's length.
     allowed: usize,
     over: bool,
 }
@@ -66,7 +66,7 @@ impl Run {
                 }
                 2 | 3 => self.open(*which),
                 4 => self.write(&Frame::Data { stream, bytes: vec![0; size * 40].into(), fin: size % 4 == 0 }),
-                // A data frame of which only the beginning comes; raw bytes may be the rest.
+                // The beginning of a data frame; raw bytes may follow as its rest.
                 5 => self.receive(&[0, 0, 0, *which % 16, *which >> 7, 0, *which, 0]),
                 6 => self.answer(|session| session.accept(stream)),
                 7 => self.answer(|session| session.send(stream, &vec![0; size * SENT / 255])),
@@ -114,7 +114,7 @@ impl Run {
     fn receive(&mut self, bytes: &[u8]) {
         self.input.extend_from_slice(bytes);
         self.received += bytes.len();
-        // The least that an answer of 16 bytes can be had for is a frame of 8.
+        // A frame of 8 bytes can cause a reply of 16.
         self.allowed += 2 * bytes.len();
         loop {
             match self.session.receive(&mut self.input) {

@@ -119,7 +119,7 @@ fn bar(name: &str, cell: Option<&Series>, top: f64, scale: f64, page: &mut Strin
         return;
     };
     let (middle, tail, (low, high)) = (series.at(0.5), series.at(0.99), series.spread());
-    let message = [middle, low, high, tail].map(short);
+    let values = [middle, low, high, tail].map(short);
     let [end, from, to, mark] = [middle, low, high, tail].map(|value| LEFT + (value * scale).min(WIDTH - LEFT - RIGHT));
     let _ = write!(
         page,
@@ -128,14 +128,14 @@ fn bar(name: &str, cell: Option<&Series>, top: f64, scale: f64, page: &mut Strin
          <line class=\"spread\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{center}\" y2=\"{center}\"/>\
          <line class=\"tail\" x1=\"{mark:.1}\" x2=\"{mark:.1}\" y1=\"{top}\" y2=\"{bottom}\"/></g>\
          <text x=\"{:.1}\" y=\"{base}\">{}</text>",
-        message[0],
-        message[1],
-        message[2],
-        message[3],
+        values[0],
+        values[1],
+        values[2],
+        values[3],
         series.count(),
         (end - LEFT).max(1.0),
         end.max(mark).max(to) + 6.0,
-        message[0],
+        values[0],
     );
 }
 

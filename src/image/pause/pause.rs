@@ -1,14 +1,12 @@
-//! The pause program: the process that holds a pod's namespaces open, and its process 1 where
-//! containers share the process namespace.
+//! The pause program: the process that holds a pod's namespaces open, and pid 1 of pods whose
+//! containers share the pid namespace.
 //!
-//! It sleeps until a signal comes. SIGINT and SIGTERM end it with status 0; SIGCHLD makes it
-//! collect children that were orphaned in the pod, which the kernel hands to process 1. Nothing
-//! else happens here, and every pod of a node has one of these: so it uses neither libc nor std,
-//! and does with a stack page and the code.
+//! It sleeps until a signal arrives. SIGINT and SIGTERM make it exit with status 0; on SIGCHLD it
+//! reaps orphaned processes of the pod, which the kernel reparents to pid 1. Every pod of a node
+//! runs one, so it uses neither libc nor std and needs only its code and a stack page.
 //!
-//! Compiled by `build.rs` as a program of its own; `src/image/pause.rs` makes the image. All
-//! `unsafe` of Dockside is in this file: a program without a libc has to enter and to call the
-//! kernel by hand.
+//! Compiled by `build.rs` as a program of its own; `src/image/pause.rs` makes the image. It needs
+//! `unsafe` because a program without a libc must implement its entry point and system calls.
 
 #![no_std]
 #![no_main]
@@ -44,9 +42,9 @@ mod number {
     pub const WAIT4: usize = 260;
 }
 
-/// Where the kernel enters. The stack pointer is aligned to 16 bytes here, as it has to be before a
-/// call; a function of Rust expects the state after a call, hence the few instructions between. The
-/// frame pointer and the return address are cleared to mark the outermost frame.
+/// The entry point. The kernel aligns the stack pointer to 16 bytes, as the ABI requires before a
+/// call, while a Rust function expects the state after a call; hence these instructions. The frame
+/// pointer and the return address are cleared to mark the outermost frame.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _start() -> ! {
@@ -61,20 +59,19 @@ extern "C" fn pause() -> ! {
         .iter()
         .fold(0, |set, signal| set | 1 << (signal - 1));
 
-    // Blocked signals wait to be fetched. Without this, the kernel would throw them away: process 1
-    // of a namespace gets no signal that it has no handler for, and the default for SIGCHLD is to
-    // do nothing.
+    // Blocked signals stay pending until they are fetched. Otherwise the kernel would discard them:
+    // pid 1 receives no signal without a handler, and SIGCHLD is ignored by default.
     syscall(
         number::RT_SIGPROCMASK,
         [SIG_BLOCK, address(&set), 0, size_of::<SignalSet>()],
     );
 
     loop {
-        // Signals of one kind merge while they wait, so one SIGCHLD can stand for many children.
+        // Pending signals of one kind merge, so one SIGCHLD can stand for many children.
         while syscall(number::WAIT4, [ANY_CHILD, 0, WNOHANG, 0]) > 0 {}
 
-        // Gives the signal, or an error when something else interrupted the wait (being stopped and
-        // continued, a debugger).
+        // Returns the signal, or an error if the wait was interrupted (by SIGSTOP and SIGCONT, or a
+        // debugger).
         let signal = syscall(
             number::RT_SIGTIMEDWAIT,
             [address(&set), 0, 0, size_of::<SignalSet>()],
@@ -95,15 +92,15 @@ fn address(set: &SignalSet) -> usize {
     ptr::from_ref(set).expose_provenance()
 }
 
-/// Asks the kernel; a negative answer is an error number.
+/// Makes a system call; a negative result is an error number.
 ///
-/// Safe to call, because of the calls above, and only those: they write no memory, and what they
-/// read (a signal set) lives in `pause`, which never returns.
+/// It is safe for the calls above only: they write no memory, and the signal set that they read
+/// lives in `pause`, which never returns.
 fn syscall(number: usize, arguments: [usize; 4]) -> isize {
     let [a, b, c, d] = arguments;
     let answer: isize;
-    // SAFETY: these are the kernel's calling conventions. Registers that the kernel changes are
-    // declared, memory is not claimed to be left alone.
+    // SAFETY: this is the kernel's calling convention. Registers that the kernel changes are
+    // declared, and memory is not declared as untouched.
     #[cfg(target_arch = "x86_64")]
     unsafe {
         asm!(
@@ -128,7 +125,7 @@ fn syscall(number: usize, arguments: [usize; 4]) -> isize {
     answer
 }
 
-/// Nothing above can panic; the language wants the function all the same.
+/// Required by the language; nothing above can panic.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
     exit(1)
