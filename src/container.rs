@@ -1,15 +1,15 @@
 //! Verbs on containers: Docker containers that join their sandbox's pause container.
 //!
-//! `cri` calls in, and `pod` when a sandbox goes with all it has. As with sandboxes, a record is written before
-//! Docker is asked to create anything, and finished after.
+//! `cri` and `stream` call in, and `pod` when it stops or removes a sandbox. As with sandboxes, a record is saved before
+//! Docker is asked to create anything, and finished after (see [`crate::lifecycle`]).
 
 pub mod cgroup;
 mod create;
 mod effective;
 mod exec;
 mod log;
-mod looks;
 mod mounts;
+mod path_probe;
 mod remove;
 mod resources;
 pub mod security;
@@ -27,18 +27,17 @@ use std::sync::Arc;
 
 use crate::docker::Engine;
 use crate::error::Error;
-use crate::error::Kind;
 use crate::image::Images;
 use crate::logs::Logs;
 use crate::proto::ContainerConfig;
 use crate::refresh::Refresher;
 use crate::state::Container;
 use crate::state::ContainerRecord;
-use crate::state::HalfMade;
-use crate::state::Resolved;
+use crate::state::Index;
 use crate::state::Store;
+use crate::state::Unfinished;
 
-use self::looks::Looks;
+use self::path_probe::PathProbes;
 
 pub use self::exec::ExecOutcome;
 pub use self::exec::ExecProcess;
@@ -46,34 +45,51 @@ pub use self::exec::ProcessState;
 pub use self::log::DockerLog;
 pub use self::mounts::has_recursive_read_only;
 pub use self::status::state;
-pub use self::undo::Outcome;
-pub use self::undo::runs_already;
 
-/// What the verbs on containers work with.
+/// The verbs on containers.
 pub struct Containers {
     engine: Engine,
     store: Arc<Store>,
+    index: Index,
     images: Arc<Images>,
     logs: Arc<Logs>,
     docker_log: DockerLog,
     refresher: Refresher,
-    half_made: HalfMade<ContainerRecord>,
-    looks: Looks,
+    unfinished: Unfinished<ContainerRecord>,
+    path_probes: PathProbes,
+}
+
+/// What [`Containers`] needs.
+pub struct Dependencies {
+    /// The connection to Docker.
+    pub engine: Engine,
+    /// Where containers are recorded.
+    pub store: Arc<Store>,
+    /// The images that containers are made from.
+    pub images: Arc<Images>,
+    /// The CRI logs.
+    pub logs: Arc<Logs>,
+    /// The limits of Docker's own log files.
+    pub docker_log: DockerLog,
+    /// What an earlier process left unfinished.
+    pub unfinished: Vec<ContainerRecord>,
 }
 
 impl Containers {
-    /// `half_made` is what an earlier process left.
-    pub fn new(
-        engine: Engine,
-        store: Arc<Store>,
-        images: Arc<Images>,
-        logs: Arc<Logs>,
-        docker_log: DockerLog,
-        half_made: Vec<ContainerRecord>,
-    ) -> Containers {
-        let half_made = HalfMade::new(half_made.into_iter().map(|record| (record.key.clone(), record)));
-        let refresher = Refresher::new(engine.clone(), Arc::clone(&store), Arc::clone(&logs));
-        Containers { engine, store, images, logs, docker_log, refresher, half_made, looks: Looks::new() }
+    /// The verbs with what they need.
+    pub fn new(dependencies: Dependencies) -> Containers {
+        let Dependencies { engine, store, images, logs, docker_log, unfinished } = dependencies;
+        Containers {
+            refresher: Refresher::new(engine.clone(), Arc::clone(&store), Arc::clone(&logs)),
+            engine,
+            index: store.index().clone(),
+            store,
+            images,
+            logs,
+            docker_log,
+            unfinished: Unfinished::new(unfinished),
+            path_probes: PathProbes::new(),
+        }
     }
 
     /// What brings a container or sandbox of the index up to date with Docker.
@@ -81,17 +97,9 @@ impl Containers {
         &self.refresher
     }
 
-    /// The container that `id`, or its beginning, stands for; `None` when there is none.
-    fn find(&self, id: &str) -> Result<Option<Arc<Container>>, Error> {
-        match self.store.resolve_container(id) {
-            Resolved::One(container) => Ok(Some(container)),
-            Resolved::None => Ok(None),
-            Resolved::Ambiguous => Err(Error::Ambiguous { kind: Kind::Container, id: id.to_owned() }),
-        }
-    }
-
+    /// The container with this id or id prefix.
     fn existing(&self, id: &str) -> Result<Arc<Container>, Error> {
-        self.find(id)?.ok_or_else(|| Error::NotFound { kind: Kind::Container, id: id.to_owned() })
+        Ok(self.index.containers.require(id)?)
     }
 }
 

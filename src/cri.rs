@@ -35,6 +35,7 @@ use crate::image::Images;
 use crate::pod::Pods;
 use crate::proto::image_service_server::ImageServiceServer;
 use crate::proto::runtime_service_server::RuntimeServiceServer;
+use crate::state::Index;
 use crate::state::Store;
 use crate::stats::Stats;
 use crate::stream::Streams;
@@ -82,7 +83,7 @@ pub struct Settings {
 
 /// What events are made of.
 struct Watched {
-    store: Arc<Store>,
+    index: Index,
     containers: Arc<Containers>,
     pods: Arc<Pods>,
 }
@@ -90,7 +91,7 @@ struct Watched {
 impl Service {
     fn watched(&self) -> Watched {
         Watched {
-            store: Arc::clone(&self.store),
+            index: self.store.index().clone(),
             containers: Arc::clone(&self.containers),
             pods: Arc::clone(&self.pods),
         }

@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::docker;
 use crate::logs;
 use crate::state;
+use crate::state::LookupError;
 use cni_runtime as cni;
 
 /// The error of every verb.
@@ -27,10 +28,9 @@ pub enum Error {
     /// A field asks for a feature that came with a later Docker, which clients know to do without.
     #[error("{object}: {field}: {reason}")]
     Unimplemented { object: String, field: &'static str, reason: String },
-    #[error("{kind} {id:?} does not exist")]
-    NotFound { kind: Kind, id: String },
-    #[error("more than one {kind} has an id that begins with {id:?}")]
-    Ambiguous { kind: Kind, id: String },
+    /// The id is unknown, or the prefix of several.
+    #[error(transparent)]
+    Lookup(#[from] state::LookupError),
     #[error("{0}")]
     AlreadyExists(String),
     /// The object is not in a state that allows the call.
@@ -60,22 +60,6 @@ pub enum Error {
     /// Several independent steps failed; all are told.
     #[error("{}", join(.0))]
     Several(Vec<Error>),
-}
-
-/// What an id is the id of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Sandbox,
-    Container,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Kind::Sandbox => "pod sandbox",
-            Kind::Container => "container",
-        })
-    }
 }
 
 fn join(errors: &[Error]) -> String {
@@ -108,10 +92,10 @@ impl Error {
     /// What a client sees besides the words.
     pub fn code(&self) -> Code {
         match self {
-            Error::Invalid { .. } | Error::Ambiguous { .. } => Code::InvalidArgument,
+            Error::Invalid { .. } | Error::Lookup(LookupError::Ambiguous { .. }) => Code::InvalidArgument,
             Error::Unsupported { .. } | Error::Precondition(_) => Code::FailedPrecondition,
             Error::Unimplemented { .. } => Code::Unimplemented,
-            Error::NotFound { .. } | Error::ImageVolume(_) => Code::NotFound,
+            Error::Lookup(LookupError::NotFound { .. }) | Error::ImageVolume(_) => Code::NotFound,
             Error::AlreadyExists(_) => Code::AlreadyExists,
             Error::DeadlineExceeded(_) => Code::DeadlineExceeded,
             Error::Exhausted(_) => Code::ResourceExhausted,
@@ -125,7 +109,7 @@ impl Error {
             },
             // The kubelet matches RegistryUnavailable by its text, and only when the code is Unknown.
             Error::RegistryUnavailable(_) | Error::Cni(_) => Code::Unknown,
-            Error::State(state::Error::NotTrueYet) => Code::Unavailable,
+            Error::State(state::Error::NotSynced) => Code::Unavailable,
             Error::State(_) | Error::Io { .. } | Error::Logs(_) => Code::Internal,
             Error::Several(errors) => errors.first().map_or(Code::Unknown, Error::code),
         }

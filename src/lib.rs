@@ -18,6 +18,7 @@ pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod image;
+pub(crate) mod lifecycle;
 pub mod limits;
 pub mod logs;
 pub mod manifest;

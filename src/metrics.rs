@@ -25,7 +25,7 @@ use crate::docker::Engine;
 use crate::logs::Logs;
 use crate::measure::Durations;
 use crate::measure::page;
-use crate::state::Store;
+use crate::state::Index;
 use crate::watch;
 use cni_runtime as cni;
 
@@ -61,7 +61,7 @@ pub struct Sources {
     pub plugins: Durations<PluginCall>,
     pub sessions: watch::Sessions,
     pub engine: Engine,
-    pub store: Arc<Store>,
+    pub index: Index,
     pub logs: Arc<Logs>,
 }
 
@@ -133,7 +133,7 @@ fn registry(sources: Sources) -> Registry {
         Unit::Seconds,
         sources.sessions.reconciled,
     );
-    let now = state::Now { engine: sources.engine, store: sources.store, logs: sources.logs };
+    let now = state::Now { engine: sources.engine, index: sources.index, logs: sources.logs };
     own.register_collector(Box::new(now));
     registry
 }

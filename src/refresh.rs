@@ -61,7 +61,8 @@ impl Refresher {
             }
             Err(error) => return Err(error),
         };
-        let known = self.store.container(id).map(|container| container.process.clone()).unwrap_or_default();
+        let known =
+            self.store.index().containers.get(id).map(|container| container.process.clone()).unwrap_or_default();
         if process::inspected(&known, &details).exit().is_some() {
             self.logs.finish(id).await;
         }
@@ -81,14 +82,14 @@ impl Refresher {
     pub async fn mark_gone(&self, id: &str) {
         self.oom_kills.lock().remove(id);
         self.logs.finish(id).await;
-        self.store.change_process(id, process::gone);
+        self.store.update_process(id, process::gone);
     }
 
     /// Records that the kernel killed a process of the container `id` for want of memory, be it before or after its
     /// exit is known.
     pub fn record_oom_kill(&self, id: &str) {
         self.oom_kills.lock().insert(id.to_owned());
-        self.store.change_process(id, process::oom_killed);
+        self.store.update_process(id, process::oom_killed);
     }
 
     /// Whether an OOM kill was recorded for the container `id`.
@@ -98,7 +99,7 @@ impl Refresher {
 
     /// Changes a process once, with the OOM kill that is recorded for it.
     fn change_process(&self, id: &str, next: impl Fn(&Process) -> Process) {
-        self.store.change_process(id, |known| {
+        self.store.update_process(id, |known| {
             let next = next(known);
             // Looked up inside the change: an OOM kill recorded after this one changes the stored process itself.
             if self.has_oom_kill(id) { process::oom_killed(&next) } else { next }
@@ -111,6 +112,7 @@ mod tests {
     use super::*;
     use crate::clock::now_ns;
     use crate::docker::testing;
+    use crate::state::Object;
     use crate::state::Sandbox;
     use crate::state::testing::sandbox;
 
@@ -122,12 +124,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(&directory.path().join("state")).unwrap();
         let logs = Logs::open(directory.path().join("logs")).unwrap();
-        store.put_sandbox(Sandbox::new(sandbox("a"), Process::Running { started_at }));
+        store.sandboxes.insert(Sandbox::new(sandbox("a"), Process::Running { started_at }));
         (Refresher::new(engine, Arc::new(store), Arc::new(logs)), vec![socket, directory])
     }
 
     fn exit(refresher: &Refresher) -> Option<(i64, i32, bool)> {
-        let process = refresher.store.sandbox("a").unwrap().process.clone();
+        let process = refresher.store.index().sandboxes.get("a").unwrap().process.clone();
         process.exit().map(|exit| (exit.at, exit.code, exit.oom_killed))
     }
 

@@ -17,7 +17,6 @@ use crate::container::cgroup as place;
 use crate::docker::Engine;
 use crate::docker::EngineInfo;
 use crate::error::Error;
-use crate::error::Kind;
 
 use crate::proto::ContainerAttributes;
 use crate::proto::ContainerStats;
@@ -34,9 +33,10 @@ use crate::proto::ProcessUsage;
 use crate::proto::SwapUsage;
 use crate::proto::UInt64Value;
 use crate::state::Container;
-use crate::state::Resolved;
+use crate::state::Index;
+use crate::state::Kind;
+use crate::state::LookupError;
 use crate::state::Sandbox;
-use crate::state::Store;
 
 use self::cgroup::Sample;
 use self::disk::Disk;
@@ -47,7 +47,7 @@ pub use self::metrics::descriptors as metric_descriptors;
 /// What is measured, and what was measured before.
 pub struct Stats {
     engine: Engine,
-    store: Arc<Store>,
+    index: Index,
     disk: Disk,
     rates: Rates,
     /// The name of the image of all pause containers.
@@ -55,9 +55,9 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub fn new(engine: Engine, store: Arc<Store>, pause_image: &str) -> Stats {
+    pub fn new(engine: Engine, index: Index, pause_image: &str) -> Stats {
         let disk = Disk::new(engine.clone());
-        Stats { engine, store, disk, rates: Rates::new(), pause_image: pause_image.to_owned() }
+        Stats { engine, index, disk, rates: Rates::new(), pause_image: pause_image.to_owned() }
     }
 
     /// One container.
@@ -65,10 +65,13 @@ impl Stats {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
     pub async fn container(self: &Arc<Self>, id: &str) -> Result<ContainerStats, Error> {
-        self.store.require_true()?;
-        let container = found(self.store.resolve_container(id), Kind::Container, id)?;
+        self.index.require_synced()?;
+        let container = self.index.containers.require(id)?;
         let mut measured = self.measure(vec![container], Vec::new()).await?;
-        measured.containers.pop().ok_or_else(|| Error::NotFound { kind: Kind::Container, id: id.to_owned() })
+        measured
+            .containers
+            .pop()
+            .ok_or_else(|| LookupError::NotFound { kind: Kind::Container, id: id.to_owned() }.into())
     }
 
     /// The containers that pass the filter, the oldest first.
@@ -79,12 +82,12 @@ impl Stats {
         self: &Arc<Self>,
         filter: Option<&ContainerStatsFilter>,
     ) -> Result<Vec<ContainerStats>, Error> {
-        self.store.require_true()?;
+        self.index.require_synced()?;
         let empty = ContainerStatsFilter::default();
         let filter = filter.unwrap_or(&empty);
         let mut containers = match filter.id.as_str() {
-            "" => self.store.containers(),
-            id => optional(self.store.resolve_container(id), Kind::Container, id)?,
+            "" => self.index.containers.list(),
+            id => self.index.containers.find(id)?.into_iter().collect(),
         };
         containers.retain(|container| {
             let record = &container.record;
@@ -99,10 +102,10 @@ impl Stats {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
     pub async fn sandbox(self: &Arc<Self>, id: &str) -> Result<PodSandboxStats, Error> {
-        self.store.require_true()?;
-        let sandbox = found(self.store.resolve_sandbox(id), Kind::Sandbox, id)?;
+        self.index.require_synced()?;
+        let sandbox = self.index.sandboxes.require(id)?;
         let mut measured = self.measure(Vec::new(), vec![sandbox]).await?;
-        measured.sandboxes.pop().ok_or_else(|| Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() })
+        measured.sandboxes.pop().ok_or_else(|| LookupError::NotFound { kind: Kind::Sandbox, id: id.to_owned() }.into())
     }
 
     /// The sandboxes that are ready and pass the filter, the oldest first, each with its containers that run.
@@ -113,12 +116,12 @@ impl Stats {
         self: &Arc<Self>,
         filter: Option<&PodSandboxStatsFilter>,
     ) -> Result<Vec<PodSandboxStats>, Error> {
-        self.store.require_true()?;
+        self.index.require_synced()?;
         let empty = PodSandboxStatsFilter::default();
         let filter = filter.unwrap_or(&empty);
         let mut sandboxes = match filter.id.as_str() {
-            "" => self.store.sandboxes(),
-            id => optional(self.store.resolve_sandbox(id), Kind::Sandbox, id)?,
+            "" => self.index.sandboxes.list(),
+            id => self.index.sandboxes.find(id)?.into_iter().collect(),
         };
         sandboxes.retain(|sandbox| {
             let labels = &sandbox.record.config.labels;
@@ -135,8 +138,8 @@ impl Stats {
         // While Docker restarts, its containers can still be measured where they live on.
         let info = self.engine.connection().info();
         let stats = Arc::clone(self);
-        self.disk.keep(|id| self.store.knows(id));
-        self.rates.keep(|id| self.store.knows(id));
+        self.disk.keep(|id| self.index.contains(id));
+        self.rates.keep(|id| self.index.contains(id));
         on_file_thread(move || Measured {
             containers: containers.iter().map(|container| stats.of_container(container, info.as_deref())).collect(),
             sandboxes: sandboxes.iter().map(|sandbox| stats.of_sandbox(sandbox, info.as_deref())).collect(),
@@ -146,7 +149,7 @@ impl Stats {
 
     fn of_container(&self, container: &Container, info: Option<&EngineInfo>) -> ContainerStats {
         let record = &container.record;
-        let sandbox = self.store.sandbox(&record.sandbox_id);
+        let sandbox = self.index.sandboxes.get(&record.sandbox_id);
         let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
         let running = info.filter(|_| container.process.is_running());
         let sample = running.and_then(|info| cgroup::of_container(info, parent, &record.id));
@@ -170,7 +173,7 @@ impl Stats {
     fn of_sandbox(&self, sandbox: &Sandbox, info: Option<&EngineInfo>) -> PodSandboxStats {
         let record = &sandbox.record;
         let running =
-            self.store.containers_of(&record.id).into_iter().filter(|container| container.process.is_running());
+            self.index.containers_of(&record.id).into_iter().filter(|container| container.process.is_running());
         let containers: Vec<ContainerStats> = running.map(|container| self.of_container(&container, info)).collect();
         let parent = record.cgroup_parent();
         let (whole, processes) = info.map(|info| self.whole(sandbox, info)).unwrap_or_default();
@@ -204,7 +207,7 @@ impl Stats {
         let record = &sandbox.record;
         match record.cgroup_parent() {
             "" => {
-                let others = self.store.containers_of(&record.id);
+                let others = self.index.containers_of(&record.id);
                 let ids = || others.iter().map(|container| container.record.id.as_str()).chain([record.id.as_str()]);
                 let samples = ids().filter_map(|id| cgroup::of_container(info, "", id));
                 let processes = ids().filter_map(|id| cgroup::processes_of_container(info, "", id));
@@ -268,16 +271,4 @@ async fn on_file_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'st
 
 fn number(value: u64) -> Option<UInt64Value> {
     Some(UInt64Value { value })
-}
-
-fn found<T>(resolved: Resolved<T>, kind: Kind, id: &str) -> Result<Arc<T>, Error> {
-    optional(resolved, kind, id)?.pop().ok_or_else(|| Error::NotFound { kind, id: id.to_owned() })
-}
-
-fn optional<T>(resolved: Resolved<T>, kind: Kind, id: &str) -> Result<Vec<Arc<T>>, Error> {
-    match resolved {
-        Resolved::One(object) => Ok(vec![object]),
-        Resolved::None => Ok(Vec::new()),
-        Resolved::Ambiguous => Err(Error::Ambiguous { kind, id: id.to_owned() }),
-    }
 }

@@ -3,7 +3,7 @@
 //! [`Watch`] runs one session with Docker after another. A session negotiates the API version, opens the event stream
 //! and reconciles the index with one listing, in this order, so that no event falls between the listing and the stream.
 //! It ends when the stream breaks or Docker stops answering pings; the next one begins by itself. During a session
-//! half-made records are undone in the background, because a CNI plugin may take long.
+//! unfinished records are undone in the background, because a CNI plugin may take long.
 //!
 //! No other room changes the state of the [connection](docker::Connection).
 
@@ -27,6 +27,7 @@ use crate::docker;
 use crate::docker::Engine;
 use crate::docker::Event;
 use crate::image::Images;
+use crate::lifecycle::Lifecycle;
 use crate::measure;
 use crate::pod::Pods;
 use crate::refresh::Refresher;
@@ -44,7 +45,7 @@ const MISSED_PINGS: u32 = 3;
 const FIRST_IMAGES_RETRY: Duration = Duration::from_secs(1);
 /// Between two attempts to list the images, at most.
 const LAST_IMAGES_RETRY: Duration = Duration::from_secs(60);
-/// Between two attempts to undo half-made records.
+/// Between two attempts to undo unfinished records.
 const UNDO_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps the index true; see the module's documentation.
@@ -72,16 +73,26 @@ pub struct Sessions {
     pub reconciled: Histogram,
 }
 
+/// What [`Watch`] needs.
+pub struct Dependencies {
+    /// The connection to Docker.
+    pub engine: Engine,
+    /// The index to keep true.
+    pub store: Arc<Store>,
+    /// Refreshed when Docker's images change.
+    pub images: Arc<Images>,
+    /// Undoes unfinished containers.
+    pub containers: Arc<Containers>,
+    /// Undoes unfinished sandboxes.
+    pub pods: Arc<Pods>,
+    /// Keys of records that cannot be read.
+    pub damaged: HashSet<String>,
+}
+
 impl Watch {
-    /// `damaged` are the keys of records that cannot be read.
-    pub fn new(
-        engine: Engine,
-        store: Arc<Store>,
-        images: Arc<Images>,
-        containers: Arc<Containers>,
-        pods: Arc<Pods>,
-        damaged: HashSet<String>,
-    ) -> Watch {
+    /// A watch that has not begun; see [`Watch::run`].
+    pub fn new(dependencies: Dependencies) -> Watch {
+        let Dependencies { engine, store, images, containers, pods, damaged } = dependencies;
         Watch {
             refresher: containers.refresher().clone(),
             engine,
@@ -157,7 +168,7 @@ impl Watch {
         self.reconcile().await?;
         self.sessions.reconciled.observe(began.elapsed().as_secs_f64());
         self.sessions.joined.inc();
-        self.store.set_true();
+        self.store.set_synced();
         tracing::info!(version = info.version, api = %info.api, "Docker is available");
         self.engine.connection().set_up(info);
         self.first_attempt.notify_one();
@@ -180,7 +191,7 @@ impl Watch {
             }
         };
         let background = async {
-            tokio::join!(self.refresh_unsettled(), self.undo_half_made(), self.refresh_engine_info());
+            tokio::join!(self.refresh_unsettled(), self.undo_unfinished(), self.refresh_engine_info());
         };
         tokio::select! {
             error = applying => error,
@@ -210,12 +221,12 @@ impl Watch {
         }
     }
 
-    /// Undoes half-made records, again and again while that fails. Networks without a record are torn down once.
-    async fn undo_half_made(&self) {
+    /// Undoes unfinished records, again and again while that fails. Networks without a record are torn down once.
+    async fn undo_unfinished(&self) {
         self.pods.detach_stale().await;
         loop {
-            self.containers.undo_half_made().await;
-            self.pods.undo_half_made().await;
+            self.containers.undo_unfinished().await;
+            self.pods.undo_unfinished().await;
             tokio::time::sleep(UNDO_INTERVAL).await;
         }
     }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::container;
 use crate::container::Containers;
 use crate::container::DockerLog;
 use crate::cri;
@@ -35,14 +36,17 @@ use crate::measure;
 use crate::measure::Durations;
 use crate::metrics;
 use crate::metrics::PluginCall;
+use crate::pod;
 use crate::pod::Pods;
 use crate::state;
+use crate::state::Index;
 use crate::state::Store;
 use crate::stats::Stats;
 use crate::stream;
 use crate::stream::Server;
 use crate::telemetry;
 use crate::telemetry::Traces;
+use crate::watch;
 use crate::watch::Watch;
 use cni_runtime as cni;
 use cni_runtime::Cni;
@@ -102,7 +106,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
             plugins: plugin_times,
             sessions: watch.sessions(),
             engine: service.engine.clone(),
-            store: Arc::clone(&service.store),
+            index: service.store.index().clone(),
             logs: Arc::clone(&logs),
         };
         background.spawn(metrics::Server::bind(address, sources).await?.serve(shutdown.clone()));
@@ -146,38 +150,40 @@ struct House {
 }
 
 async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, Error> {
-    let (store, half_made) = Store::open(&config.state_dir)?;
+    let (store, leftovers) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let engine = Engine::new(&config.docker_endpoint, config.runtime_request_timeout)?;
     let plugin_times = measure::durations();
     let cni = Arc::new(network(config, &store, &plugin_times));
     let stall_limit = config.image_pull_progress_deadline.unwrap_or(Duration::ZERO);
     let images = Arc::new(Images::new(engine.clone(), config.sandbox_image.clone(), stall_limit));
-    let logs = Arc::new(logs(config, &store)?);
-    let containers = Arc::new(Containers::new(
-        engine.clone(),
-        Arc::clone(&store),
-        Arc::clone(&images),
-        Arc::clone(&logs),
-        DockerLog { max_size: config.container_log_max_size.clone(), max_files: config.container_log_max_files },
-        half_made.containers,
-    ));
-    let pods = Arc::new(Pods::new(
-        engine.clone(),
-        Arc::clone(&store),
-        Arc::clone(&cni),
-        Arc::clone(&images),
-        Arc::clone(&containers),
-        half_made.sandboxes,
-    ));
-    let watch = Arc::new(Watch::new(
-        engine.clone(),
-        Arc::clone(&store),
-        Arc::clone(&images),
-        Arc::clone(&containers),
-        Arc::clone(&pods),
-        half_made.damaged,
-    ));
+    let logs = Arc::new(logs(config, store.index())?);
+    let docker_log =
+        DockerLog { max_size: config.container_log_max_size.clone(), max_files: config.container_log_max_files };
+    let containers = Arc::new(Containers::new(container::Dependencies {
+        engine: engine.clone(),
+        store: Arc::clone(&store),
+        images: Arc::clone(&images),
+        logs: Arc::clone(&logs),
+        docker_log,
+        unfinished: leftovers.containers,
+    }));
+    let pods = Arc::new(Pods::new(pod::Dependencies {
+        engine: engine.clone(),
+        store: Arc::clone(&store),
+        cni: Arc::clone(&cni),
+        images: Arc::clone(&images),
+        containers: Arc::clone(&containers),
+        unfinished: leftovers.sandboxes,
+    }));
+    let watch = Arc::new(Watch::new(watch::Dependencies {
+        engine: engine.clone(),
+        store: Arc::clone(&store),
+        images: Arc::clone(&images),
+        containers: Arc::clone(&containers),
+        pods: Arc::clone(&pods),
+        damaged: leftovers.damaged,
+    }));
     let (server, streams) =
         Server::bind(&config.streaming, Arc::clone(&containers), Arc::clone(&pods), shutdown.clone()).await?;
     let settings = Settings {
@@ -186,7 +192,7 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
         cni_conf_dir: config.cni_conf_dir.clone(),
         cni_bin_dirs: config.cni_bin_dirs.clone(),
     };
-    let stats = Arc::new(Stats::new(engine.clone(), Arc::clone(&store), images.pause_reference()));
+    let stats = Arc::new(Stats::new(engine.clone(), store.index().clone(), images.pause_reference()));
     let jobs = TaskTracker::new();
     let service = Service {
         engine,
@@ -205,9 +211,9 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
 }
 
 /// The logs, going on where an earlier process left off: Docker need not be there for that.
-fn logs(config: &Config, store: &Store) -> Result<Logs, logs::Error> {
+fn logs(config: &Config, index: &Index) -> Result<Logs, logs::Error> {
     let logs = Logs::open(config.state_dir.join("logs"))?;
-    let containers = store.containers();
+    let containers = index.containers.list();
     logs.resume(containers.iter().map(|container| container.record.id.as_str()));
     Ok(logs)
 }

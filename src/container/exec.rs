@@ -42,7 +42,7 @@ impl Containers {
     /// The running container with this id, or with an id that begins so.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Precondition`] when it is not running.
+    /// [`Error::Lookup`]; [`Error::Precondition`] when it is not running.
     pub fn running(&self, id: &str) -> Result<Arc<Container>, Error> {
         let container = self.existing(id)?;
         let state = match &container.process {

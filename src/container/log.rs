@@ -1,4 +1,4 @@
-//! ReopenContainerLog, and where a container's log comes from and goes to.
+//! ReopenContainerLog, and the paths of a container's Docker log and CRI log.
 
 use std::path::PathBuf;
 
@@ -13,12 +13,12 @@ use crate::state::SandboxRecord;
 use super::Containers;
 use super::describe;
 
-/// How much Docker keeps of each container's output.
+/// The limits of the Docker log of each container.
 #[derive(Debug, Clone)]
 pub struct DockerLog {
-    /// As Docker writes sizes: `32m`.
+    /// The size of one file in Docker's notation, such as `32m`.
     pub max_size: String,
-    /// At least 2.
+    /// The number of files, at least 2.
     pub max_files: u32,
 }
 
@@ -28,12 +28,12 @@ impl Containers {
         &self.logs
     }
 
-    /// Goes on in a new file at the log's path, after a client renamed the old one. A container without a log path has
+    /// Continues in a new file at the log's path, after the client renamed the old one. A container without a log path has
     /// nothing to reopen.
     ///
     /// # Errors
-    /// [`Error::Precondition`] when the container does not run. After any error there is no new file: a kubelet takes
-    /// its rename back then.
+    /// [`Error::Precondition`] if the container does not run. After any error there is no new file, so that the kubelet can
+    /// undo its rename.
     pub async fn reopen_log(&self, id: &str) -> Result<(), Error> {
         let container = self.existing(id)?;
         let id = &container.record.id;
@@ -51,36 +51,36 @@ impl Containers {
         }
     }
 
-    /// Makes the log file and begins to follow Docker's, which need not exist yet.
+    /// Makes the CRI log and starts to follow the Docker log, which need not exist yet.
     pub(super) async fn begin_log(&self, container: &Container, sandbox: &SandboxRecord) -> Result<(), Error> {
         let record = &container.record;
         let Some(place) = self.place(record, sandbox)? else { return Ok(()) };
         self.logs.begin(&record.id, place).await.map_err(|error| refusal(record, error))
     }
 
-    /// Follows the log of a container that runs without our doing: started by hand, or before this Dockside knew how.
+    /// Follows the log of a running container that Dockside did not start: a user did, or an earlier version.
     pub async fn follow_running_log(&self, id: &str) {
-        let runs = || self.store.container(id).is_some_and(|container| container.process.is_running());
+        let runs = || self.index.containers.get(id).is_some_and(|container| container.process.is_running());
         if runs() {
             self.adopt_log(id);
-            // It may have ended meanwhile, and nobody would say so again.
+            // It may have exited since, and no event would finish its log.
             if !runs() {
                 self.logs.finish(id).await;
             }
         }
     }
 
-    /// Follows the log of a container that somebody started by hand. It may have ended by now: the caller looks, and
-    /// with its end the log is read to its own.
+    /// Follows the log of a container that Dockside did not start. The caller refreshes the container afterwards, which
+    /// finishes the log if it has exited.
     pub fn adopt_log(&self, id: &str) {
-        let Some(container) = self.store.container(id) else { return };
-        let Some(sandbox) = self.store.sandbox(&container.record.sandbox_id) else { return };
+        let Some(container) = self.index.containers.get(id) else { return };
+        let Some(sandbox) = self.index.sandboxes.get(&container.record.sandbox_id) else { return };
         if let Ok(Some(place)) = self.place(&container.record, &sandbox.record) {
             self.logs.adopt(id, &place);
         }
     }
 
-    /// Takes leave of the log of a container that Docker has removed; what was written goes into the file first.
+    /// Reads the log of a container that Docker has removed to its end, then forgets it.
     pub(super) async fn forget_log(&self, id: &str) {
         self.logs.finish(id).await;
         if let Err(error) = self.logs.forget(id).await {
@@ -88,7 +88,7 @@ impl Containers {
         }
     }
 
-    /// `None` for a container that wants no log file.
+    /// `None` for a container without a CRI log.
     fn place(&self, record: &ContainerRecord, sandbox: &SandboxRecord) -> Result<Option<Place>, Error> {
         if record.log_path(sandbox).is_empty() {
             return Ok(None);
@@ -102,7 +102,7 @@ impl Containers {
     }
 }
 
-/// A place that cannot be used is the request's fault, and all else is ours.
+/// A log path that cannot be used is an error of the request; everything else is internal.
 fn refusal(record: &ContainerRecord, error: logs::Error) -> Error {
     match error {
         logs::Error::Place { field, path, reason } => {

@@ -5,18 +5,18 @@ use crate::error::Error;
 use super::Containers;
 
 impl Containers {
-    /// Removes a container, killing it first if it runs. One that does not exist counts as removed. Its log file is
-    /// the client's to remove.
+    /// Removes a container, and kills it first if it runs. One that does not exist counts as removed. The client removes
+    /// the CRI log.
     ///
     /// # Errors
-    /// When Docker could not remove it; then it stays listed.
+    /// If Docker could not remove it; then it stays listed.
     pub async fn remove(&self, id: &str) -> Result<(), Error> {
-        let Some(container) = self.find(id)? else { return Ok(()) };
+        let Some(container) = self.index.containers.find(id)? else { return Ok(()) };
         self.engine.info()?;
         let _guard = self.store.lock(&container.record.key).await;
-        let Some(container) = self.store.container(&container.record.id) else { return Ok(()) };
+        let Some(container) = self.index.containers.get(&container.record.id) else { return Ok(()) };
         self.engine.remove_container(&container.record.id).await?;
         self.forget_log(&container.record.id).await;
-        Ok(self.store.forget_container(&container.record).await?)
+        Ok(self.store.containers.remove(&container.record).await?)
     }
 }

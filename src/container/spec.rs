@@ -50,7 +50,7 @@ pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Erro
 }
 
 /// What a container is made from, besides its own configuration.
-pub(super) struct Surroundings<'a> {
+pub(super) struct Context<'a> {
     pub sandbox: &'a SandboxRecord,
     pub info: &'a EngineInfo,
     pub log_path: &'a str,
@@ -63,10 +63,10 @@ pub(super) struct Surroundings<'a> {
 ///
 /// # Errors
 /// The field that is wrong, or that this Docker cannot honour.
-pub(super) fn container(config: &ContainerConfig, around: &Surroundings<'_>) -> Result<ContainerRequest, Error> {
+pub(super) fn container(config: &ContainerConfig, context: &Context<'_>) -> Result<ContainerRequest, Error> {
     let object = describe(config);
     let security = security_context(config);
-    check_security(&object, &security, around)?;
+    check_security(&object, &security, context)?;
     Ok(ContainerRequest {
         image: config.image.as_ref().map(|image| image.image.clone()),
         entrypoint: (!config.command.is_empty()).then(|| config.command.clone()),
@@ -81,12 +81,12 @@ pub(super) fn container(config: &ContainerConfig, around: &Surroundings<'_>) -> 
         labels: Some(naming::container_labels(
             &config.labels,
             &config.annotations,
-            &around.sandbox.id,
-            around.log_path,
+            &context.sandbox.id,
+            context.log_path,
         )),
         // The kubelet probes; an image's own check would only cost.
         healthcheck: Some(HealthConfig::NONE),
-        host_config: Some(host_config(&object, config, &security, around)?),
+        host_config: Some(host_config(&object, config, &security, context)?),
         ..Default::default()
     })
 }
@@ -95,9 +95,9 @@ fn host_config(
     object: &str,
     config: &ContainerConfig,
     security: &LinuxContainerSecurityContext,
-    around: &Surroundings<'_>,
+    context: &Context<'_>,
 ) -> Result<HostConfig, Error> {
-    let sandbox = around.sandbox;
+    let sandbox = context.sandbox;
     let linux = sandbox.config.linux.clone().unwrap_or_default();
     let join = format!("container:{}", sandbox.id);
     let modes = security.namespace_options.clone().unwrap_or_default();
@@ -109,10 +109,10 @@ fn host_config(
         pid_mode: match modes.pid() {
             NamespaceMode::Pod => Some(join),
             NamespaceMode::Node => Some("host".to_owned()),
-            NamespaceMode::Target => around.pid_target.as_ref().map(|id| format!("container:{id}")),
+            NamespaceMode::Target => context.pid_target.as_ref().map(|id| format!("container:{id}")),
             NamespaceMode::Container => None,
         },
-        cgroup_parent: cgroup::parent(object, &linux.cgroup_parent, around.info)?,
+        cgroup_parent: cgroup::parent(object, &linux.cgroup_parent, context.info)?,
         privileged: Some(security.privileged),
         cap_add: capability_names(&capabilities.add_capabilities),
         cap_drop: capability_names(&capabilities.drop_capabilities),
@@ -120,19 +120,19 @@ fn host_config(
         masked_paths: Some(unless_privileged(security, &security.masked_paths)),
         readonly_paths: Some(unless_privileged(security, &security.readonly_paths)),
         group_add: security::groups(object, &security.supplemental_groups)?,
-        security_opt: Some(security::container_options(object, security, around.info)?),
+        security_opt: Some(security::container_options(object, security, context.info)?),
         restart_policy: Some(RestartPolicy::NO),
         // The container's own process is its first, even where the daemon's setting puts a docker-init before it.
         init: Some(false),
-        log_config: Some(log_config(around.docker_log)),
+        log_config: Some(log_config(context.docker_log)),
         runtime: (!sandbox.runtime_handler.is_empty()).then(|| sandbox.runtime_handler.clone()),
         ..Default::default()
     };
     if let Some(wanted) = config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
-        resources::check(object, wanted, around.info)?;
-        resources::apply(wanted, &mut host, around.info);
+        resources::check(object, wanted, context.info)?;
+        resources::apply(wanted, &mut host, context.info);
     }
-    mounts::apply(config, &mut host, around.info)?;
+    mounts::apply(config, &mut host, context.info)?;
     Ok(host)
 }
 
@@ -148,12 +148,8 @@ pub(super) fn security_context(config: &ContainerConfig) -> LinuxContainerSecuri
     config.linux.as_ref().and_then(|linux| linux.security_context.clone()).unwrap_or_default()
 }
 
-fn check_security(
-    object: &str,
-    security: &LinuxContainerSecurityContext,
-    around: &Surroundings<'_>,
-) -> Result<(), Error> {
-    let pod_security = around.sandbox.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+fn check_security(object: &str, security: &LinuxContainerSecurityContext, context: &Context<'_>) -> Result<(), Error> {
+    let pod_security = context.sandbox.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
     if security.privileged && !pod_security.is_some_and(|pod| pod.privileged) {
         let reason = "the sandbox was made for containers without privileges";
         return Err(Error::invalid(object, "linux.security_context.privileged", reason));
@@ -177,7 +173,7 @@ fn check_security(
     // POD is also what a field that nobody set looks like, and both mean the sandbox's network, whatever that is.
     let possible = match modes.network() {
         NamespaceMode::Pod => true,
-        NamespaceMode::Node => around.sandbox.config.is_host_network(),
+        NamespaceMode::Node => context.sandbox.config.is_host_network(),
         NamespaceMode::Container | NamespaceMode::Target => false,
     };
     if !possible {
@@ -313,8 +309,8 @@ mod tests {
     fn build_in(sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<ContainerRequest, Error> {
         let info = engine_info(41);
         let docker_log = &DockerLog { max_size: "1m".into(), max_files: 2 };
-        let around = Surroundings { sandbox, info: &info, log_path: "/l", docker_log, pid_target: None };
-        container(config, &around)
+        let context = Context { sandbox, info: &info, log_path: "/l", docker_log, pid_target: None };
+        container(config, &context)
     }
 
     fn refused(security: LinuxContainerSecurityContext) -> String {

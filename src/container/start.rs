@@ -17,21 +17,22 @@ use crate::state::Process;
 use super::Containers;
 use super::cgroup;
 
-/// For one look at a container whose start failed.
-const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// How much later than the kernel Docker may know of an end, and the pause between two looks.
-const END_LAG: Duration = Duration::from_secs(1);
-const END_POLL: Duration = Duration::from_millis(50);
+/// For one inspect of a container whose start failed.
+const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long after the kernel Docker may notice an exit.
+const EXIT_LAG: Duration = Duration::from_secs(1);
+/// Between two inspects meanwhile.
+const EXIT_POLL: Duration = Duration::from_millis(50);
 
 impl Containers {
-    /// Starts a container that was created and never started.
+    /// Starts a container that was created and never started; one that runs counts as started.
     ///
     /// # Errors
-    /// [`Error::Precondition`] when it ran before; [`Error::Invalid`] when its log file cannot be one; otherwise the OCI runtime's words, and the container has ended
-    /// with the reason `ContainerCannotRun` then.
+    /// [`Error::Precondition`] if it has exited; [`Error::Invalid`] if its log path cannot be used; otherwise the OCI
+    /// runtime's message, and the container has exited with the reason `ContainerCannotRun`.
     pub async fn start(&self, id: &str) -> Result<(), Error> {
         let container = self.existing(id)?;
-        // Held so that StopPodSandbox finds the container either not started or running.
+        // Held so that StopPodSandbox finds the container either created or running.
         let sandbox = self.ready_sandbox(&container.record.sandbox_id)?;
         let _sandbox_guard = self.store.lock(&sandbox.record.key).await;
         self.ready_sandbox(&sandbox.record.id)?;
@@ -43,50 +44,51 @@ impl Containers {
             Process::Running { .. } => return Ok(()),
             Process::Exited { .. } => return Err(Error::Precondition(format!("container {id} has exited"))),
         }
-        // The kubelet links to the file once this call has returned, and Docker's must not be missed.
+        // The kubelet makes a symbolic link to the file once this call has returned, and Docker's log must be followed
+        // from its first line.
         self.begin_log(&container, &sandbox.record).await?;
-        // Taken before the request: a process that ends at once must not seem to have ended before it began.
+        // Taken before the request: a process that exits at once must not have an exit before its start.
         let started_at = now_ns();
         match self.engine.start_container(id).await {
             Ok(()) => {
-                self.store.change_process(id, |process| process.started(started_at));
+                self.store.update_process(id, |process| process.started(started_at));
                 let resources = container.record.config.linux.as_ref().and_then(|linux| linux.resources.as_ref());
                 let unified = resources.map(|resources| resources.unified.clone()).unwrap_or_default();
                 match self.write_unified(&container.record, &unified).await {
                     Ok(()) => Ok(()),
                     Err(error) => {
-                        self.end_unlimited(id).await;
+                        self.kill_unlimited(id).await;
                         Err(error)
                     }
                 }
             }
             Err(error) => {
-                self.learn_failure(&container, &error).await;
+                self.apply_failure(&container, &error).await;
                 Err(error.into())
             }
         }
     }
 
-    /// A container that Docker could not start has ended; one whose start got no answer may run, now or later. While Docker
-    /// starts a container it tells nobody of it: so what it tells is true, and when it tells nothing it is asked again.
-    async fn learn_failure(&self, container: &Container, error: &docker::Error) {
+    /// Records a failed start: the container has exited, or is unsettled if Docker did not answer, as it may start it later.
+    /// An inspect blocks while Docker starts the container, so an answer is final, and without one `watch` asks again.
+    async fn apply_failure(&self, container: &Container, error: &docker::Error) {
         let record = &container.record;
         self.store.set_unsettled(&record.id, error.is_unanswered());
-        if let Err(error) = self.refresher.with_timeout(LOOK_LIMIT).refresh(&record.id).await {
-            tracing::warn!(container = record.id, %error, "could not learn how the start failed");
+        if let Err(error) = self.refresher.with_timeout(INSPECT_TIMEOUT).refresh(&record.id).await {
+            tracing::warn!(container = record.id, %error, "could not inspect a container whose start failed");
         }
         if error.is_unanswered() {
             return;
         }
         self.logs.finish(&record.id).await;
         let exit = cannot_run(now_ns(), 0, &error.message());
-        self.store.change_process(&record.id, |process| match process {
+        self.store.update_process(&record.id, |process| match process {
             Process::Created => process.exited(exit.clone()),
             known => known.clone(),
         });
     }
 
-    /// Settings of cgroup v2 that Docker's API has no field for go straight into the container's cgroup.
+    /// Writes cgroup v2 settings that Docker's API has no field for into the container's cgroup.
     pub(super) async fn write_unified(
         &self,
         record: &ContainerRecord,
@@ -95,50 +97,52 @@ impl Containers {
         if unified.is_empty() {
             return Ok(());
         }
-        let sandbox = self.store.sandbox(&record.sandbox_id);
+        let sandbox = self.index.sandboxes.get(&record.sandbox_id);
         let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
-        // The container runs, or is about to be told that it does: that Docker is slow just now is no reason to end it.
+        // The last known info: the container runs, and must not fail because Docker is slow just now.
         let info = self.engine.last_info()?;
         match cgroup::write_unified(&info, parent, &record.id, unified).await {
-            // A process that has ended already has no cgroup any more.
-            Err(error) if self.has_ended(&record.id) || is_absent(&error) && self.ends_soon(&record.id).await => Ok(()),
+            // The cgroup goes with the last process.
+            Err(error) if self.has_exited(&record.id) || is_absent(&error) && self.exits_soon(&record.id).await => {
+                Ok(())
+            }
             outcome => outcome,
         }
     }
 
-    fn has_ended(&self, id: &str) -> bool {
-        self.store.container(id).is_none_or(|container| container.process.exit().is_some())
+    fn has_exited(&self, id: &str) -> bool {
+        self.index.containers.get(id).is_none_or(|container| container.process.exit().is_some())
     }
 
-    /// Whether a container has ended whose cgroup is gone: Docker hears of an end later than the kernel.
-    async fn ends_soon(&self, id: &str) -> bool {
-        let refresher = self.refresher.with_timeout(END_LAG);
-        let until = Instant::now() + END_LAG;
+    /// Whether a container without a cgroup has exited: Docker notices an exit later than the kernel.
+    async fn exits_soon(&self, id: &str) -> bool {
+        let refresher = self.refresher.with_timeout(EXIT_LAG);
+        let until = Instant::now() + EXIT_LAG;
         loop {
             if let Err(error) = refresher.refresh(id).await {
-                tracing::warn!(container = id, %error, "could not learn whether a container without a cgroup has ended");
+                tracing::warn!(container = id, %error, "could not inspect a container without a cgroup");
             }
-            if self.has_ended(id) {
+            if self.has_exited(id) {
                 return true;
             }
             if Instant::now() > until {
                 return false;
             }
-            tokio::time::sleep(END_POLL).await;
+            tokio::time::sleep(EXIT_POLL).await;
         }
     }
 
-    /// A container that does not have the limits it was asked for must not go on.
-    async fn end_unlimited(&self, id: &str) {
+    /// Kills a container whose limits could not be set.
+    async fn kill_unlimited(&self, id: &str) {
         let killed = self.engine.kill_container(id).await;
-        let seen = self.refresher.refresh(id).await;
-        for error in [killed.err(), seen.err()].into_iter().flatten() {
-            tracing::error!(container = id, %error, "could not end a container that lacks its limits");
+        let refreshed = self.refresher.refresh(id).await;
+        for error in [killed.err(), refreshed.err()].into_iter().flatten() {
+            tracing::error!(container = id, %error, "could not kill a container whose limits could not be set");
         }
     }
 }
 
-/// Whether there is no cgroup: the first when its file is opened, the second when it is written.
+/// Whether the cgroup does not exist: ENOENT from the open, ENODEV from the write.
 fn is_absent(error: &Error) -> bool {
     let Error::Io { source, .. } = error else { return false };
     source.raw_os_error().map(Errno::from_raw).is_some_and(|errno| matches!(errno, Errno::ENOENT | Errno::ENODEV))

@@ -1,7 +1,6 @@
-//! ContainerStatus and ListContainers: from memory, without a word to Docker.
+//! ContainerStatus and ListContainers: answered from the index, without a request to Docker.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::json;
 
@@ -20,18 +19,18 @@ use super::cgroup;
 use super::effective;
 use super::spec;
 
-/// Reasons of an end, in the words the kubelet shows.
+/// Reasons of an exit, which the kubelet shows as they are.
 const COMPLETED: &str = "Completed";
 const ERROR: &str = "Error";
 const OOM_KILLED: &str = "OOMKilled";
 
 impl Containers {
-    /// One container, with a JSON object of details for a person under the key `info` when `verbose`.
+    /// One container; if `verbose`, with a JSON object of details for the user under the key `info`.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
+    /// [`Error::Lookup`]; [`Error::State`] before the index is synced.
     pub fn status(&self, id: &str, verbose: bool) -> Result<(ContainerStatus, BTreeMap<String, String>), Error> {
-        self.store.require_true()?;
+        self.index.require_synced()?;
         let container = self.existing(id)?;
         let log_path = self.log_path(&container.record);
         let info = if verbose { BTreeMap::from([("info".to_owned(), self.info(&container))]) } else { BTreeMap::new() };
@@ -40,23 +39,23 @@ impl Containers {
 
     /// The statuses of a sandbox's containers, the oldest first.
     pub fn statuses_of(&self, sandbox_id: &str) -> Vec<ContainerStatus> {
-        let containers = self.store.containers_of(sandbox_id);
+        let containers = self.index.containers_of(sandbox_id);
         containers.iter().map(|container| status(container, self.log_path(&container.record))).collect()
     }
 
-    /// The containers that pass the filter, the oldest first.
+    /// The containers that match the filter, the oldest first.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] when an id of the filter is the beginning of several.
+    /// [`Error::Lookup`] if the filter's id is the prefix of several.
     pub fn list(&self, filter: Option<&ContainerFilter>) -> Result<Vec<proto::Container>, Error> {
-        self.store.require_true()?;
-        let Some(filter) = filter else { return Ok(self.store.containers().iter().map(|c| entry(c)).collect()) };
-        let candidates: Vec<Arc<Container>> =
-            if filter.id.is_empty() { self.store.containers() } else { self.find(&filter.id)?.into_iter().collect() };
-        Ok(candidates.iter().filter(|container| passes(container, filter)).map(|c| entry(c)).collect())
+        self.index.require_synced()?;
+        let all = &self.index.containers;
+        let Some(filter) = filter else { return Ok(all.list().iter().map(|container| entry(container)).collect()) };
+        let candidates = if filter.id.is_empty() { all.list() } else { all.find(&filter.id)?.into_iter().collect() };
+        Ok(candidates.iter().filter(|container| matches_filter(container, filter)).map(|c| entry(c)).collect())
     }
 
-    /// What a person who looks closer wants to know, as JSON.
+    /// Details for `crictl inspect`, as JSON.
     fn info(&self, container: &Container) -> String {
         let record = &container.record;
         json!({
@@ -71,30 +70,30 @@ impl Containers {
         .to_string()
     }
 
-    /// The container's first process, as the kernel tells it: Docker is not asked for a status.
+    /// The pid of the init process. It comes from the kernel: a status makes no request to Docker.
     pub(super) fn first_process(&self, container: &Container) -> Option<i32> {
         let record = &container.record;
         let info = self.engine.connection().info().filter(|_| container.process.is_running())?;
-        let sandbox = self.store.sandbox(&record.sandbox_id)?;
+        let sandbox = self.index.sandboxes.get(&record.sandbox_id)?;
         cgroup::first_process(&info, sandbox.record.cgroup_parent(), &record.id)
     }
 
     pub(super) fn log_path(&self, record: &ContainerRecord) -> String {
-        self.store.sandbox(&record.sandbox_id).map(|sandbox| record.log_path(&sandbox.record)).unwrap_or_default()
+        self.index.sandboxes.get(&record.sandbox_id).map(|sandbox| record.log_path(&sandbox.record)).unwrap_or_default()
     }
 }
 
-fn passes(container: &Container, filter: &ContainerFilter) -> bool {
+fn matches_filter(container: &Container, filter: &ContainerFilter) -> bool {
     let record = &container.record;
     record.sandbox_id.starts_with(&filter.pod_sandbox_id)
-        && filter.state.as_ref().is_none_or(|wanted| wanted.state() == state(container))
+        && filter.state.as_ref().is_none_or(|filter| filter.state() == state(container))
         && filter.label_selector.iter().all(|(key, value)| record.config.labels.get(key) == Some(value))
 }
 
-/// The state of a container, as clients are told it.
+/// The state of a container in the CRI.
 pub fn state(container: &Container) -> ContainerState {
     match container.process {
-        // A kubelet makes another one of a container that was only created. One of unknown state it stops first.
+        // The kubelet replaces a container in state CREATED without stopping it; one in state UNKNOWN it stops first.
         Process::Created if container.unsettled => ContainerState::ContainerUnknown,
         Process::Created => ContainerState::ContainerCreated,
         Process::Running { .. } => ContainerState::ContainerRunning,
@@ -102,7 +101,7 @@ pub fn state(container: &Container) -> ContainerState {
     }
 }
 
-/// The image as a person knows it: a kubelet asks by id, and says in `user_specified_image` what the pod has.
+/// The image as the pod names it: the kubelet requests it by id, with the pod's name in `user_specified_image`.
 fn image(record: &ContainerRecord) -> Option<ImageSpec> {
     let mut image = record.config.image.clone()?;
     if !image.user_specified_image.is_empty() {
@@ -132,7 +131,7 @@ fn status(container: &Container, log_path: String) -> ContainerStatus {
     let exit = container.process.exit();
     let linux = record.config.linux.clone().unwrap_or_default();
     let started_at = match exit {
-        // One that never ran has both times, or the kubelet takes it for one that still waits to be started.
+        // One that never ran gets both times; the kubelet would otherwise take it for one that waits to be started.
         Some(exit) if container.process.started_at() == 0 => exit.at,
         _ => container.process.started_at(),
     };
@@ -177,17 +176,17 @@ mod tests {
     use super::*;
     use crate::state::Exit;
 
-    fn ended(code: i32, oom_killed: bool, reason: &str) -> Process {
+    fn exited(code: i32, oom_killed: bool, reason: &str) -> Process {
         let exit = Exit { at: 5, code, oom_killed, reason: reason.into(), message: String::new() };
         Process::Created.exited(exit)
     }
 
     #[test]
-    fn the_reason_of_an_end_is_the_one_the_kubelet_shows() {
-        assert_eq!(reason(&ended(0, false, "")), "Completed");
-        assert_eq!(reason(&ended(1, false, "")), "Error");
-        assert_eq!(reason(&ended(137, true, "")), "OOMKilled");
-        assert_eq!(reason(&ended(127, false, "ContainerCannotRun")), "ContainerCannotRun");
+    fn the_reason_of_an_exit_is_the_one_the_kubelet_shows() {
+        assert_eq!(reason(&exited(0, false, "")), "Completed");
+        assert_eq!(reason(&exited(1, false, "")), "Error");
+        assert_eq!(reason(&exited(137, true, "")), "OOMKilled");
+        assert_eq!(reason(&exited(127, false, "ContainerCannotRun")), "ContainerCannotRun");
         assert_eq!(reason(&Process::Created), "");
     }
 }

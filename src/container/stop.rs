@@ -7,30 +7,30 @@ use crate::error::Error;
 use super::Containers;
 
 impl Containers {
-    /// Sends the stop signal, and SIGKILL after `grace`; with no grace, SIGKILL at once. A container that does not
-    /// exist, or has ended, counts as stopped.
+    /// Sends the stop signal, and SIGKILL after the grace period; without one, SIGKILL at once. A container that does not
+    /// exist, or has exited, counts as stopped.
     ///
-    /// No lock is held: a second call with a shorter grace must be able to end the first one's wait.
+    /// No lock is held: a second call with a shorter grace period must be able to cut the first one short.
     ///
     /// # Errors
-    /// When Docker could not end it.
+    /// If Docker could not stop it.
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
-        let Some(container) = self.find(id)? else { return Ok(()) };
+        let Some(container) = self.index.containers.find(id)? else { return Ok(()) };
         let id = container.record.id.as_str();
         if container.process.exit().is_some() {
             return Ok(());
         }
         self.engine.info()?;
-        self.end(id, grace, container.unsettled).await
+        self.stop_running(id, grace, container.unsettled).await
     }
 
-    /// The same for what runs or may run, be it a sandbox. One that Docker was `starting` may be there only afterwards: it
-    /// is ended once more then.
+    /// As [`Containers::stop`], for a workload or pause container that runs or may run. If Docker may still be starting it
+    /// (`unsettled`), it may run only after the first stop, and is then stopped once more.
     ///
     /// # Errors
-    /// When Docker could not end it.
-    pub async fn end(&self, id: &str, grace: Duration, starting: bool) -> Result<(), Error> {
-        let mut again = starting;
+    /// If Docker could not stop it.
+    pub async fn stop_running(&self, id: &str, grace: Duration, unsettled: bool) -> Result<(), Error> {
+        let mut again = unsettled;
         loop {
             let stopped = if grace.is_zero() {
                 self.engine.kill_container(id).await
@@ -41,9 +41,9 @@ impl Containers {
                 Err(error) if !error.is_not_found() => return Err(error.into()),
                 _ => {}
             }
-            // After this answer, ContainerStatus says EXITED.
+            // From here on, ContainerStatus says EXITED.
             self.refresher.refresh(id).await?;
-            let runs = self.store.container(id).is_some_and(|container| container.process.is_running());
+            let runs = self.index.containers.get(id).is_some_and(|container| container.process.is_running());
             if !(again && runs) {
                 return Ok(());
             }

@@ -8,13 +8,13 @@ use super::describe;
 use super::resources;
 
 impl Containers {
-    /// Changes the resources of a container that was not removed; ContainerStatus tells the new ones.
+    /// Changes the resources of a container that has not exited; ContainerStatus reports the new ones.
     ///
-    /// `oom_score_adj` and hugepage limits of an existing container cannot be changed in Docker and stay as they are;
-    /// the kubelet sends them along unchanged.
+    /// Docker cannot change `oom_score_adj` and hugepage limits of an existing container: they stay as they are. The kubelet
+    /// sends them unchanged.
     ///
     /// # Errors
-    /// [`Error::Invalid`] names the field; Docker's words when the kernel refuses a value.
+    /// [`Error::Invalid`] names the field; Docker's message if the kernel refuses a value.
     pub async fn update(&self, id: &str, change: &LinuxContainerResources) -> Result<(), Error> {
         let container = self.existing(id)?;
         let _guard = self.store.lock(&container.record.key).await;
@@ -31,8 +31,8 @@ impl Containers {
         let mut record = container.record.clone();
         let linux = record.config.linux.get_or_insert_default();
         linux.resources = Some(resources::merge(&linux.resources.clone().unwrap_or_default(), change));
-        self.store.write_container(&record).await?;
-        self.store.change_container(&record.id, |container| container.record = record.clone());
+        self.store.containers.save(&record).await?;
+        self.store.containers.update(&record.id, |container| container.record = record.clone());
         Ok(())
     }
 }

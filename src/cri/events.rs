@@ -11,7 +11,7 @@ use crate::proto::ContainerEventResponse;
 use crate::proto::ContainerEventType;
 use crate::state::Change;
 use crate::state::ChangeKind;
-use crate::state::Heard;
+use crate::state::FeedItem;
 
 use super::Watched;
 use super::chunks::Messages;
@@ -19,15 +19,15 @@ use super::chunks::Messages;
 /// The changes from now on. A client that was too slow gets the present state of every object in place of what it
 /// missed.
 pub(super) fn stream(watched: Watched) -> Response<Messages<ContainerEventResponse>> {
-    let changes = watched.store.changes();
+    let changes = watched.index.changes();
     let watched = Arc::new(watched);
     let heard = futures_util::stream::unfold(changes, async |mut changes| {
         let heard = changes.next().await?;
         Some((heard, changes))
     });
     let events = heard.map(move |heard| match heard {
-        Heard::Change(change) => vec![watched.event(&change)],
-        Heard::Missed(count) => {
+        FeedItem::Change(change) => vec![watched.event(&change)],
+        FeedItem::Missed(count) => {
             tracing::warn!(count, "a client of container events was too slow: it gets the present state");
             watched.present_state()
         }
@@ -63,11 +63,11 @@ impl Watched {
             true => ContainerEventType::ContainerStartedEvent,
             false => ContainerEventType::ContainerStoppedEvent,
         };
-        let sandboxes = self.store.sandboxes().into_iter().map(|sandbox| {
+        let sandboxes = self.index.sandboxes.list().into_iter().map(|sandbox| {
             let id = sandbox.record.id.clone();
             self.told(id.clone(), &id, kind(sandbox.is_ready()))
         });
-        let containers = self.store.containers().into_iter().map(|container| {
+        let containers = self.index.containers.list().into_iter().map(|container| {
             let record = &container.record;
             self.told(record.id.clone(), &record.sandbox_id, kind(container.process.is_running()))
         });

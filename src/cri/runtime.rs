@@ -68,7 +68,7 @@ impl RuntimeService for Service {
             self.cni
                 .set_pod_cidr(&cidr)
                 .map_err(|error| Error::invalid("runtime", "runtime_config.network_config.pod_cidr", error))?;
-            self.store.remember_pod_cidr(&cidr).await.map_err(Error::from)?;
+            self.store.set_pod_cidr(&cidr).await.map_err(Error::from)?;
         }
         Ok(Response::new(UpdateRuntimeConfigResponse {}))
     }
@@ -290,7 +290,7 @@ impl RuntimeService for Service {
     }
 
     async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Answer<Self::GetContainerEventsStream> {
-        self.store.require_true().map_err(Error::from)?;
+        self.store.index().require_synced().map_err(Error::from)?;
         Ok(events::stream(self.watched()))
     }
 

@@ -16,12 +16,12 @@ use crate::docker::ConnectionState;
 use crate::docker::Engine;
 use crate::logs::Logs;
 use crate::proto::ContainerState;
-use crate::state::Store;
+use crate::state::Index;
 
 /// The rooms that know.
 pub(super) struct Now {
     pub(super) engine: Engine,
-    pub(super) store: Arc<Store>,
+    pub(super) index: Index,
     pub(super) logs: Arc<Logs>,
 }
 
@@ -36,7 +36,7 @@ impl Collector for Now {
         self.docker(&mut encoder)?;
         self.objects(&mut encoder)?;
         self.logs(&mut encoder)?;
-        let events = self.store.feed_counts();
+        let events = self.index.feed_counts();
         gauge(&mut encoder, "event_subscribers", "Clients of GetContainerEvents", events.subscribers)?;
         gauge(&mut encoder, "event_queue", "Events that the slowest subscriber has yet to read", events.waiting)?;
         counter(
@@ -62,12 +62,12 @@ impl Now {
 
     fn objects(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let mut sandboxes = BTreeMap::from([("ready", 0), ("not_ready", 0)]);
-        for sandbox in self.store.sandboxes() {
+        for sandbox in self.index.sandboxes.list() {
             *sandboxes.entry(if sandbox.is_ready() { "ready" } else { "not_ready" }).or_default() += 1;
         }
         by_state(encoder, "sandboxes", "Pod sandboxes, by state", &sandboxes)?;
         let mut containers = BTreeMap::from([("created", 0), ("running", 0), ("exited", 0), ("unknown", 0)]);
-        for container in self.store.containers() {
+        for container in self.index.containers.list() {
             let state = match container::state(&container) {
                 ContainerState::ContainerCreated => "created",
                 ContainerState::ContainerRunning => "running",

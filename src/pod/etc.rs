@@ -1,10 +1,10 @@
 //! The files in `/etc` that all containers of a pod see: `resolv.conf`, `hosts` and `hostname`.
 //!
-//! A pod with a network of its own has files of Dockside's, which are mounted into the pause container. Docker gives what
-//! is mounted there to every container that joins the pause container's network, one started by hand with
-//! `--network container:` included. A Docker that restarts while its containers run on (`live-restore`) forgets that and
-//! looks where it would have put files of its own, so they are there, too. A pod on the node's network has those that Docker
-//! makes from the node's.
+//! For a pod with its own network, Dockside writes these files and mounts them into the pause container. Docker gives the
+//! same mounts to every container that joins the pause container's network, also to one that a user starts with
+//! `--network container:`. After a restart with `live-restore`, Docker instead looks for them in its own directory of the
+//! pause container, so they are linked there too. A pod on the host's network has the files that Docker copies from the
+//! host.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -26,12 +26,12 @@ use crate::state::SandboxRecord;
 const RESOLV_CONF: &str = "resolv.conf";
 const HOSTS: &str = "hosts";
 const HOSTNAME: &str = "hostname";
-const NODES_RESOLV_CONF: &str = "/etc/resolv.conf";
-/// Where systemd-resolved runs, the node's file has its address on loopback alone, where no pod can reach it; this one has
-/// the servers behind it (systemd-resolved.service(8)).
+const HOST_RESOLV_CONF: &str = "/etc/resolv.conf";
+/// With systemd-resolved, the host's file names only this address, which a pod cannot reach.
 const RESOLVED_STUB: &str = "127.0.0.53";
+/// The servers that systemd-resolved forwards to (systemd-resolved.service(8)).
 const RESOLVED_SERVERS: &str = "/run/systemd/resolve/resolv.conf";
-/// What every `hosts` begins with (hosts(5)).
+/// The first lines of every `hosts` (hosts(5)).
 const LOOPBACK: &str = "\
 127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -40,7 +40,7 @@ ff00::0\tip6-mcastprefix
 ff02::1\tip6-allnodes
 ff02::2\tip6-allrouters
 ";
-/// The name that Docker gives a container without one is so much of its id.
+/// The length of the id prefix that Docker uses as host name of a container without one.
 const SHORT_ID: usize = 12;
 
 /// The files of one pod, in a directory of their own.
@@ -52,32 +52,32 @@ impl Etc {
         Etc(directory)
     }
 
-    /// Makes the files, as far as is known before there is a pause container.
+    /// Makes the files with what is known before the pause container exists.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// If a file cannot be written.
     pub(super) async fn make(&self, config: &PodSandboxConfig) -> Result<(), Error> {
         let (files, hostname) = (self.clone(), config.hostname.clone());
-        let dns = config.dns_config.clone().filter(is_asked);
-        self.on_file_thread(move || {
+        let dns = config.dns_config.clone().filter(has_settings);
+        self.blocking(move || {
             DirBuilder::new().recursive(true).mode(0o755).create(&files.0)?;
-            files.write(RESOLV_CONF, &dns.as_ref().map_or_else(nodes_resolv_conf, render))?;
+            files.write(RESOLV_CONF, &dns.as_ref().map_or_else(host_resolv_conf, render))?;
             files.write(HOSTS, LOOPBACK)?;
             files.write(HOSTNAME, &line(&hostname))
         })
         .await
     }
 
-    /// Adds what is known when the pod has its network. `docker` is Docker's directory for the pause container.
+    /// Adds the pod's name and addresses. `docker` is Docker's directory of the pause container.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// If a file cannot be written.
     pub(super) async fn complete(&self, record: &SandboxRecord, docker: &Path) -> Result<(), Error> {
         let given = record.config.hostname.as_str();
         let name = if given.is_empty() { record.id.get(..SHORT_ID).unwrap_or(&record.id) } else { given }.to_owned();
         let ips = record.network.as_ref().map(|network| network.ips.clone()).unwrap_or_default();
         let (files, docker, named) = (self.clone(), docker.to_owned(), !given.is_empty());
-        self.on_file_thread(move || {
+        self.blocking(move || {
             fs::write(files.0.join(HOSTS), hosts(&ips, &name))?;
             if !named {
                 fs::write(files.0.join(HOSTNAME), line(&name))?;
@@ -100,36 +100,36 @@ impl Etc {
         [RESOLV_CONF, HOSTS, HOSTNAME].iter().map(mount).collect()
     }
 
-    /// Everybody in the pod may read it. From now on it is written in place: what is mounted must stay the same file.
+    /// Writes a file that every user in the pod can read. Later writes are in place, as a bind mount follows the inode.
     fn write(&self, name: &str, text: &str) -> io::Result<()> {
         let path = self.0.join(name);
         fs::write(&path, text)?;
         fs::set_permissions(&path, Permissions::from_mode(0o644))
     }
 
-    async fn on_file_thread(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Error> {
+    async fn blocking(&self, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), Error> {
         let done = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
         done.map_err(|source| Error::Io { doing: "write the pod's files in", path: self.0.clone(), source })
     }
 }
 
-/// Gives a file a second name, or copies it to where that is not possible, such as another file system.
+/// Makes a hard link, or a copy where that is not possible, such as on another file system.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
-    // A copy to another name of the same file would empty it.
+    // Copying a file onto a hard link of itself would empty it.
     let _ = fs::remove_file(to);
     fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
 }
 
-/// The node's own, for a pod that asks for nothing. Servers on the node's loopback are left out where there are others: a
-/// pod has a loopback of its own.
-fn nodes_resolv_conf() -> String {
-    let own = fs::read_to_string(NODES_RESOLV_CONF).unwrap_or_default();
+/// The host's file, for a pod without DNS settings. Servers on loopback are left out if there are others: a pod has its
+/// own loopback.
+fn host_resolv_conf() -> String {
+    let own = fs::read_to_string(HOST_RESOLV_CONF).unwrap_or_default();
     let with_resolved = servers(&own).any(|server| server == RESOLVED_STUB);
     let behind = || with_resolved.then(|| fs::read_to_string(RESOLVED_SERVERS).ok()).flatten();
     reachable(&own).or_else(behind).unwrap_or(own)
 }
 
-/// The text without the servers that a pod cannot reach; `None` when there are no others.
+/// The text without the servers that a pod cannot reach; `None` if no server is left.
 fn reachable(text: &str) -> Option<String> {
     servers(text).any(|server| !is_loopback(server)).then(|| {
         let kept = text.lines().filter(|line| !server(line).is_some_and(is_loopback));
@@ -184,10 +184,10 @@ pub(super) fn check(pod: &str, dns: &DnsConfig) -> Result<(), Error> {
     }
 }
 
-/// Rewrites Docker's `resolv.conf` of a pod on the node's network, in place: it is mounted, so it must stay the same file.
+/// Rewrites Docker's `resolv.conf` of a pod on the host's network, in place, as a bind mount follows the inode.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// If the file cannot be written.
 pub(super) async fn write(path: &Path, dns: &DnsConfig) -> Result<(), Error> {
     tokio::fs::write(path, render(dns)).await.map_err(|source| Error::Io {
         doing: "write the pod's resolv.conf",
@@ -196,8 +196,8 @@ pub(super) async fn write(path: &Path, dns: &DnsConfig) -> Result<(), Error> {
     })
 }
 
-/// Whether the pod asks for anything; without, its file is the node's.
-pub(super) fn is_asked(dns: &DnsConfig) -> bool {
+/// Whether there are any settings; without, the pod gets the host's.
+pub(super) fn has_settings(dns: &DnsConfig) -> bool {
     !(dns.servers.is_empty() && dns.searches.is_empty() && dns.options.is_empty())
 }
 
@@ -205,11 +205,10 @@ pub(super) fn is_asked(dns: &DnsConfig) -> bool {
 mod tests {
     use super::*;
     use crate::state::NetworkRecord;
-    use crate::state::Phase;
-    use crate::state::VERSION;
+    use crate::state::Record;
 
     #[test]
-    fn the_file_has_what_the_pod_asked_for_and_nothing_else() {
+    fn resolv_conf_has_the_settings_of_the_pod_and_nothing_else() {
         let dns = DnsConfig {
             servers: vec!["10.10.10.10".into(), "10.10.10.11".into()],
             searches: vec!["google.com".into(), "a.b".into()],
@@ -220,13 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_cannot_smuggle_in_another_setting() {
+    fn a_line_break_cannot_inject_another_setting() {
         let dns = DnsConfig { servers: vec!["1.1.1.1\nnameserver 6.6.6.6".into()], ..Default::default() };
         assert!(check("pod a/b", &dns).is_err());
     }
 
     #[tokio::test]
-    async fn the_files_know_the_pods_name_and_address_in_the_end() {
+    async fn completed_files_have_the_pods_name_and_addresses() {
         let dir = tempfile::tempdir().unwrap();
         let etc = Etc::new(dir.path().join("etc/key"));
         let dns = DnsConfig { servers: vec!["192.0.2.53".into()], ..Default::default() };
@@ -240,18 +239,8 @@ mod tests {
             ips: vec!["10.88.0.2".parse().unwrap(), "fd00::2".parse().unwrap()],
             released: false,
         };
-        let mut record = SandboxRecord {
-            version: VERSION,
-            key: "key".into(),
-            name: "k8s_POD".into(),
-            id: "0123456789abcdef".into(),
-            phase: Phase::Creating,
-            created_at: 1,
-            runtime_handler: String::new(),
-            netns: None,
-            network: Some(network),
-            config,
-        };
+        let record = SandboxRecord::creating("k8s_POD".into(), 1, config);
+        let mut record = SandboxRecord { id: "0123456789abcdef".into(), network: Some(network), ..record };
         let docker = dir.path().join("docker");
         fs::create_dir(&docker).unwrap();
         etc.complete(&record, &docker).await.unwrap();
@@ -270,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_on_the_nodes_loopback_are_of_no_use_to_a_pod() {
+    fn servers_on_the_hosts_loopback_are_left_out() {
         assert_eq!(reachable("# comment\nnameserver 127.0.0.53\noptions edns0\n"), None);
         assert_eq!(reachable("search a.example\n"), None);
         let both = "search a.example\nnameserver 127.0.0.1\nnameserver\t192.0.2.1\nnameserver ::1\n";

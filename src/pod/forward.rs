@@ -1,4 +1,4 @@
-//! PortForward: connections to ports inside a sandbox.
+//! PortForward: TCP connections to ports inside a sandbox.
 
 use std::fs::File;
 use std::io;
@@ -22,28 +22,27 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
-use crate::error::Kind;
 use crate::state::Sandbox;
 
 use super::Pods;
 
 impl Pods {
-    /// The sandbox that `id` stands for, which is ready.
+    /// The sandbox with this id or id prefix, which is ready.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Precondition`] when it is stopped.
+    /// [`Error::Lookup`]; [`Error::Precondition`] if it is not ready.
     pub fn ready(&self, id: &str) -> Result<Arc<Sandbox>, Error> {
-        let sandbox = self.find(id)?.ok_or_else(|| Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() })?;
+        let sandbox = self.index.sandboxes.require(id)?;
         match sandbox.is_ready() {
             true => Ok(sandbox),
             false => Err(Error::Precondition(format!("pod sandbox {} is not ready", sandbox.record.id))),
         }
     }
 
-    /// Connects to a port on the loopback address of a sandbox, IPv4 first; of the host, for one in its network.
+    /// Connects to a port on the loopback address of a sandbox, IPv4 first; on the host's for a pod on its network.
     ///
     /// # Errors
-    /// [`Error::Precondition`] with both answers when nobody listens.
+    /// [`Error::Precondition`] with both causes if neither address accepts the connection.
     pub async fn connect(&self, id: &str, port: u16) -> Result<TcpStream, Error> {
         let sandbox = self.ready(id)?;
         let netns = match &sandbox.record.netns {
@@ -52,17 +51,17 @@ impl Pods {
             }
             netns => netns.clone(),
         };
-        let mut answers = Vec::new();
+        let mut causes = Vec::new();
         for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))] {
             match connect(netns.clone(), address).await {
                 Ok(stream) => return Ok(stream),
-                Err(error) => answers.push(format!("{address}: {error}")),
+                Err(error) => causes.push(format!("{address}: {error}")),
             }
         }
         let sandbox = &sandbox.record.id;
         Err(Error::Precondition(format!(
             "could not connect to port {port} of pod sandbox {sandbox}: {}",
-            answers.join(", ")
+            causes.join(", ")
         )))
     }
 }
@@ -75,13 +74,13 @@ async fn connect(netns: Option<PathBuf>, address: SocketAddr) -> io::Result<TcpS
     TcpSocket::from_std_stream(socket).connect(address).await
 }
 
-/// A socket belongs to the network namespace of the thread that made it, wherever it is used. So a thread enters the
-/// sandbox's, makes the socket, and ends: one that goes on in another namespace is of no use to anybody else.
+/// A socket belongs to the network namespace of the thread that made it, wherever it is used. So a new thread enters the
+/// sandbox's namespace, makes the socket and exits: it cannot be reused for anything else.
 async fn socket_in(netns: PathBuf, address: SocketAddr) -> io::Result<StdTcpStream> {
     let (made, socket) = oneshot::channel();
     thread::Builder::new().name("forward".to_owned()).spawn(move || {
         let socket = enter(&netns).and_then(|()| unconnected(address));
-        // Nobody waits any more: then it is closed.
+        // It fails if the caller is gone: then the socket is closed.
         let _ = made.send(socket);
     })?;
     socket.await.map_err(io::Error::other)?

@@ -1,4 +1,4 @@
-//! A pod's place in the pod network: its namespace pinned, the CNI plugins run in it, and both taken back.
+//! Setup and teardown of the pod network: pins the network namespace and runs the CNI plugins in it.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -17,19 +17,19 @@ use kubernetes_quantity::Quantity;
 use super::Pods;
 use super::describe;
 
-/// Names of namespaces are this and the sandbox's key.
+/// A namespace is named by this prefix and the sandbox's key.
 const NETNS_PREFIX: &str = "dockside-";
 /// The kubelet's annotations for the bandwidth plugin, as quantities of bits per second.
 const INGRESS: &str = "kubernetes.io/ingress-bandwidth";
 const EGRESS: &str = "kubernetes.io/egress-bandwidth";
-/// From 1k to 1P: what Kubernetes allows there (k8s.io/kubernetes/pkg/util/bandwidth).
+/// What Kubernetes allows there, 1k to 1P bits per second (k8s.io/kubernetes/pkg/util/bandwidth).
 const RATES: RangeInclusive<u64> = 1_000..=1_000_000_000_000_000;
-/// How much may pass at once, in bits: the most the plugin takes, so that only the rate counts.
+/// The burst in bits: the most that the plugin accepts, so that only the rate limits.
 const BURST: u64 = i32::MAX as u64;
 
 impl Pods {
-    /// Refuses a pod that needs a network while there is none, before anything is made for it.
-    pub(super) fn network_or_refuse(&self, record: &SandboxRecord) -> Result<(), Error> {
+    /// Refuses a pod that needs a network while none is ready, before anything is made for it.
+    pub(super) fn require_network(&self, record: &SandboxRecord) -> Result<(), Error> {
         if record.config.is_host_network() {
             return Ok(());
         }
@@ -38,7 +38,7 @@ impl Pods {
         if status.ready { Ok(()) } else { Err(cni::Error::NoNetwork { reason: status.message }.into()) }
     }
 
-    /// Pins the namespace of process `pid` and runs ADD; `record` gets the addresses.
+    /// Pins the network namespace of process `pid` and runs CNI ADD; puts the addresses into `record`.
     pub(super) async fn attach(&self, record: &mut SandboxRecord, pid: i32) -> Result<(), Error> {
         let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
             Error::Precondition(format!(
@@ -55,7 +55,7 @@ impl Pods {
         Ok(())
     }
 
-    /// Runs DEL and unpins the namespace; both may be repeated, and done for a pod that never got that far.
+    /// Runs CNI DEL and unpins the namespace. Can be repeated, and called for a pod that was never attached.
     pub(super) async fn detach(&self, record: &mut SandboxRecord) -> Result<(), Error> {
         if record.config.is_host_network() || record.network.as_ref().is_some_and(|network| network.released) {
             return Ok(());
@@ -71,7 +71,7 @@ impl Pods {
         Ok(())
     }
 
-    /// Where the namespace is pinned: known from the record alone, so that an interrupted start can be undone.
+    /// Where the namespace is pinned. It follows from the key, so that an interrupted RunPodSandbox can be undone.
     fn netns_path(&self, record: &SandboxRecord) -> PathBuf {
         record.netns.clone().unwrap_or_else(|| self.cni.netns_path(&netns_name(record)))
     }
@@ -81,12 +81,12 @@ fn netns_name(record: &SandboxRecord) -> String {
     format!("{NETNS_PREFIX}{}", record.key)
 }
 
-/// The key of the sandbox whose namespace this is, if it is one of ours.
+/// The key of the sandbox whose namespace is pinned at `path`; `None` if Dockside did not pin it.
 pub(super) fn key_of_netns(path: &Path) -> Option<&str> {
     path.file_name()?.to_str()?.strip_prefix(NETNS_PREFIX)
 }
 
-/// Mounting blocks; the runtime's threads must not.
+/// Runs `work` on a thread that may block, as mounting does. `path` is for the error.
 pub(super) async fn blocking<T: Send + 'static>(
     path: &Path,
     work: impl FnOnce() -> Result<T, cni::Error> + Send + 'static,
@@ -176,7 +176,7 @@ fn bandwidth(config: &PodSandboxConfig) -> Result<Option<cni::Bandwidth>, Error>
     }))
 }
 
-/// A rate that Kubernetes takes for a reasonable one, in bits.
+/// A rate in bits per second, if Kubernetes accepts it.
 fn bits(text: &str) -> Option<u64> {
     let bits = text.parse::<Quantity>().ok()?.value();
     u64::try_from(bits).ok().filter(|bits| RATES.contains(bits))
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_may_be_any_quantity_that_is_reasonable() {
+    fn a_rate_may_be_any_quantity_in_range() {
         for (text, expected) in [
             ("10M", Some(10_000_000)),
             ("1.5M", Some(1_500_000)),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_of_ours_is_known_by_its_name() {
+    fn a_namespace_that_dockside_pinned_is_recognised_by_its_name() {
         assert_eq!(key_of_netns(Path::new("/run/netns/dockside-0a1b")), Some("0a1b"));
         assert_eq!(key_of_netns(Path::new("/run/netns/cni-1234")), None);
         assert_eq!(key_of_netns(Path::new("/proc/7/ns/net")), None);

@@ -1,4 +1,4 @@
-//! From a pod's configuration to the pause container that Docker is asked for.
+//! Translates a pod's configuration into a Docker create request for the pause container.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +22,14 @@ use crate::proto::PodSandboxMetadata;
 use super::describe;
 use super::etc::Etc;
 
-/// The weight of a process that only sleeps: the least there is.
+/// The lowest CPU weight: the pause process only sleeps.
 const PAUSE_CPU_SHARES: i64 = 2;
-/// Killed after everything else in the pod, as the pod dies with it; the value the kubelet's own docs give for it.
+/// The pause process is the pod's last victim of the OOM killer. The kubelet's documentation gives this value.
 const PAUSE_OOM_SCORE_ADJ: i64 = -998;
 /// Linux's limit for a host name, in bytes (`HOST_NAME_MAX`).
 const HOSTNAME_LIMIT: usize = 64;
 
-/// Checks what can be checked without Docker, and returns the pod's identity.
+/// Checks what can be checked without Docker, and returns the pod's metadata.
 pub(super) fn check(config: &PodSandboxConfig) -> Result<&PodSandboxMetadata, Error> {
     let Some(meta) = &config.metadata else {
         return Err(Error::invalid("pod sandbox", "config.metadata", "is missing"));
@@ -90,7 +90,7 @@ fn check_namespaces(pod: &str, modes: &NamespaceOption) -> Result<(), Error> {
     Ok(())
 }
 
-/// A sysctl of a namespace that the pod shares with the node would change the node.
+/// Refuses sysctls of namespaces that the pod shares with the host: they would change the host.
 fn check_sysctls(pod: &str, sysctls: &BTreeMap<String, String>, modes: &NamespaceOption) -> Result<(), Error> {
     const IPC: [&str; 4] = ["kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue."];
     for name in sysctls.keys() {
@@ -120,7 +120,7 @@ fn check_security(pod: &str, security: &LinuxSandboxSecurityContext) -> Result<(
     Ok(())
 }
 
-/// The pause container of a pod whose configuration passed [`check`]. `etc` are its files, unless it is on the node's
+/// The pause container of a pod whose configuration passed [`check`]. `etc` are its files, `None` for a pod on the host's
 /// network.
 pub(super) fn pause_container(
     config: &PodSandboxConfig,
@@ -138,10 +138,10 @@ pub(super) fn pause_container(
     host_config.mounts = etc.map(Etc::mounts);
     Ok(ContainerRequest {
         image: Some(image.to_owned()),
-        // CNI makes the network, in a namespace of the OCI runtime's making. Without this, Docker up to 25 has a second
-        // daemon program come up in each start, only to be shown that namespace: more than half of the time of a start.
+        // The OCI runtime makes the network namespace, and CNI the network. Otherwise Docker up to 25 runs a second process
+        // of the daemon's program in each start to register the namespace, which takes more than half of the start's time.
         network_disabled: (!host_network).then_some(true),
-        // With the node's network goes the node's name.
+        // A pod on the host's network has the host's name.
         hostname: (!host_network && !config.hostname.is_empty()).then(|| config.hostname.clone()),
         user: user(&pod, &security)?,
         labels: Some(naming::sandbox_labels(&config.labels, &config.annotations)),
@@ -169,13 +169,12 @@ fn host_config(
         resources: Resources { cpu_shares: Some(PAUSE_CPU_SHARES), ..Default::default() },
         oom_score_adj: Some(info.clamp_oom_score(PAUSE_OOM_SCORE_ADJ)),
         sysctls: (!linux.sysctls.is_empty()).then(|| linux.sysctls.clone().into_iter().collect()),
-        // The pause program needs no more than the kernel's own root directory; it is never privileged, whatever
-        // its containers are.
+        // The pause program writes nothing, and is never privileged, even if its containers are.
         readonly_rootfs: Some(true),
         security_opt: Some(security::sandbox_options(pod, security, info)?),
         group_add: security::groups(pod, &security.supplemental_groups)?,
         restart_policy: Some(RestartPolicy::NO),
-        // The pause program is made to be the first process, which the daemon's setting must not put a docker-init before.
+        // The pause program is made to be pid 1; the daemon's setting must not start docker-init before it.
         init: Some(false),
         runtime,
         ..Default::default()
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_smuggle_in_a_line_of_hosts() {
+    fn a_hostname_cannot_inject_a_line_of_hosts() {
         let with = |hostname: &str| check(&PodSandboxConfig { hostname: hostname.to_owned(), ..pod() }).map(|_| ());
         assert!(with("web-0.example").is_ok());
         for name in ["a\n192.0.2.6 registry", "a b", "a#", "a\0"] {
@@ -248,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_on_the_nodes_network_has_the_nodes_name() {
+    fn a_pod_on_the_hosts_network_has_the_hosts_name() {
         let body = pause_container(
             &with_modes(NamespaceMode::Node, NamespaceMode::Node),
             "pause",

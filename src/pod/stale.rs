@@ -1,5 +1,5 @@
-//! Attachments that no record knows: what a damaged record or a lost state directory leaves in the pod network, such as
-//! an address that no other pod gets.
+//! Stale attachments: those without a record. A damaged record or a lost state directory leaves them in the pod network,
+//! where each keeps an address.
 
 use std::sync::Arc;
 
@@ -13,12 +13,11 @@ use super::network::blocking;
 use super::network::key_of_netns;
 
 impl Pods {
-    /// Detaches them. To be called when the records agree with Docker.
+    /// Detaches stale attachments. To be called after the index was reconciled with Docker.
     ///
-    /// Only what a Dockside has made, what no record speaks of, what Docker has no container for and where no process
-    /// lives is touched: the cache, the network and the directory of namespaces may be shared with other runtimes and
-    /// with a second Dockside. So the plugins' own garbage collection, which takes away all that it is not told of, is
-    /// not asked for.
+    /// An attachment is stale if Dockside made it, it has no record, Docker has no container for it, and no process is in
+    /// its namespace. The CNI cache, the network and the directory of namespaces may be shared with other runtimes and
+    /// with a second Dockside, so CNI GC, which removes everything that is not listed in the request, is not used.
     pub async fn detach_stale(&self) {
         let known = match self.cni.cached_attachments().await {
             Ok(known) => known,
@@ -26,13 +25,15 @@ impl Pods {
         };
         for attachment in known {
             let Some(key) = key_of_netns(&attachment.netns) else { continue };
-            // Whoever works on such a sandbox holds it.
+            // A verb that is making this sandbox holds its lock.
             let Some(_guard) = self.store.try_lock(key) else { continue };
             let container = attachment.key.container_id.clone();
             match self.detach_if_stale(key, attachment.clone()).await {
-                Ok(true) => tracing::info!(container, "detached a pod that no record knows from its network"),
+                Ok(true) => tracing::info!(container, "detached a pod without a record from its network"),
                 Ok(false) => {}
-                Err(error) => tracing::warn!(container, %error, "could not detach a pod that no record knows"),
+                Err(error) => {
+                    tracing::warn!(container, %error, "could not detach a pod without a record from its network")
+                }
             }
         }
         tracing::debug!("looked for stale attachments to the pod network");
@@ -43,7 +44,7 @@ impl Pods {
         key: &str,
         CachedAttachment { key: id, netns }: CachedAttachment,
     ) -> Result<bool, Error> {
-        if self.store.has_sandbox_record(key) || self.half_made.get(key).is_some() {
+        if self.store.sandboxes.has_record(key) || self.unfinished.get(key).is_some() {
             return Ok(false);
         }
         match self.engine.inspect_container(&id.container_id).await {
@@ -51,8 +52,8 @@ impl Pods {
             Err(error) => return Err(error.into()),
             Ok(_) => return Ok(false),
         }
-        let looked_at = netns.clone();
-        if blocking(&netns, move || cni::is_inhabited(&looked_at)).await? {
+        let path = netns.clone();
+        if blocking(&netns, move || cni::is_inhabited(&path)).await? {
             return Ok(false);
         }
         let (container_id, ifname) = (id.container_id, id.ifname);

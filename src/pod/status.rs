@@ -1,13 +1,11 @@
-//! PodSandboxStatus and ListPodSandbox: from memory, without a word to Docker.
+//! PodSandboxStatus and ListPodSandbox: answered from the index, without a request to Docker.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::json;
 
 use crate::container::cgroup;
 use crate::error::Error;
-use crate::error::Kind;
 use crate::proto;
 use crate::proto::PodIp;
 use crate::proto::PodSandbox;
@@ -20,33 +18,33 @@ use crate::state::Sandbox;
 use super::Pods;
 
 impl Pods {
-    /// One sandbox, with a JSON object of details for a person under the key `info` when `verbose`.
+    /// One sandbox; if `verbose`, with a JSON object of details for the user under the key `info`.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
+    /// [`Error::Lookup`]; [`Error::State`] before the index is synced.
     pub fn status(&self, id: &str, verbose: bool) -> Result<(PodSandboxStatus, BTreeMap<String, String>), Error> {
-        self.store.require_true()?;
-        let sandbox = self.find(id)?.ok_or_else(|| Error::NotFound { kind: Kind::Sandbox, id: id.to_owned() })?;
+        self.index.require_synced()?;
+        let sandbox = self.index.sandboxes.require(id)?;
         let info = if verbose { BTreeMap::from([("info".to_owned(), self.info(&sandbox))]) } else { BTreeMap::new() };
         Ok((status(&sandbox), info))
     }
 
-    /// The sandboxes that pass the filter, the oldest first.
+    /// The sandboxes that match the filter, the oldest first.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] when the filter's id is the beginning of several.
+    /// [`Error::Lookup`] if the filter's id is the prefix of several.
     pub fn list(&self, filter: Option<&PodSandboxFilter>) -> Result<Vec<PodSandbox>, Error> {
-        self.store.require_true()?;
-        let Some(filter) = filter else { return Ok(self.store.sandboxes().iter().map(|s| entry(s)).collect()) };
-        let candidates: Vec<Arc<Sandbox>> =
-            if filter.id.is_empty() { self.store.sandboxes() } else { self.find(&filter.id)?.into_iter().collect() };
-        Ok(candidates.iter().filter(|sandbox| passes(sandbox, filter)).map(|s| entry(s)).collect())
+        self.index.require_synced()?;
+        let all = &self.index.sandboxes;
+        let Some(filter) = filter else { return Ok(all.list().iter().map(|sandbox| entry(sandbox)).collect()) };
+        let candidates = if filter.id.is_empty() { all.list() } else { all.find(&filter.id)?.into_iter().collect() };
+        Ok(candidates.iter().filter(|sandbox| matches_filter(sandbox, filter)).map(|s| entry(s)).collect())
     }
 
-    /// What a person who looks closer wants to know, as JSON.
+    /// Details for `crictl inspectp`, as JSON.
     fn info(&self, sandbox: &Sandbox) -> String {
         let record = &sandbox.record;
-        // The kernel is asked for the pause process: Docker is not asked for a status.
+        // The pid comes from the kernel: a status makes no request to Docker.
         let info = self.engine.connection().info().filter(|_| sandbox.process.is_running());
         let security = record.config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
         json!({
@@ -63,9 +61,9 @@ impl Pods {
     }
 }
 
-fn passes(sandbox: &Sandbox, filter: &PodSandboxFilter) -> bool {
+fn matches_filter(sandbox: &Sandbox, filter: &PodSandboxFilter) -> bool {
     let labels = &sandbox.record.config.labels;
-    filter.state.as_ref().is_none_or(|wanted| wanted.state() == state(sandbox))
+    filter.state.as_ref().is_none_or(|filter| filter.state() == state(sandbox))
         && filter.label_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
@@ -94,7 +92,7 @@ fn status(sandbox: &Sandbox) -> PodSandboxStatus {
         state: state(sandbox).into(),
         created_at: record.created_at,
         network: Some(network(sandbox)),
-        // The kubelet compares this with what it asked for, and makes the sandbox anew when it differs.
+        // The kubelet compares this with its request, and replaces the sandbox if it differs.
         linux: Some(proto::LinuxPodSandboxStatus {
             namespaces: Some(proto::Namespace { options: Some(record.config.namespaces()) }),
         }),
@@ -104,7 +102,7 @@ fn status(sandbox: &Sandbox) -> PodSandboxStatus {
     }
 }
 
-/// The pod's addresses; none once the network was given back, as another pod may have them.
+/// The pod's addresses; none after the network was torn down, as another pod may have them.
 fn network(sandbox: &Sandbox) -> PodSandboxNetworkStatus {
     let ips = match &sandbox.record.network {
         Some(network) if !network.released => network.ips.as_slice(),

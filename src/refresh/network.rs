@@ -25,7 +25,7 @@ pub(super) enum PodNetwork {
 impl PodNetwork {
     /// Checks the network of the sandbox that `details` are of; a container is not checked.
     pub(super) fn of(store: &Store, details: &ContainerDetails) -> PodNetwork {
-        let Some(sandbox) = store.sandbox(&details.id).filter(|_| details.state.running) else {
+        let Some(sandbox) = store.index().sandboxes.get(&details.id).filter(|_| details.state.running) else {
             return PodNetwork::Kept;
         };
         let (Some(pin), Some(network)) = (&sandbox.record.netns, &sandbox.record.network) else {
@@ -62,9 +62,12 @@ fn has_address(process: &Path, ip: IpAddr) -> bool {
 /// Pins the network namespace of a pod again. A sandbox that a verb has locked is left alone: the verb may be tearing
 /// the network down.
 pub(super) async fn pin_again(store: &Store, id: &str, pid: i32) {
-    let Some(sandbox) = store.sandbox(id) else { return };
+    let Some(sandbox) = store.index().sandboxes.get(id) else { return };
     let Some(_guard) = store.try_lock(&sandbox.record.key) else { return };
-    let Some(sandbox) = store.sandbox(id).filter(|sandbox| sandbox.is_ready() && !sandbox.stopping) else { return };
+    let Some(sandbox) = store.index().sandboxes.get(id).filter(|sandbox| sandbox.is_ready() && !sandbox.stopping)
+    else {
+        return;
+    };
     let (Some(path), Ok(pid)) = (sandbox.record.netns.clone(), u32::try_from(pid)) else { return };
     match tokio::task::spawn_blocking(move || cni::pin_at(&path, pid)).await {
         Ok(Ok(())) => tracing::info!(sandbox = id, "pinned a network namespace again whose pin was removed"),

@@ -1,8 +1,8 @@
-//! Records as files, read one by one, a damaged one costing only itself.
+//! Records as files: one file each, so that damage costs one record only.
 //!
-//! A file begins with the record as it was first, and each change adds the whole record anew, as a line of its own: the
-//! last whole one counts. So a change is one flush of one file; a new file for each, flushed with its directory, would be a
-//! quarter of what a pod's start costs Dockside. A file that has grown is replaced.
+//! Each change appends the complete record as one line of JSON; the last complete line counts. So a change costs one
+//! flush of one file. Writing a new file and flushing its directory each time would take a quarter of Dockside's share of
+//! a pod's start. A file above a size limit is replaced by one with the last record only.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -23,20 +23,41 @@ use serde::de::IgnoredAny;
 
 use super::record::VERSION;
 
-/// How long a file may be before the next change replaces it, in bytes.
-const ROOM: u64 = 64 << 10;
+/// A file longer than this is replaced by the next change, in bytes.
+const SIZE_LIMIT: u64 = 64 << 10;
 
-/// A record that could not be kept or read.
+/// Why a record cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A file or directory cannot be used.
     #[error("could not {doing} {}: {source}", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        /// A verb with its object, such as `remove the record`.
+        doing: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The index was not reconciled with Docker yet.
     #[error("Docker has not been reached since the start, so it is not known which containers run")]
-    NotTrueYet,
+    NotSynced,
+    /// The record cannot be written as JSON.
     #[error("could not encode the record for {}: {source}", path.display())]
-    Encode { path: PathBuf, source: serde_json::Error },
-    #[error("the task that wrote {} did not finish: {source}", path.display())]
-    Task { path: PathBuf, source: tokio::task::JoinError },
+    Encode {
+        /// The record's file.
+        path: PathBuf,
+        /// The cause.
+        source: serde_json::Error,
+    },
+    /// The task that wrote the record panicked.
+    #[error("could not write {}: {source}", path.display())]
+    Task {
+        /// The record's file.
+        path: PathBuf,
+        /// The cause.
+        source: tokio::task::JoinError,
+    },
 }
 
 /// One directory of records.
@@ -46,8 +67,8 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Opens the directory, making it (mode 0700: configurations hold secrets) where it is missing, and clears
-    /// what an interrupted write left.
+    /// Opens the directory, makes it if it is missing (mode 0700, as configurations hold secrets), and removes temporary
+    /// files of interrupted writes.
     pub(super) fn open(path: PathBuf) -> Result<Directory, Error> {
         DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|source| Error::Io {
             doing: "make the directory",
@@ -57,34 +78,34 @@ impl Directory {
         let directory = Directory { path };
         for file in directory.files()? {
             if file.extension().is_some_and(|e| e == "tmp") {
-                // Never renamed, so nobody was promised anything about it.
+                // Never renamed, so its write was never acknowledged.
                 let _ = fs::remove_file(file);
             }
         }
         Ok(directory)
     }
 
-    /// Keeps the record `key` as it is now; on return it has reached the disk. Nobody else may write it meanwhile.
+    /// Writes the record `key` and flushes it to disk. Callers serialise writes of one key.
     pub(super) async fn write<T: Serialize>(&self, key: &str, record: &T) -> Result<(), Error> {
-        self.keep(key, record, true).await
+        self.write_line(key, record, true).await
     }
 
-    /// As [`Directory::write`], for what outlives this process, but need not outlive the machine.
-    pub(super) async fn note<T: Serialize>(&self, key: &str, record: &T) -> Result<(), Error> {
-        self.keep(key, record, false).await
+    /// As [`Directory::write`] without the flush: it survives a kill of this process, but not a crash of the machine.
+    pub(super) async fn write_unflushed<T: Serialize>(&self, key: &str, record: &T) -> Result<(), Error> {
+        self.write_line(key, record, false).await
     }
 
-    async fn keep<T: Serialize>(&self, key: &str, record: &T, flush: bool) -> Result<(), Error> {
+    async fn write_line<T: Serialize>(&self, key: &str, record: &T, flush: bool) -> Result<(), Error> {
         let path = self.file(key);
         let mut line = serde_json::to_vec(record).map_err(|source| Error::Encode { path: path.clone(), source })?;
         line.push(b'\n');
         let task_path = path.clone();
-        tokio::task::spawn_blocking(move || keep(&task_path, &line, flush))
+        tokio::task::spawn_blocking(move || write(&task_path, &line, flush))
             .await
             .map_err(|source| Error::Task { path, source })?
     }
 
-    /// Removes the record `key`; one that is gone already is fine.
+    /// Removes the record `key`; one that is missing is fine.
     pub(super) async fn remove(&self, key: &str) -> Result<(), Error> {
         let path = self.file(key);
         match tokio::fs::remove_file(&path).await {
@@ -95,19 +116,19 @@ impl Directory {
         }
     }
 
-    /// Whether there is a record `key`, be it one that this Dockside cannot read.
+    /// Whether a record `key` exists, readable or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.file(key).exists()
     }
 
-    /// The record `key`, if it is there and can be read.
+    /// The record `key`; `None` if it is missing or cannot be read.
     pub(super) fn read<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
         let bytes = fs::read(self.file(key)).ok()?;
         serde_json::from_slice(&bytes[newest(&bytes)]).ok()
     }
 
-    /// All records that can be read, and the keys of those that are damaged: such a file is named in the log and set
-    /// aside as `*.damaged`. One that a newer Dockside wrote is left alone.
+    /// All readable records, and the keys of damaged ones: such a file is logged and renamed to `*.damaged`. One that a
+    /// newer Dockside wrote is left alone.
     pub(super) fn read_all<T: DeserializeOwned>(&self) -> Result<(Vec<T>, Vec<String>), Error> {
         let (mut records, mut damaged) = (Vec::new(), Vec::new());
         for path in self.files()? {
@@ -120,7 +141,7 @@ impl Directory {
                     tracing::error!(path = %path.display(), "a newer Dockside wrote this record; it is left alone");
                 }
                 Err(error) => {
-                    tracing::error!(path = %path.display(), error, "a record is damaged; it is set aside as *.damaged");
+                    tracing::error!(path = %path.display(), error, "a record is damaged; it is renamed to *.damaged");
                     let _ = fs::rename(&path, path.with_extension("damaged"));
                     damaged.extend(path.file_stem().map(|key| key.to_string_lossy().into_owned()));
                 }
@@ -140,7 +161,7 @@ impl Directory {
     }
 }
 
-/// A record, or nothing when it was written by a newer Dockside, whose fields would be lost.
+/// A record; `None` for one of a newer Dockside, whose new fields a rewrite would lose.
 fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
     #[derive(serde::Deserialize)]
     struct Head {
@@ -154,14 +175,14 @@ fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, String> {
         return Ok(None);
     }
     if !bytes[newest.end..].trim_ascii().is_empty() {
-        tracing::warn!(path = %path.display(), "the last change of this record was not written to its end; it is as before");
-        // What was added behind it could not be read.
+        tracing::warn!(path = %path.display(), "the last change of this record is torn and was dropped");
+        // A line appended behind the torn one could not be read.
         let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(newest.end as u64));
     }
     serde_json::from_slice(whole).map(Some).map_err(|error| error.to_string())
 }
 
-/// Where the last whole record of a file is; empty when there is none.
+/// Where the last complete record of a file is; empty if there is none.
 fn newest(bytes: &[u8]) -> Range<usize> {
     let mut records = serde_json::Deserializer::from_slice(bytes).into_iter::<IgnoredAny>();
     let mut newest = 0..0;
@@ -174,7 +195,7 @@ fn newest(bytes: &[u8]) -> Range<usize> {
     }
 }
 
-fn keep(path: &Path, line: &[u8], flush: bool) -> Result<(), Error> {
+fn write(path: &Path, line: &[u8], flush: bool) -> Result<(), Error> {
     match append(path, line, flush) {
         Ok(true) => Ok(()),
         Ok(false) => replace(path, line),
@@ -182,8 +203,8 @@ fn keep(path: &Path, line: &[u8], flush: bool) -> Result<(), Error> {
     }
 }
 
-/// Adds the line to a file and flushes it if that is wanted. False, and nothing is done, when there is no file, or it has
-/// to be replaced.
+/// Appends the line to a file, and flushes it if `flush`. Does nothing and returns false if the file is missing or has to
+/// be replaced.
 fn append(path: &Path, line: &[u8], flush: bool) -> io::Result<bool> {
     let mut file = match OpenOptions::new().read(true).append(true).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -191,13 +212,13 @@ fn append(path: &Path, line: &[u8], flush: bool) -> io::Result<bool> {
     };
     let length = file.metadata()?.len();
     let mut last = [0];
-    // What does not end a line was not written to its end, and nothing behind it could be read.
-    if length == 0 || length > ROOM || file.read_at(&mut last, length - 1)? != 1 || last != *b"\n" {
+    // No trailing newline: a torn write, and a line appended to it could not be read.
+    if length == 0 || length > SIZE_LIMIT || file.read_at(&mut last, length - 1)? != 1 || last != *b"\n" {
         return Ok(false);
     }
     let written = file.write_all(line).and_then(|()| if flush { file.sync_data() } else { Ok(()) });
     if let Err(error) = written {
-        // As far as that works; where it does not, the next change finds an unfinished line.
+        // Best effort: if it fails, the next change finds the torn line and replaces the file.
         let _ = file.set_len(length);
         return Err(error);
     }
@@ -236,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_is_read_back_and_what_is_removed_is_gone() {
+    async fn written_records_are_read_back_and_removed_ones_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let records = Directory::open(dir.path().join("x")).unwrap();
         records.write("a", &record(1)).await.unwrap();
@@ -248,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_record_costs_only_itself_and_a_half_written_one_nothing() {
+    async fn a_damaged_record_costs_only_itself_and_a_temporary_file_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let records = Directory::open(dir.path().to_owned()).unwrap();
         records.write("good", &record(1)).await.unwrap();
@@ -261,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_that_was_cut_short_leaves_the_record_as_it_was() {
+    async fn a_torn_change_leaves_the_record_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
         let records = Directory::open(dir.path().to_owned()).unwrap();
         let path = dir.path().join("a.json");
@@ -275,13 +296,13 @@ mod tests {
             assert_eq!(records.read_all::<Record>().unwrap(), (vec![record(2)], Vec::new()), "{torn}");
             records.write("a", &record(4)).await.unwrap();
             assert_eq!(records.read_all::<Record>().unwrap().0, [record(4)], "{torn}");
-            records.note("a", &record(5)).await.unwrap();
+            records.write_unflushed("a", &record(5)).await.unwrap();
             assert_eq!(records.read::<Record>("a"), Some(record(5)), "{torn}");
         }
     }
 
     #[tokio::test]
-    async fn a_file_does_not_grow_for_ever_and_one_of_an_earlier_dockside_is_gone_on_with() {
+    async fn a_file_does_not_grow_without_bound_and_one_of_an_earlier_dockside_is_continued() {
         let dir = tempfile::tempdir().unwrap();
         let records = Directory::open(dir.path().to_owned()).unwrap();
         let path = dir.path().join("a.json");
@@ -294,8 +315,8 @@ mod tests {
         let one = fs::read(&path).unwrap().len() as u64;
         let line = [b"1".repeat(4095), b"\n".to_vec()].concat();
         for _ in 0..100 {
-            keep(&path, &line, true).unwrap();
-            assert!(fs::metadata(&path).unwrap().len() <= ROOM + one + line.len() as u64);
+            write(&path, &line, true).unwrap();
+            assert!(fs::metadata(&path).unwrap().len() <= SIZE_LIMIT + one + line.len() as u64);
         }
     }
 

@@ -1,7 +1,7 @@
-//! The change feed: what happened to containers and sandboxes, in the order in which it happened.
+//! The change feed: changes of containers and sandboxes, in the order in which they were made.
 //!
-//! Each subscriber has room for a while's changes. One that is slower is told that it missed some, and has to look at
-//! everything; it holds up nobody.
+//! The feed buffers the last changes for all subscribers. A subscriber that falls further behind gets the number of
+//! changes it missed, and has to list everything; the writer never waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,30 +9,35 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::broadcast;
 
-/// Changes that wait for a subscriber, at most.
-const ROOM: usize = 1024;
+/// The most changes that are buffered for the slowest subscriber.
+const CAPACITY: usize = 1024;
 
-/// What happened.
+/// What kind of change it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
+    /// The object entered the index.
     Created,
+    /// Its process started.
     Started,
+    /// Its process exited.
     Stopped,
+    /// The object was removed.
     Deleted,
 }
 
-/// Something that happened to one object.
+/// One change of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Of the container or sandbox.
+    /// The id of the container or sandbox.
     pub id: String,
-    /// The container's sandbox, or the sandbox itself.
+    /// The id of the container's sandbox, or of the sandbox itself.
     pub sandbox_id: String,
+    /// What kind of change it was.
     pub kind: ChangeKind,
 }
 
-/// The sender's side.
-#[derive(Debug)]
+/// The publisher's side.
+#[derive(Debug, Clone)]
 pub(super) struct Feed {
     sender: broadcast::Sender<Change>,
     missed: Arc<AtomicU64>,
@@ -45,31 +50,33 @@ pub struct Changes {
     missed: Arc<AtomicU64>,
 }
 
-/// How the feed does.
+/// Counts of the feed, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedCounts {
+    /// Subscribers now.
     pub subscribers: u64,
-    /// Changes that the slowest subscriber has yet to hear.
+    /// Changes that the slowest subscriber has yet to read.
     pub waiting: u64,
-    /// Changes that subscribers were too slow for, since the start.
+    /// Changes that slow subscribers missed, since the start.
     pub missed: u64,
 }
 
-/// What a subscriber hears.
+/// What a subscriber gets.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum FeedItem {
+    /// The next change.
     Change(Change),
-    /// Changes were missed.
+    /// The subscriber was too slow and missed so many changes.
     Missed(u64),
 }
 
 impl Feed {
     pub(super) fn new() -> Feed {
-        Feed { sender: broadcast::channel(ROOM).0, missed: Arc::default() }
+        Feed { sender: broadcast::channel(CAPACITY).0, missed: Arc::default() }
     }
 
-    pub(super) fn tell(&self, id: &str, sandbox_id: &str, kind: ChangeKind) {
-        // Without a subscriber, nobody wants to know.
+    pub(super) fn publish(&self, id: &str, sandbox_id: &str, kind: ChangeKind) {
+        // It fails only without subscribers.
         let _ = self.sender.send(Change { id: id.to_owned(), sandbox_id: sandbox_id.to_owned(), kind });
     }
 
@@ -87,13 +94,13 @@ impl Feed {
 }
 
 impl Changes {
-    /// The next; `None` when the store is gone. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Heard> {
+    /// The next item; `None` once the store and every index are dropped. Cancel safe.
+    pub async fn next(&mut self) -> Option<FeedItem> {
         match self.receiver.recv().await {
-            Ok(change) => Some(Heard::Change(change)),
+            Ok(change) => Some(FeedItem::Change(change)),
             Err(broadcast::error::RecvError::Lagged(count)) => {
                 self.missed.fetch_add(count, Ordering::Relaxed);
-                Some(Heard::Missed(count))
+                Some(FeedItem::Missed(count))
             }
             Err(broadcast::error::RecvError::Closed) => None,
         }
@@ -105,18 +112,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_slow_subscriber_is_told_that_it_missed_something() {
+    async fn a_slow_subscriber_gets_the_number_of_changes_it_missed() {
         let feed = Feed::new();
         let (mut slow, mut quick) = (feed.subscribe(), feed.subscribe());
-        for number in 0..=ROOM {
-            feed.tell(&number.to_string(), "s", ChangeKind::Created);
-            if let Some(Heard::Change(change)) = quick.next().await {
+        for number in 0..=CAPACITY {
+            feed.publish(&number.to_string(), "s", ChangeKind::Created);
+            if let Some(FeedItem::Change(change)) = quick.next().await {
                 assert_eq!(change.id, number.to_string());
             }
         }
-        assert_eq!(slow.next().await, Some(Heard::Missed(1)));
-        assert!(matches!(slow.next().await, Some(Heard::Change(change)) if change.id == "1"));
-        let counts = FeedCounts { subscribers: 2, waiting: ROOM as u64 - 1, missed: 1 };
+        assert_eq!(slow.next().await, Some(FeedItem::Missed(1)));
+        assert!(matches!(slow.next().await, Some(FeedItem::Change(change)) if change.id == "1"));
+        let counts = FeedCounts { subscribers: 2, waiting: CAPACITY as u64 - 1, missed: 1 };
         assert_eq!(feed.counts(), counts);
     }
 }

@@ -1,4 +1,4 @@
-//! One lock per object, so that verbs on the same object run one after the other and others side by side.
+//! One lock per object: verbs on the same object run one after the other, on different objects concurrently.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::OwnedMutexGuard;
 
-/// Holds an object's lock; dropping it lets the next verb on.
+/// Holds an object's lock until it is dropped.
 #[derive(Debug)]
 pub struct Guard {
     locks: Arc<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>>,
@@ -15,7 +15,7 @@ pub struct Guard {
     held: Option<OwnedMutexGuard<()>>,
 }
 
-/// All locks, by object key. An entry exists only while somebody holds or awaits it.
+/// All locks, by object key. An entry exists only while its lock is held or awaited.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     locks: Arc<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>>,
@@ -27,7 +27,7 @@ impl Locks {
         self.guard(key, lock.lock_owned().await)
     }
 
-    /// Takes the lock only if nobody has it.
+    /// Takes the lock only if it is free.
     pub(super) fn try_lock(&self, key: &str) -> Option<Guard> {
         let lock = Arc::clone(self.locks.lock().entry(key.to_owned()).or_default());
         lock.try_lock_owned().ok().map(|held| self.guard(key, held))
@@ -42,7 +42,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut locks = self.locks.lock();
         self.held = None;
-        // One reference is the map's own: nobody else holds or awaits the lock.
+        // Only the map's own reference is left: the lock is neither held nor awaited.
         if locks.get(&self.key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             locks.remove(&self.key);
         }

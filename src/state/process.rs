@@ -1,37 +1,43 @@
-//! What a container's process did, in an order that only goes forward.
+//! The state of a container's init process, which reports can only move forward.
 
-/// How a process ended.
+/// The exit status of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
-    /// In nanoseconds since 1970.
+    /// When, in nanoseconds since 1970.
     pub at: i64,
+    /// The exit code: 128 plus the signal's number for a process that a signal ended.
     pub code: i32,
+    /// Whether an OOM kill ended it.
     pub oom_killed: bool,
-    /// A reason that is not told by the code, such as `ContainerCannotRun`; empty otherwise.
+    /// The CRI's reason if the code does not imply it, such as `ContainerCannotRun`; empty otherwise.
     pub reason: String,
-    /// For a person.
+    /// For the user.
     pub message: String,
 }
 
-/// The life of one process. A report that is older than what is known changes nothing, whichever of a verb and
-/// Docker's event arrives first.
+/// The state of one process. A report that is older than the known state changes nothing, so it does not matter whether
+/// a verb or Docker's event reports first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Process {
+    /// Not started yet.
     #[default]
     Created,
+    /// Started, and not known to have exited.
     Running {
         /// In nanoseconds since 1970.
         started_at: i64,
     },
+    /// Exited, or could not be started.
     Exited {
-        /// In nanoseconds since 1970; 0 when it never ran.
+        /// In nanoseconds since 1970; 0 if it never ran.
         started_at: i64,
+        /// Its exit status.
         exit: Exit,
     },
 }
 
 impl Process {
-    /// The process after a start was reported.
+    /// The state after a start at `at` (nanoseconds since 1970) was reported.
     #[must_use]
     pub fn started(&self, at: i64) -> Process {
         match self {
@@ -41,14 +47,14 @@ impl Process {
         }
     }
 
-    /// The process after an end was reported.
+    /// The state after an exit was reported.
     #[must_use]
     pub fn exited(&self, exit: Exit) -> Process {
         match self {
             Process::Running { started_at } if *started_at > exit.at => self.clone(),
             Process::Running { started_at } => Process::Exited { started_at: *started_at, exit },
             Process::Created => Process::Exited { started_at: 0, exit },
-            // The same end told twice: an out-of-memory kill is sometimes known only the second time.
+            // The same exit reported twice: Docker sometimes knows of an OOM kill only the second time.
             Process::Exited { started_at, exit: known } => {
                 let oom_killed = known.oom_killed || exit.oom_killed;
                 let latest = if exit.at > known.at { exit } else { known.clone() };
@@ -57,11 +63,12 @@ impl Process {
         }
     }
 
+    /// Whether it runs.
     pub fn is_running(&self) -> bool {
         matches!(self, Process::Running { .. })
     }
 
-    /// When it was started, in nanoseconds since 1970; 0 for never.
+    /// When it was started, in nanoseconds since 1970; 0 if never.
     pub fn started_at(&self) -> i64 {
         match self {
             Process::Created => 0,
@@ -69,6 +76,7 @@ impl Process {
         }
     }
 
+    /// Its exit status, once it has exited.
     pub fn exit(&self) -> Option<&Exit> {
         match self {
             Process::Exited { exit, .. } => Some(exit),
@@ -86,20 +94,20 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_was_told_before_the_start_stays() {
+    fn an_exit_that_was_reported_before_the_start_stays() {
         let ended = Process::Created.exited(exit(20));
         assert_eq!(ended.started(10), ended);
     }
 
     #[test]
-    fn a_restart_by_hand_runs_again_and_a_late_report_of_the_first_end_does_not_stop_it() {
+    fn a_restarted_process_runs_and_a_late_report_of_its_first_exit_is_ignored() {
         let again = Process::Running { started_at: 10 }.exited(exit(20)).started(30);
         assert_eq!(again, Process::Running { started_at: 30 });
         assert_eq!(again.exited(exit(20)), again);
     }
 
     #[test]
-    fn an_out_of_memory_kill_is_remembered_when_told_late() {
+    fn an_oom_kill_that_is_reported_late_is_kept() {
         let ended = Process::Running { started_at: 1 }.exited(exit(5)).exited(Exit { oom_killed: true, ..exit(5) });
         assert!(ended.exit().unwrap().oom_killed);
     }

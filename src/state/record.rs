@@ -1,104 +1,197 @@
-//! What is kept of a sandbox and of a container, one JSON file each.
+//! The records of sandboxes and containers, one JSON file each.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::Digest;
 use sha2::Sha256;
 
 use crate::proto::ContainerConfig;
 use crate::proto::PodSandboxConfig;
 
-/// Raised when the meaning of a field changes; a newer file than this is left alone.
-pub const VERSION: u32 = 1;
+/// Raised when the meaning of a field changes; a record with a higher version is left alone.
+pub(super) const VERSION: u32 = 1;
 
-/// How far an object got.
+/// How far a record has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Promised but not made: what exists of it is undone at the next start.
+    /// Begun and not finished: what exists of it is undone at the next start.
     Creating,
-    /// Made, and reported to clients.
+    /// Finished, and reported to clients.
     Live,
-    /// Making it failed and so did undoing it: listed as not ready, so that its client removes it.
+    /// Creating a sandbox failed, and so did undoing it: it is listed as NOTREADY, so that its client removes it.
     Broken,
 }
 
-/// A pod sandbox.
+/// What the records of both kinds have in common.
+pub trait Record: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
+    /// The configuration that a client sends.
+    type Config: Default + PartialEq;
+
+    /// The record of an object that is about to be made at `created_at` (nanoseconds since 1970), with the name of its
+    /// Docker container and without an id.
+    fn creating(name: String, created_at: i64, config: Self::Config) -> Self;
+
+    /// Names the file and the lock; see [`key_of`].
+    fn key(&self) -> &str;
+
+    /// The name of the Docker container.
+    fn name(&self) -> &str;
+
+    /// The Docker id; empty until Docker has returned it.
+    fn id(&self) -> &str;
+
+    /// Sets the Docker id.
+    fn set_id(&mut self, id: String);
+
+    /// How far it has come.
+    fn phase(&self) -> Phase;
+
+    /// Sets how far it has come.
+    fn set_phase(&mut self, phase: Phase);
+
+    /// When it was made, in nanoseconds since 1970.
+    fn created_at(&self) -> i64;
+}
+
+/// Implements the accessors of [`Record`], which read the same fields of both.
+macro_rules! record_fields {
+    () => {
+        fn key(&self) -> &str {
+            &self.key
+        }
+
+        fn name(&self) -> &str {
+            &self.name
+        }
+
+        fn id(&self) -> &str {
+            &self.id
+        }
+
+        fn set_id(&mut self, id: String) {
+            self.id = id;
+        }
+
+        fn phase(&self) -> Phase {
+            self.phase
+        }
+
+        fn set_phase(&mut self, phase: Phase) {
+            self.phase = phase;
+        }
+
+        fn created_at(&self) -> i64 {
+            self.created_at
+        }
+    };
+}
+
+/// The record of a pod sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SandboxRecord {
+    /// The version of the format.
     pub version: u32,
-    /// Names the file; see [`key_of`].
+    /// Names the file and the lock; see [`key_of`].
     pub key: String,
     /// The name of the pause container.
     pub name: String,
-    /// The pause container's Docker id, which is the sandbox's id; empty until Docker has told it.
+    /// The pause container's Docker id, which is the sandbox's id; empty until Docker has returned it.
     #[serde(default)]
     pub id: String,
+    /// How far it has come.
     pub phase: Phase,
     /// When it was made, in nanoseconds since 1970.
     pub created_at: i64,
+    /// The OCI runtime that the client named; empty for Docker's default.
     #[serde(default)]
     pub runtime_handler: String,
-    /// Where the network namespace is pinned; none for a pod in the host's network.
+    /// Where the network namespace is pinned; none for a pod on the host's network.
     #[serde(default)]
     pub netns: Option<PathBuf>,
+    /// What CNI ADD returned; none before, and for a pod on the host's network.
     #[serde(default)]
     pub network: Option<NetworkRecord>,
     /// The configuration as the client sent it.
     pub config: PodSandboxConfig,
 }
 
+impl Record for SandboxRecord {
+    type Config = PodSandboxConfig;
+
+    record_fields!();
+
+    fn creating(name: String, created_at: i64, config: PodSandboxConfig) -> SandboxRecord {
+        SandboxRecord {
+            version: VERSION,
+            key: key_of(&name),
+            name,
+            id: String::new(),
+            phase: Phase::Creating,
+            created_at,
+            runtime_handler: String::new(),
+            netns: None,
+            network: None,
+            config,
+        }
+    }
+}
+
 impl SandboxRecord {
-    /// The cgroup that the client wants the pod in; empty for Docker's choice.
+    /// The pod's cgroup, as the client set it; empty for Docker's choice.
     pub fn cgroup_parent(&self) -> &str {
         self.config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default()
     }
 }
 
-/// The pod's place in the pod network.
+/// A sandbox's attachment to the pod network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NetworkRecord {
     /// The CNI network's name.
     pub name: String,
     /// The pod's addresses, the primary one first.
     pub ips: Vec<IpAddr>,
-    /// Whether CNI DEL has succeeded since.
+    /// Whether CNI DEL has succeeded; the addresses may belong to another pod by now.
     #[serde(default)]
     pub released: bool,
 }
 
-/// A container in a sandbox.
+/// The record of a container in a sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ContainerRecord {
+    /// The version of the format.
     pub version: u32,
-    /// Names the file; see [`key_of`].
+    /// Names the file and the lock; see [`key_of`].
     pub key: String,
     /// The Docker container's name.
     pub name: String,
-    /// The Docker id; empty until Docker has told it.
+    /// The Docker id; empty until Docker has returned it.
     #[serde(default)]
     pub id: String,
+    /// The id of its sandbox.
     pub sandbox_id: String,
+    /// How far it has come.
     pub phase: Phase,
     /// When it was made, in nanoseconds since 1970.
     pub created_at: i64,
     /// The image's id, as `Image.id` has it.
     pub image_id: String,
-    /// What the image says where the configuration says nothing. Kept here, as the image may go before the container;
-    /// none in a record of an older Dockside.
+    /// The image's settings, for what the configuration leaves to it. The image may be removed before the container.
+    /// None in a record of an older Dockside.
     #[serde(default)]
     pub image_settings: Option<ImageSettings>,
-    /// Who the process starts as, where the image was asked for that.
+    /// The user of the init process, if that was read from the image's accounts.
     #[serde(default)]
     pub identity: Option<Identity>,
-    /// The configuration as the client sent it, with resources as last updated.
+    /// The configuration as the client sent it, with the resources as last updated.
     pub config: ContainerConfig,
 }
 
-/// The settings of an image that a container's status tells, as they are written there.
+/// The settings of an image that a container's status reports, as the image's configuration has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSettings {
     /// `USER`: `name`, `uid`, `name:group` or `uid:gid`.
@@ -107,27 +200,51 @@ pub struct ImageSettings {
     pub stop_signal: String,
 }
 
-/// Who a process starts as.
+/// The user and groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
+    /// The user id.
     pub uid: i64,
+    /// The primary group.
     pub gid: i64,
-    /// The groups beside `gid` that the image gives this user.
+    /// The supplementary groups that the image's `/etc/group` gives this user.
     pub groups: Vec<i64>,
 }
 
 impl Identity {
-    /// Whom Docker's `User` names by two numbers, `uid:gid`: no image needs to be asked.
+    /// The identity that Docker's `User` gives as two numbers, `uid:gid`: the image's accounts are not needed for it.
     pub fn of_numbers(user: &str) -> Option<Identity> {
         let (uid, gid) = user.split_once(':')?;
-        // With a group of its own a process has none of those that the image gives its user.
+        // With an explicit group, Docker does not add the groups that the image gives the user.
         Some(Identity { uid: id_number(uid)?, gid: id_number(gid)?, groups: Vec::new() })
     }
 }
 
-/// The user or group id that Docker reads from a text.
+/// A user or group id as Docker parses it: a number that fits 31 bits.
 pub fn id_number(text: &str) -> Option<i64> {
     text.parse::<i32>().ok().filter(|number| *number >= 0).map(i64::from)
+}
+
+impl Record for ContainerRecord {
+    type Config = ContainerConfig;
+
+    record_fields!();
+
+    fn creating(name: String, created_at: i64, config: ContainerConfig) -> ContainerRecord {
+        ContainerRecord {
+            version: VERSION,
+            key: key_of(&name),
+            name,
+            id: String::new(),
+            sandbox_id: String::new(),
+            phase: Phase::Creating,
+            created_at,
+            image_id: String::new(),
+            image_settings: None,
+            identity: None,
+            config,
+        }
+    }
 }
 
 impl ContainerRecord {
@@ -142,14 +259,14 @@ impl ContainerRecord {
     }
 }
 
-/// The name of an object's file: derived from its Docker name, so that a repeated request finds the record of
-/// the first, and short enough for any file system.
+/// The key of an object: a hash of its Docker name, so that a repeated request finds the record of the first, and short
+/// enough to name a file.
 pub fn key_of(docker_name: &str) -> String {
     let digest = Sha256::digest(docker_name.as_bytes());
     digest[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a name may be one that [`key_of`] gives.
+/// Whether `name` has the form of a key; see [`key_of`].
 pub(super) fn is_key(name: &str) -> bool {
     name.len() == 24 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

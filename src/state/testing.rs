@@ -1,43 +1,24 @@
-//! Records to write tests with.
-
-use crate::proto::ContainerConfig;
-use crate::proto::PodSandboxConfig;
+//! Records for tests.
 
 use super::ContainerRecord;
 use super::Phase;
+use super::Record;
 use super::SandboxRecord;
-use super::VERSION;
-use super::key_of;
 
-/// A sandbox on the node's network.
+/// A sandbox on the host's network, with the same name and id.
 pub(crate) fn sandbox(id: &str) -> SandboxRecord {
-    SandboxRecord {
-        version: VERSION,
-        key: key_of(id),
-        name: id.to_owned(),
-        id: id.to_owned(),
-        phase: Phase::Live,
-        created_at: 1,
-        runtime_handler: String::new(),
-        netns: None,
-        network: None,
-        config: PodSandboxConfig::default(),
-    }
+    let record = SandboxRecord::creating(id.to_owned(), 1, Default::default());
+    SandboxRecord { id: id.to_owned(), phase: Phase::Live, ..record }
 }
 
-/// A container without a log.
+/// A container without a log, with the same name and id.
 pub(crate) fn container(id: &str, sandbox_id: &str) -> ContainerRecord {
+    let record = ContainerRecord::creating(id.to_owned(), 1, Default::default());
     ContainerRecord {
-        version: VERSION,
-        key: key_of(id),
-        name: id.to_owned(),
         id: id.to_owned(),
         sandbox_id: sandbox_id.to_owned(),
         phase: Phase::Live,
-        created_at: 1,
         image_id: "sha256:1".to_owned(),
-        image_settings: None,
-        identity: None,
-        config: ContainerConfig::default(),
+        ..record
     }
 }

@@ -104,11 +104,11 @@ impl Stats {
     /// # Errors
     /// [`Error::State`] before Docker was first reached.
     pub async fn metrics(self: &Arc<Self>) -> Result<Vec<PodSandboxMetrics>, Error> {
-        self.store.require_true()?;
+        self.index.require_synced()?;
         let Some(info) = self.engine.connection().info() else { return Ok(Vec::new()) };
-        let mut sandboxes = self.store.sandboxes();
+        let mut sandboxes = self.index.sandboxes.list();
         sandboxes.retain(|sandbox| sandbox.is_ready());
-        self.disk.keep(|id| self.store.knows(id));
+        self.disk.keep(|id| self.index.contains(id));
         let stats = Arc::clone(self);
         super::on_file_thread(move || {
             let mounts = Mounts::read();
@@ -142,7 +142,7 @@ impl Stats {
         if let Some(network) = first.filter(|_| !record.config.is_host_network()).and_then(Network::read) {
             metrics.extend(samples(network::FAMILIES, &pause, &network));
         }
-        let running = self.store.containers_of(&record.id).into_iter().filter(|one| one.process.is_running());
+        let running = self.index.containers_of(&record.id).into_iter().filter(|one| one.process.is_running());
         let container_metrics =
             running.filter_map(|container| self.metrics_of_container(&container, sandbox, info, mounts)).collect();
         PodSandboxMetrics { pod_sandbox_id: record.id.clone(), metrics, container_metrics }

@@ -30,9 +30,9 @@ impl Watch {
         let id = event.actor.id.as_str();
         match (event.kind.as_str(), event.action.as_str()) {
             ("container", "start") => self.apply_start(id),
-            ("container", "oom") if self.store.knows(id) => self.refresher.record_oom_kill(id),
+            ("container", "oom") if self.store.index().contains(id) => self.refresher.record_oom_kill(id),
             ("container", "exec_die") => self.apply_exec_die(event),
-            ("container", "die") if self.store.knows(id) => self.apply_die(event),
+            ("container", "die") if self.store.index().contains(id) => self.apply_die(event),
             ("container", "destroy") => self.apply_destroy(id.to_owned()),
             ("image", "pull" | "tag" | "untag" | "delete" | "import" | "load") => self.images_changed.notify_one(),
             ("daemon", "reload") => self.reloaded.notify_one(),
@@ -67,7 +67,7 @@ impl Watch {
     pub(super) async fn refresh_unsettled(self: &Arc<Self>) {
         let mut begun = HashSet::new();
         loop {
-            let mut unsettled = self.store.containers();
+            let mut unsettled = self.store.index().containers.list();
             unsettled.retain(|container| container.unsettled);
             begun.retain(|id| unsettled.iter().any(|container| container.record.id == *id));
             for container in unsettled {
@@ -97,8 +97,9 @@ impl Watch {
     }
 
     fn key_and_running(&self, id: &str) -> Option<(String, bool)> {
-        let container = self.store.container(id).map(|c| (c.record.key.clone(), c.process.is_running()));
-        container.or_else(|| self.store.sandbox(id).map(|s| (s.record.key.clone(), s.process.is_running())))
+        let container = self.store.index().containers.get(id).map(|c| (c.record.key.clone(), c.process.is_running()));
+        container
+            .or_else(|| self.store.index().sandboxes.get(id).map(|s| (s.record.key.clone(), s.process.is_running())))
     }
 
     /// OOM events arrive separately from `die`: before it, after it, or, with containerd 1.x, not at all. A client reads
@@ -126,8 +127,8 @@ impl Watch {
 
     /// Whether this is a container or sandbox whose exit is not stored yet.
     fn awaits_exit(&self, id: &str) -> bool {
-        let container = self.store.container(id).map(|c| c.process.exit().is_none());
-        container.or_else(|| self.store.sandbox(id).map(|s| s.process.exit().is_none())).unwrap_or(false)
+        let container = self.store.index().containers.get(id).map(|c| c.process.exit().is_none());
+        container.or_else(|| self.store.index().sandboxes.get(id).map(|s| s.process.exit().is_none())).unwrap_or(false)
     }
 
     fn apply_destroy(&self, id: String) {

@@ -10,6 +10,7 @@ use futures_util::stream;
 
 use crate::docker;
 use crate::docker::ContainerEntry;
+use crate::lifecycle::Lifecycle;
 use crate::naming;
 use crate::state::Process;
 use crate::state::key_of;
@@ -32,8 +33,8 @@ impl Watch {
     pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), docker::Error> {
         self.list_images().await;
         // The ids are collected before the listing: a container created after it must not be taken for gone.
-        let sandboxes = self.store.sandboxes().into_iter().map(|sandbox| sandbox.record.id.clone());
-        let containers = self.store.containers().into_iter().map(|container| container.record.id.clone());
+        let sandboxes = self.store.index().sandboxes.list().into_iter().map(|sandbox| sandbox.record.id.clone());
+        let containers = self.store.index().containers.list().into_iter().map(|container| container.record.id.clone());
         let known: Vec<String> = sandboxes.chain(containers).collect();
         let rows = self.engine.list_containers(naming::TYPE).await?;
         self.adopt_damaged(&rows);
@@ -61,7 +62,9 @@ impl Watch {
                     self.refresh_in_background(id);
                 }
                 // Docker may be starting it.
-                Some("created") if self.store.container(&id).is_some() => self.store.set_unsettled(&id, true),
+                Some("created") if self.store.index().containers.get(&id).is_some() => {
+                    self.store.set_unsettled(&id, true)
+                }
                 Some("created") => self.refresh_in_background(id),
                 // Its exit code is not known, and a kubelet would run a completed job again.
                 _ => return Err(error),
@@ -92,18 +95,22 @@ impl Watch {
         if !rows.iter().any(|row| row.id == *id && matches!(row.state.as_str(), "running" | "paused")) {
             return;
         }
-        let created_at = self.store.container(id).map(|container| container.record.created_at);
-        let created_at = created_at.or_else(|| self.store.sandbox(id).map(|sandbox| sandbox.record.created_at));
-        self.store.change_process(id, |known| match known {
+        let created_at = self.store.index().containers.get(id).map(|container| container.record.created_at);
+        let created_at =
+            created_at.or_else(|| self.store.index().sandboxes.get(id).map(|sandbox| sandbox.record.created_at));
+        self.store.update_process(id, |known| match known {
             Process::Running { .. } => known.clone(),
             _ => known.started(created_at.unwrap_or_default()),
         });
     }
 
-    /// Hands containers with a damaged record to the rooms that remove them like half-made ones, so that a client can create
+    /// Hands containers with a damaged record to the rooms that remove them like unfinished ones, so that a client can create
     /// them again. They are recognized by name: the labels may be the image's.
     fn adopt_damaged(&self, rows: &[ContainerEntry]) {
-        for row in rows.iter().filter(|row| !self.store.knows(&row.id) && self.damaged.contains(&key_of(row.name()))) {
+        for row in rows
+            .iter()
+            .filter(|row| !self.store.index().contains(&row.id) && self.damaged.contains(&key_of(row.name())))
+        {
             tracing::error!(container = row.name(), "removing a container whose record is damaged");
             if row.name().starts_with(naming::SANDBOX_PREFIX) {
                 self.pods.adopt_damaged(row.name(), &row.id);

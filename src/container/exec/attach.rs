@@ -21,7 +21,7 @@ impl Containers {
     /// Attaches to the container's init process: to its stdin, if that is open, and to its output from now on.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Precondition`] when the container is not running.
+    /// [`Error::Lookup`]; [`Error::Precondition`] when the container is not running.
     pub async fn attach(&self, id: &str, spec: &ExecSpec) -> Result<(Arc<Container>, Hijacked), Error> {
         let container = self.running(id)?;
         self.engine.info()?;
@@ -60,8 +60,8 @@ impl Containers {
     }
 
     async fn wait_exit(&self, id: &str) {
-        let mut changes = self.store.changes();
-        while self.store.container(id).is_some_and(|container| container.process.is_running()) {
+        let mut changes = self.index.changes();
+        while self.index.containers.get(id).is_some_and(|container| container.process.is_running()) {
             changes.next().await;
         }
     }

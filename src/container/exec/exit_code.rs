@@ -60,7 +60,8 @@ impl ExecProcess {
                 Some(code) if !details.running => return Ok(ExecOutcome::Exited(code)),
                 _ => {}
             }
-            let running = self.store.container(&self.container).is_some_and(|container| container.process.is_running());
+            let running =
+                self.index.containers.get(&self.container).is_some_and(|container| container.process.is_running());
             if !running && pause == INSPECT_INTERVAL_MAX {
                 return Ok(ExecOutcome::Exited(SIGKILL_EXIT_CODE));
             }

@@ -18,7 +18,7 @@ use crate::docker::Output;
 use crate::docker::Source;
 use crate::docker::TerminalSize;
 use crate::error::Error;
-use crate::state::Store;
+use crate::state::Index;
 
 use super::OUTPUT_DRAIN_LIMIT;
 use super::ProcessState;
@@ -36,7 +36,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct ExecProcess {
     pub(super) engine: Engine,
-    pub(super) store: Arc<Store>,
+    pub(super) index: Index,
     pub(super) container: String,
     /// Docker's exec id.
     pub(super) id: String,
@@ -49,7 +49,7 @@ impl Containers {
     /// Starts a command in a running container. Its stdin stays open until [`Hijacked::input`] is closed or dropped.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Precondition`] when the container is not running; [`Error::Invalid`] without a
+    /// [`Error::Lookup`]; [`Error::Precondition`] when the container is not running; [`Error::Invalid`] without a
     /// command.
     pub async fn start_exec(&self, id: &str, spec: &ExecSpec) -> Result<(ExecProcess, Hijacked), Error> {
         let process = self.create_exec(id, spec).await?;
@@ -73,7 +73,7 @@ impl Containers {
         let id = self.engine.create_exec(&container, spec).await?;
         Ok(ExecProcess {
             engine: self.engine.clone(),
-            store: Arc::clone(&self.store),
+            index: self.index.clone(),
             label: format!("container {container}: command {:?}", spec.command),
             exit_event: Arc::new(self.engine.exec_exit(&id)),
             container,

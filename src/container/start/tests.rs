@@ -13,7 +13,7 @@ use crate::state::testing;
 
 const SHORT: Duration = Duration::from_secs(1);
 
-/// A container with a setting of cgroup v2; there is no cgroup of this name.
+/// A container with a cgroup v2 setting, whose cgroup does not exist.
 fn limited() -> ContainerRecord {
     let mut record = testing::container("c1", SANDBOX);
     let unified = BTreeMap::from([("memory.oom.group".to_owned(), "1".to_owned())]);
@@ -27,52 +27,52 @@ fn details(state: &str) -> (u16, String) {
 }
 
 const RUNNING: &str = r#"{"Status": "running", "Running": true, "Pid": 1, "StartedAt": "2026-01-01T00:00:01Z"}"#;
-const ENDED: &str = r#"{"Status": "exited", "ExitCode": 3, "StartedAt": "2026-01-01T00:00:01Z",
+const EXITED: &str = r#"{"Status": "exited", "ExitCode": 3, "StartedAt": "2026-01-01T00:00:01Z",
     "FinishedAt": "2026-01-01T00:00:02Z"}"#;
 
-/// A Docker whose container has ended with the inspection of this number; what it is asked is noted.
-fn ending_at(looks: usize) -> (Bench, Arc<Mutex<Vec<String>>>) {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let notes = Arc::clone(&asked);
+/// A fake Docker whose container has exited at the inspect of this number, and the requests it got.
+fn exiting_at(inspects: usize) -> (Bench, Arc<Mutex<Vec<String>>>) {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&requests);
     let bench = Bench::new(SHORT, move |request| {
-        let mut notes = notes.lock();
-        notes.push(request.to_owned());
-        let looked = notes.iter().filter(|note| *note == "GET /containers/c1/json").count();
+        let mut log = log.lock();
+        log.push(request.to_owned());
+        let inspected = log.iter().filter(|request| *request == "GET /containers/c1/json").count();
         match request {
-            "GET /containers/c1/json" => details(if looked < looks { RUNNING } else { ENDED }),
+            "GET /containers/c1/json" => details(if inspected < inspects { RUNNING } else { EXITED }),
             _ => (204, String::new()),
         }
     });
     bench.put(limited());
-    (bench, asked)
+    (bench, requests)
 }
 
-fn kills(asked: &Mutex<Vec<String>>) -> usize {
-    asked.lock().iter().filter(|request| request.ends_with("/kill")).count()
+fn kills(requests: &Mutex<Vec<String>>) -> usize {
+    requests.lock().iter().filter(|request| request.ends_with("/kill")).count()
 }
 
 #[tokio::test]
-async fn a_container_that_ends_before_its_cgroup_can_be_written_was_started() {
-    let (bench, asked) = ending_at(3);
+async fn a_container_that_exits_before_its_cgroup_can_be_written_was_started() {
+    let (bench, requests) = exiting_at(3);
     bench.engine.connection().set_suspect("slow");
     bench.containers.start("c1").await.unwrap();
     assert_eq!(bench.process("c1").exit().map(|exit| exit.code), Some(3));
-    assert_eq!(kills(&asked), 0);
+    assert_eq!(kills(&requests), 0);
 }
 
 #[tokio::test]
-async fn a_container_that_runs_without_its_limits_is_ended() {
-    let (bench, asked) = ending_at(1_000);
+async fn a_container_that_runs_without_its_limits_is_killed() {
+    let (bench, requests) = exiting_at(1_000);
     let refused = bench.containers.start("c1").await.unwrap_err().to_string();
     assert!(refused.contains("memory.oom.group"), "{refused}");
-    assert_eq!(kills(&asked), 1);
+    assert_eq!(kills(&requests), 1);
 }
 
 fn state_of(bench: &Bench) -> ContainerState {
     bench.containers.list(None).unwrap()[0].state()
 }
 
-/// A Docker that does not come to the end of a start until it has `started`, and tells nothing of the container meanwhile.
+/// A fake Docker whose start, and every inspect meanwhile, blocks until the returned state is set.
 fn slow() -> (Bench, Arc<Mutex<Option<&'static str>>>) {
     let started = Arc::new(Mutex::new(None));
     let state = Arc::clone(&started);
@@ -82,29 +82,29 @@ fn slow() -> (Bench, Arc<Mutex<Option<&'static str>>>) {
             (_, None) => (NEVER, String::new()),
             ("GET /containers/c1/json", Some(state)) => details(state),
             ("POST /containers/c1/kill", Some(_)) => {
-                *state = Some(ENDED);
+                *state = Some(EXITED);
                 (204, String::new())
             }
             _ => (204, String::new()),
         }
     });
-    bench.store.set_true();
+    bench.store.set_synced();
     bench.put(testing::container("c1", SANDBOX));
     (bench, started)
 }
 
 #[tokio::test]
-async fn a_container_whose_start_gets_no_answer_is_unknown_until_docker_tells_of_it() {
-    for (told, expected) in [
+async fn a_container_whose_start_gets_no_answer_is_unknown_until_an_inspect_answers() {
+    for (state, expected) in [
         (RUNNING, ContainerState::ContainerRunning),
-        (ENDED, ContainerState::ContainerExited),
+        (EXITED, ContainerState::ContainerExited),
         (r#"{"Status": "created"}"#, ContainerState::ContainerCreated),
     ] {
         let (bench, started) = slow();
         let refused = bench.containers.start("c1").await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::DeadlineExceeded, "{refused}");
         assert_eq!(state_of(&bench), ContainerState::ContainerUnknown);
-        *started.lock() = Some(told);
+        *started.lock() = Some(state);
         bench.containers.refresher().refresh("c1").await.unwrap();
         assert_eq!(state_of(&bench), expected);
     }
@@ -122,7 +122,7 @@ async fn a_container_of_unknown_state_can_be_stopped_once_docker_answers() {
 }
 
 #[tokio::test]
-async fn a_stop_ends_also_what_docker_was_just_starting() {
+async fn a_stop_also_kills_what_docker_was_starting_meanwhile() {
     let kills = Mutex::new(0);
     let bench = Bench::new(SHORT, move |request| match request {
         "POST /containers/c1/kill" => {
@@ -133,9 +133,9 @@ async fn a_stop_ends_also_what_docker_was_just_starting() {
             }
         }
         "GET /containers/c1/json" if *kills.lock() < 2 => details(RUNNING),
-        _ => details(ENDED),
+        _ => details(EXITED),
     });
-    bench.store.set_true();
+    bench.store.set_synced();
     bench.put(testing::container("c1", SANDBOX));
     bench.store.set_unsettled("c1", true);
     bench.containers.stop("c1", Duration::ZERO).await.unwrap();

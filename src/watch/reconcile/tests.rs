@@ -5,8 +5,10 @@ use super::*;
 use crate::container::testing::Bench;
 use crate::container::testing::SANDBOX;
 use crate::docker::testing::NEVER;
+use crate::pod;
 use crate::pod::Pods;
 use crate::state::testing;
+use crate::watch::Dependencies;
 use cni_runtime as cni;
 use cni_runtime::Cni;
 
@@ -14,12 +16,22 @@ const SHORT: Duration = Duration::from_secs(1);
 
 fn watch(bench: &Bench) -> Arc<Watch> {
     let settings = cni::Config { conf_dir: "/nowhere".into(), cache_dir: "/nowhere".into(), ..cni::Config::default() };
-    let (engine, store, images) = (bench.engine.clone(), Arc::clone(&bench.store), Arc::clone(&bench.images));
-    let cni = Arc::new(Cni::new(settings, None));
-    let containers = Arc::clone(&bench.containers);
-    let pods =
-        Pods::new(engine.clone(), Arc::clone(&store), cni, Arc::clone(&images), Arc::clone(&containers), Vec::new());
-    Arc::new(Watch::new(engine, store, images, containers, Arc::new(pods), HashSet::new()))
+    let pods = Arc::new(Pods::new(pod::Dependencies {
+        engine: bench.engine.clone(),
+        store: Arc::clone(&bench.store),
+        cni: Arc::new(Cni::new(settings, None)),
+        images: Arc::clone(&bench.images),
+        containers: Arc::clone(&bench.containers),
+        unfinished: Vec::new(),
+    }));
+    Arc::new(Watch::new(Dependencies {
+        engine: bench.engine.clone(),
+        store: Arc::clone(&bench.store),
+        images: Arc::clone(&bench.images),
+        containers: Arc::clone(&bench.containers),
+        pods,
+        damaged: HashSet::new(),
+    }))
 }
 
 fn row(id: &str, state: &str) -> String {
@@ -94,7 +106,7 @@ async fn a_container_that_docker_may_be_starting_is_unsettled_until_docker_answe
     let bench = slow_and("created", Arc::clone(&answering));
     let watch = watch(&bench);
     watch.reconcile().await.unwrap();
-    let unsettled = || bench.store.container("slow").unwrap().unsettled;
+    let unsettled = || bench.store.index().containers.get("slow").unwrap().unsettled;
     assert!(unsettled());
     answering.store(true, Ordering::Relaxed);
     tokio::select! {
@@ -112,12 +124,12 @@ async fn a_container_that_docker_may_be_starting_is_unsettled_until_docker_answe
 async fn only_a_container_that_docker_may_be_starting_is_unsettled() {
     let bench = slow_and("paused", Arc::default());
     watch(&bench).reconcile().await.unwrap();
-    let slow = bench.store.container("slow").unwrap();
+    let slow = bench.store.index().containers.get("slow").unwrap();
     assert!(slow.process.is_running() && !slow.unsettled);
     // A completed job must not be run again because its exit code is not known.
     let bench = slow_and("exited", Arc::default());
     assert!(watch(&bench).reconcile().await.is_err());
-    assert!(!bench.store.container("slow").unwrap().unsettled);
+    assert!(!bench.store.index().containers.get("slow").unwrap().unsettled);
 }
 
 #[tokio::test]

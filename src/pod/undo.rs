@@ -1,0 +1,54 @@
+//! Undoing a RunPodSandbox that was not finished.
+
+use crate::docker::Engine;
+use crate::error::Error;
+use crate::lifecycle::Lifecycle;
+use crate::state::Object;
+use crate::state::Phase;
+use crate::state::Process;
+use crate::state::Sandbox;
+use crate::state::SandboxRecord;
+use crate::state::Store;
+use crate::state::Unfinished;
+
+use super::Pods;
+
+impl Lifecycle for Pods {
+    type Object = Sandbox;
+
+    const IDENTITY: &'static str = "name, namespace, uid and attempt";
+
+    fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn unfinished(&self) -> &Unfinished<SandboxRecord> {
+        &self.unfinished
+    }
+
+    async fn teardown(&self, record: &mut SandboxRecord) -> Result<(), Error> {
+        for container in self.index.containers_of(&record.id) {
+            self.containers.remove(&container.record.id).await?;
+        }
+        self.detach(record).await?;
+        Ok(self.engine.remove_container(&record.id).await?)
+    }
+
+    /// A sandbox with an id is listed as NOTREADY, so that its client removes it: its network may need the client's help,
+    /// such as a CNI configuration that was removed.
+    async fn keep(&self, mut record: SandboxRecord) {
+        if record.id.is_empty() {
+            self.unfinished.insert(record);
+            return;
+        }
+        record.phase = Phase::Broken;
+        if let Err(error) = self.store.sandboxes.save(&record).await {
+            tracing::error!(sandbox = record.name, %error, "could not record a broken sandbox");
+        }
+        self.store.sandboxes.insert(Sandbox::new(record, Process::Created));
+    }
+}
