@@ -1,7 +1,8 @@
 //! The only room that knows Docker's API.
 //!
-//! The other rooms call methods of an [`Engine`], one for each request. An [`Error`] names the operation and the object. [`request`] has the bodies of requests. The types of answers are lenient: a new enum value
-//! of a newer daemon must not make a running pod invisible.
+//! The other rooms call methods of an [`Engine`], one for each request. An [`Error`] names the operation and the object.
+//! The bodies of requests are in [`request`]. The types of answers are lenient: an unknown enum value from a newer daemon
+//! must not make a running pod invisible. The client library, bollard, appears in no signature outside this room.
 
 mod connection;
 mod container;
@@ -16,6 +17,7 @@ mod registry;
 pub mod request;
 mod system;
 mod transport;
+mod version;
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -42,11 +44,11 @@ pub use self::image::Credentials;
 pub use self::image::ImageDetails;
 pub use self::image::ImageEntry;
 pub use self::image::PullProgress;
-pub use self::system::ApiVersion;
 pub use self::system::CgroupDriver;
 pub use self::system::EngineInfo;
 pub use self::system::Event;
 pub use self::transport::RequestCounts;
+pub use self::version::ApiVersion;
 
 use self::exec::ExecExits;
 use self::transport::Transport;

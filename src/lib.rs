@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! kubelet --> cri --> pod | container | image | logs | stream | stats --> docker | cni | state
-//! docker events --> watch --> state --> cri (List*, *Status answer from memory)
+//! docker events --> watch --> refresh --> state --> cri (List*, *Status answer from memory)
 //! API server <--> scheduler
 //! ```
 

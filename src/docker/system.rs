@@ -1,7 +1,6 @@
-//! The engine as a whole: its version, its properties and its event stream.
+//! The engine as a whole: its properties and its event stream.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Once;
@@ -18,42 +17,14 @@ use super::Engine;
 use super::Error;
 use super::transport::encode;
 use super::transport::request;
+use super::version::ApiVersion;
+use super::version::Version;
+use super::version::negotiate;
 
-/// The newest API version that Dockside is tested with.
-const OUR_NEWEST: ApiVersion = ApiVersion { major: 1, minor: 56 };
-/// Docker 20.10, the oldest engine supported.
-const OUR_OLDEST: ApiVersion = ApiVersion { major: 1, minor: 41 };
 /// The position of CAP_SYS_RESOURCE in a capability set (capabilities(7)).
 const CAP_SYS_RESOURCE: u32 = 24;
 /// The data directory of the system's containerd by default.
 const SYSTEM_CONTAINERD: &str = "/var/lib/containerd";
-
-/// A version of Docker's API, such as 1.41.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ApiVersion {
-    /// 1, for every Docker so far.
-    pub major: u16,
-    /// Counts Docker's feature releases.
-    pub minor: u16,
-}
-
-impl ApiVersion {
-    /// API 1.`minor`.
-    pub const fn v1(minor: u16) -> ApiVersion {
-        ApiVersion { major: 1, minor }
-    }
-
-    fn parse(text: &str) -> Option<ApiVersion> {
-        let (major, minor) = text.split_once('.')?;
-        Some(ApiVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
-    }
-}
-
-impl fmt::Display for ApiVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.major, self.minor)
-    }
-}
 
 /// What manages the cgroups of containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,15 +112,6 @@ pub struct EventActor {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Version {
-    version: String,
-    api_version: String,
-    #[serde(rename = "MinAPIVersion", default)]
-    min_api_version: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct Info {
     docker_root_dir: PathBuf,
     #[serde(default)]
@@ -188,7 +150,7 @@ impl Engine {
         const OPERATION: &str = "read the version of Docker at";
         let at = self.socket().display().to_string();
         let version: Version = self.unguarded(OPERATION, &at, self.transport.get_json("/version")).await?;
-        let api = agree(&version).map_err(|message| Error::failed(OPERATION, &at, message))?;
+        let api = negotiate(&version).map_err(|message| Error::failed(OPERATION, &at, message))?;
         self.transport.set_version(api);
         let info: Info =
             self.unguarded("read the properties of Docker at", &at, self.transport.get_json("/info")).await?;
@@ -276,26 +238,6 @@ impl Engine {
     }
 }
 
-/// The newest API version that Docker and Dockside both support.
-fn agree(server: &Version) -> Result<ApiVersion, String> {
-    let newest = ApiVersion::parse(&server.api_version)
-        .ok_or_else(|| format!("API version {:?} is not a number like 1.41", server.api_version))?;
-    let oldest = ApiVersion::parse(&server.min_api_version).unwrap_or(ApiVersion::v1(12));
-    if newest < OUR_OLDEST {
-        return Err(format!(
-            "Docker {} speaks API {newest}; at least {OUR_OLDEST} (Docker 20.10) is needed",
-            server.version
-        ));
-    }
-    if oldest > OUR_NEWEST {
-        return Err(format!(
-            "Docker {} needs API {oldest} or newer; Dockside speaks up to {OUR_NEWEST}",
-            server.version
-        ));
-    }
-    Ok(newest.min(OUR_NEWEST))
-}
-
 /// The directory of the image store. Docker's API does not report containerd's data directory. Its socket shows whether
 /// containerd is Docker's own or the system's; each has a usual data directory. If the images are in neither, the result
 /// is Docker's own directory: a kubelet fails if the directory does not exist.
@@ -335,23 +277,6 @@ async fn oom_score_floor(socket: &Path) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn server(newest: &str, oldest: &str) -> Version {
-        Version { version: "x".into(), api_version: newest.into(), min_api_version: oldest.into() }
-    }
-
-    #[test]
-    fn the_newest_common_api_version_is_chosen() {
-        assert_eq!(agree(&server("1.41", "1.12")), Ok(ApiVersion::v1(41)));
-        assert_eq!(agree(&server("1.56", "1.44")), Ok(ApiVersion::v1(56)));
-        assert_eq!(agree(&server("1.99", "1.44")), Ok(OUR_NEWEST));
-    }
-
-    #[test]
-    fn an_engine_that_is_too_old_or_too_new_is_refused_with_both_versions() {
-        assert!(agree(&server("1.40", "1.12")).unwrap_err().contains("at least 1.41"));
-        assert!(agree(&server("2.3", "2.0")).unwrap_err().contains("up to 1.56"));
-    }
 
     #[test]
     fn the_image_directory_is_the_one_that_has_images() {

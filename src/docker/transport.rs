@@ -44,7 +44,7 @@ use tokio::net::UnixStream;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::ApiVersion;
+use super::version::ApiVersion;
 use crate::measure::SPANS;
 
 /// How many requests of each kind (`POST /containers/{}/start`) were sent since the start.

@@ -29,7 +29,7 @@ impl Watch {
     /// applied, and the inspect repeated in the background. Images that cannot be listed are listed again later, too.
     ///
     /// # Errors
-    /// When Docker does not answer, or not for a container that has exited.
+    /// When Docker does not answer at all, or does not answer for a container that has exited.
     pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), docker::Error> {
         self.list_images().await;
         // The ids are collected before the listing: a container created after it must not be taken for gone.
@@ -89,8 +89,8 @@ impl Watch {
         self.images_changed.notify_one();
     }
 
-    /// Stores that a container runs which the listing has as running, and which Docker cannot inspect: a kubelet must not
-    /// take its pod for finished. The start time is not known, so the time of creation stands for it.
+    /// Stores that a container runs, by the listing alone, as Docker cannot inspect it: a kubelet must not take its pod for
+    /// finished. The start time is not known, so the time of creation stands for it.
     fn apply_listing(&self, rows: &[ContainerEntry], id: &str) {
         if !rows.iter().any(|row| row.id == *id && matches!(row.state.as_str(), "running" | "paused")) {
             return;
