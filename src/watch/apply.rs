@@ -97,9 +97,9 @@ impl Watch {
     }
 
     fn key_and_running(&self, id: &str) -> Option<(String, bool)> {
-        let container = self.store.index().containers.get(id).map(|c| (c.record.key.clone(), c.process.is_running()));
-        container
-            .or_else(|| self.store.index().sandboxes.get(id).map(|s| (s.record.key.clone(), s.process.is_running())))
+        let index = self.store.index();
+        let container = index.containers.get(id).map(|c| (c.record.key.clone(), c.process.is_running()));
+        container.or_else(|| index.sandboxes.get(id).map(|s| (s.record.key.clone(), s.process.is_running())))
     }
 
     /// OOM events arrive separately from `die`: before it, after it, or, with containerd 1.x, not at all. A client reads
@@ -127,8 +127,9 @@ impl Watch {
 
     /// Whether this is a container or sandbox whose exit is not stored yet.
     fn awaits_exit(&self, id: &str) -> bool {
-        let container = self.store.index().containers.get(id).map(|c| c.process.exit().is_none());
-        container.or_else(|| self.store.index().sandboxes.get(id).map(|s| s.process.exit().is_none())).unwrap_or(false)
+        let index = self.store.index();
+        let container = index.containers.get(id).map(|c| c.process.exit().is_none());
+        container.or_else(|| index.sandboxes.get(id).map(|s| s.process.exit().is_none())).unwrap_or(false)
     }
 
     fn apply_destroy(&self, id: String) {

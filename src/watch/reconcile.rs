@@ -33,8 +33,9 @@ impl Watch {
     pub(super) async fn reconcile(self: &Arc<Self>) -> Result<(), docker::Error> {
         self.list_images().await;
         // The ids are collected before the listing: a container created after it must not be taken for gone.
-        let sandboxes = self.store.index().sandboxes.list().into_iter().map(|sandbox| sandbox.record.id.clone());
-        let containers = self.store.index().containers.list().into_iter().map(|container| container.record.id.clone());
+        let index = self.store.index();
+        let sandboxes = index.sandboxes.list().into_iter().map(|sandbox| sandbox.record.id.clone());
+        let containers = index.containers.list().into_iter().map(|container| container.record.id.clone());
         let known: Vec<String> = sandboxes.chain(containers).collect();
         let rows = self.engine.list_containers(naming::TYPE).await?;
         self.adopt_damaged(&rows);
@@ -62,9 +63,7 @@ impl Watch {
                     self.refresh_in_background(id);
                 }
                 // Docker may be starting it.
-                Some("created") if self.store.index().containers.get(&id).is_some() => {
-                    self.store.set_unsettled(&id, true)
-                }
+                Some("created") if index.containers.get(&id).is_some() => self.store.set_unsettled(&id, true),
                 Some("created") => self.refresh_in_background(id),
                 // Its exit code is not known, and a kubelet would run a completed job again.
                 _ => return Err(error),
@@ -95,9 +94,9 @@ impl Watch {
         if !rows.iter().any(|row| row.id == *id && matches!(row.state.as_str(), "running" | "paused")) {
             return;
         }
-        let created_at = self.store.index().containers.get(id).map(|container| container.record.created_at);
-        let created_at =
-            created_at.or_else(|| self.store.index().sandboxes.get(id).map(|sandbox| sandbox.record.created_at));
+        let index = self.store.index();
+        let created_at = index.containers.get(id).map(|container| container.record.created_at);
+        let created_at = created_at.or_else(|| index.sandboxes.get(id).map(|sandbox| sandbox.record.created_at));
         self.store.update_process(id, |known| match known {
             Process::Running { .. } => known.clone(),
             _ => known.started(created_at.unwrap_or_default()),
