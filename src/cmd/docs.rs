@@ -25,7 +25,7 @@ fn markdown() -> String {
     let mut text = format!("<!-- Made from the programs by `{UPDATE}`. -->\n\n{INTRODUCTION}");
     let pod = PodArgs::augment_args(Command::new("dockside pod"));
     section(&mut text, &pod.about("Run pods by hand, step by step, as a kubelet would"), "");
-    section(&mut text, &dockside_scheduler::cmd::Command::command(), "");
+    section(&mut text, &dockside_scheduler::Cli::command(), "");
     text
 }
 

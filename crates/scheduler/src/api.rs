@@ -1,11 +1,10 @@
-//! The way to the API server: requests, answers and watches over a few kept connections.
+//! The Kubernetes API client: requests, responses and watches over a few persistent connections.
 //!
-//! This is a small client of our own and not the kube crate. What this scheduler does is a dozen kinds to watch and
-//! five kinds of writes, with its own structures (see `wire`): kube's watcher asks of every type that it keeps the
-//! whole metadata, with the managed fields which are half of a pod, and brings Kubernetes' complete types, which would
-//! double what everybody who builds Dockside has to compile.
+//! It is not the kube crate: this scheduler watches a dozen kinds and makes five kinds of writes with its own partial
+//! types (see `wire`). kube's watcher requires the whole metadata of every type, including the managed fields that are
+//! half of a pod, and k8s-openapi's complete types would double what has to be compiled.
 //!
-//! Who calls in: everything of the scheduler that talks to a cluster. Nothing here knows what a pod is.
+//! Callers: everything that talks to the cluster. Nothing here depends on the kind of an object.
 
 mod access;
 mod connect;
@@ -15,7 +14,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake;
 mod kubeconfig;
-mod parts;
+mod watch_stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,51 +33,54 @@ use hyper_util::rt::TokioTimer;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use self::access::Access;
-pub use self::access::AccessArgs;
+pub(crate) use self::access::Access;
+pub(crate) use self::access::AccessArgs;
 use self::connect::Connector;
-pub use self::encoding::Decode;
-pub use self::encoding::Encoding;
-pub use self::encoding::Page;
-pub use self::encoding::nullable;
-pub use self::error::Error;
-pub use self::parts::Parts;
+pub(crate) use self::encoding::Decode;
+pub(crate) use self::encoding::Encoding;
+pub(crate) use self::encoding::Page;
+pub(crate) use self::encoding::nullable;
+pub(crate) use self::error::Error;
+pub(crate) use self::watch_stream::WatchStream;
 
-/// What the API server writes in its logs about who asks.
+/// Identifies the scheduler in the API server's logs.
 const USER_AGENT: &str = concat!("dockside-scheduler/", env!("CARGO_PKG_VERSION"));
-/// Nothing but a watch takes longer.
+/// The timeout of every request except a watch.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A server that is overloaded says when to come again; so often we do.
+/// How often a request is sent in total while the server answers 429.
 const ATTEMPTS: u32 = 4;
-/// How long to wait when it does not say.
+/// The pause before a retry, if a 429 has no Retry-After.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// So long a connection may be silent before it is asked whether it still lives.
+/// The interval of HTTP/2 pings on a silent connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// A list of large objects comes quicker when the server does not have to wait for us.
+/// HTTP/2 stream window: large lists arrive faster when the server need not wait for window updates.
 const WINDOW: u32 = 1 << 20;
 
-/// Which of the connections a request takes.
+/// The connection pool a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub(crate) enum Pool {
     /// Lists and watches.
     Watch,
-    /// Short calls.
+    /// Short requests.
     Call,
-    /// What may come late: events, conditions.
+    /// Requests that may be delayed: events and conditions.
     Report,
 }
 
-/// How a body is written.
+/// The format of a request body.
 #[derive(Clone, Copy, Debug)]
-pub enum Format {
+pub(crate) enum Format {
+    /// A complete object.
     Json,
+    /// JSON merge patch (RFC 7386).
     MergePatch,
+    /// Kubernetes' strategic merge patch.
     StrategicMergePatch,
 }
 
 /// A client of one API server. Clones share its connections.
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
+pub(crate) struct Client(Arc<Inner>);
 
 struct Inner {
     access: Access,
@@ -88,11 +90,11 @@ struct Inner {
 }
 
 impl Client {
-    /// A client; nothing is connected before the first request.
+    /// A client; it connects with the first request.
     ///
     /// # Errors
-    /// When a certificate or a key cannot be used.
-    pub fn new(access: Access) -> Result<Client, Error> {
+    /// A certificate or a key cannot be used.
+    pub(crate) fn new(access: Access) -> Result<Client, Error> {
         let connector = Connector::new(&access)?;
         let pool = || {
             legacy::Client::builder(TokioExecutor::new())
@@ -109,97 +111,101 @@ impl Client {
         Ok(Client(Arc::new(Inner { access, watches, calls, reports })))
     }
 
-    /// Reads an object.
+    /// Gets an object.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn get<T: DeserializeOwned>(&self, lane: Lane, path: &str) -> Result<T, Error> {
-        let answer = self.send(lane, Method::GET, path, Encoding::Json, None).await?;
-        encoding::from_json(path, &read(answer, path).await?)
+    pub(crate) async fn get<T: DeserializeOwned>(&self, pool: Pool, path: &str) -> Result<T, Error> {
+        let response = self.send_with_retry(pool, Method::GET, path, Encoding::Json, None).await?;
+        encoding::from_json(path, &read(response, path).await?)
     }
 
-    /// Reads a page of a list, in this encoding if the server can.
+    /// Gets a page of a list, in this encoding if the server supports it.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn page<T: Decode>(&self, path: &str, wanted: Encoding) -> Result<Page<T>, Error> {
-        let answer = self.send(Lane::Watch, Method::GET, path, wanted, None).await?;
-        let encoding = Encoding::of(&answer);
-        encoding.page(path, read(answer, path).await?)
+    pub(crate) async fn page<T: Decode>(&self, path: &str, encoding: Encoding) -> Result<Page<T>, Error> {
+        let response = self.send_with_retry(Pool::Watch, Method::GET, path, encoding, None).await?;
+        let encoding = Encoding::of(&response);
+        encoding.page(path, read(response, path).await?)
     }
 
-    /// Makes an object.
+    /// Creates an object.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn post(&self, lane: Lane, path: &str, body: &Value) -> Result<(), Error> {
-        self.write(lane, Method::POST, path, (Format::Json, body)).await
+    pub(crate) async fn post(&self, pool: Pool, path: &str, body: &Value) -> Result<(), Error> {
+        self.write(pool, Method::POST, path, (Format::Json, body)).await
     }
 
     /// Replaces an object.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn put(&self, lane: Lane, path: &str, body: &Value) -> Result<(), Error> {
-        self.write(lane, Method::PUT, path, (Format::Json, body)).await
+    pub(crate) async fn put(&self, pool: Pool, path: &str, body: &Value) -> Result<(), Error> {
+        self.write(pool, Method::PUT, path, (Format::Json, body)).await
     }
 
-    /// Changes an object.
+    /// Patches an object.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn patch(&self, lane: Lane, path: &str, format: Format, body: &Value) -> Result<(), Error> {
-        self.write(lane, Method::PATCH, path, (format, body)).await
+    pub(crate) async fn patch(&self, pool: Pool, path: &str, format: Format, body: &Value) -> Result<(), Error> {
+        self.write(pool, Method::PATCH, path, (format, body)).await
     }
 
     /// Deletes an object.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn delete(&self, lane: Lane, path: &str, body: &Value) -> Result<(), Error> {
-        self.write(lane, Method::DELETE, path, (Format::Json, body)).await
+    pub(crate) async fn delete(&self, pool: Pool, path: &str, body: &Value) -> Result<(), Error> {
+        self.write(pool, Method::DELETE, path, (Format::Json, body)).await
     }
 
-    /// Opens an answer that does not end, in this encoding if the server can. It is dead when nothing was heard for as
-    /// long as `silence`.
+    /// Opens a watch, in this encoding if the server supports it. It fails when nothing is received for `idle_timeout`.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn watch(&self, path: &str, wanted: Encoding, silence: Duration) -> Result<Parts, Error> {
-        let request = self.request(&Method::GET, path, wanted, None).await?;
-        let answer = self.exchange(Lane::Watch, request, path).await?;
-        if !answer.status().is_success() {
-            return Err(refusal(answer, path).await);
+    pub(crate) async fn watch(
+        &self,
+        path: &str,
+        encoding: Encoding,
+        idle_timeout: Duration,
+    ) -> Result<WatchStream, Error> {
+        let request = self.request(&Method::GET, path, encoding, None).await?;
+        let response = self.send_once(Pool::Watch, request, path).await?;
+        if !response.status().is_success() {
+            return Err(refusal(response, path).await);
         }
-        let encoding = Encoding::of(&answer);
-        Ok(Parts::new(answer.into_body(), encoding, path, silence))
+        let encoding = Encoding::of(&response);
+        Ok(WatchStream::new(response.into_body(), encoding, path, idle_timeout))
     }
 
     /// Sends a request that changes something.
-    async fn write(&self, lane: Lane, method: Method, path: &str, body: (Format, &Value)) -> Result<(), Error> {
-        let answer = self.send(lane, method, path, Encoding::Json, Some(body)).await?;
-        read(answer, path).await.map(drop)
+    async fn write(&self, pool: Pool, method: Method, path: &str, body: (Format, &Value)) -> Result<(), Error> {
+        let response = self.send_with_retry(pool, method, path, Encoding::Json, Some(body)).await?;
+        read(response, path).await.map(drop)
     }
 
-    /// Sends a request, again if the server is overloaded, until there is an answer that is no refusal.
-    async fn send(
+    /// Sends a request until it succeeds or fails; repeats it while the server is overloaded (429).
+    async fn send_with_retry(
         &self,
-        lane: Lane,
+        pool: Pool,
         method: Method,
         path: &str,
-        wanted: Encoding,
+        encoding: Encoding,
         body: Option<(Format, &Value)>,
     ) -> Result<Response<Incoming>, Error> {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let request = self.request(&method, path, wanted, body).await?;
-            let answer = self.exchange(lane, request, path).await?;
-            if answer.status().is_success() {
-                return Ok(answer);
+            let request = self.request(&method, path, encoding, body).await?;
+            let response = self.send_once(pool, request, path).await?;
+            if response.status().is_success() {
+                return Ok(response);
             }
-            let after = retry_after(&answer).filter(|_| attempts < ATTEMPTS);
-            let error = refusal(answer, path).await;
+            let after = retry_after(&response).filter(|_| attempts < ATTEMPTS);
+            let error = refusal(response, path).await;
             match after {
                 Some(after) => tokio::time::sleep(after).await,
                 None => return Err(error),
@@ -211,14 +217,14 @@ impl Client {
         &self,
         method: &Method,
         path: &str,
-        wanted: Encoding,
+        encoding: Encoding,
         body: Option<(Format, &Value)>,
     ) -> Result<Request<Full<Bytes>>, Error> {
         let mut request = Request::builder()
             .method(method)
             .uri(self.0.access.url(path))
             .header(header::USER_AGENT, USER_AGENT)
-            .header(header::ACCEPT, wanted.accept());
+            .header(header::ACCEPT, encoding.accept());
         if let Some(authorization) = self.0.access.authorization().await? {
             request = request.header(header::AUTHORIZATION, authorization);
         }
@@ -232,19 +238,19 @@ impl Client {
         request.body(Full::new(bytes)).map_err(|source| Error::Request { path: path.to_owned(), source })
     }
 
-    async fn exchange(
+    async fn send_once(
         &self,
-        lane: Lane,
+        pool: Pool,
         request: Request<Full<Bytes>>,
         path: &str,
     ) -> Result<Response<Incoming>, Error> {
-        let client = match lane {
-            Lane::Watch => &self.0.watches,
-            Lane::Call => &self.0.calls,
-            Lane::Report => &self.0.reports,
+        let client = match pool {
+            Pool::Watch => &self.0.watches,
+            Pool::Call => &self.0.calls,
+            Pool::Report => &self.0.reports,
         };
         match tokio::time::timeout(TIMEOUT, client.request(request)).await {
-            Ok(answer) => answer.map_err(|error| Error::unreachable(self.0.access.server(), &error)),
+            Ok(response) => response.map_err(|error| Error::unreachable(self.0.access.server(), &error)),
             Err(_) => Err(Error::Timeout { path: path.to_owned() }),
         }
     }
@@ -260,27 +266,27 @@ impl Format {
     }
 }
 
-async fn read(answer: Response<Incoming>, path: &str) -> Result<Bytes, Error> {
-    match tokio::time::timeout(TIMEOUT, answer.into_body().collect()).await {
+async fn read(response: Response<Incoming>, path: &str) -> Result<Bytes, Error> {
+    match tokio::time::timeout(TIMEOUT, response.into_body().collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) => Err(Error::Broken { path: path.to_owned(), reason: error.to_string() }),
         Err(_) => Err(Error::Timeout { path: path.to_owned() }),
     }
 }
 
-/// What the server said instead of doing what it was asked.
-async fn refusal(answer: Response<Incoming>, path: &str) -> Error {
-    let (code, encoding) = (answer.status().as_u16(), Encoding::of(&answer));
-    let body = match read(answer, path).await {
+/// The error in a response without success.
+async fn refusal(response: Response<Incoming>, path: &str) -> Error {
+    let (code, encoding) = (response.status().as_u16(), Encoding::of(&response));
+    let body = match read(response, path).await {
         Ok(body) => body,
         Err(error) => return error,
     };
     Error::refused(code, path, encoding, &body)
 }
 
-/// When to come again, if the server is overloaded and the request has not been looked at.
-fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
-    let overloaded = answer.status() == http::StatusCode::TOO_MANY_REQUESTS;
-    let said = answer.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+/// When to retry, if the server was too busy to process the request.
+fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
+    let overloaded = response.status() == http::StatusCode::TOO_MANY_REQUESTS;
+    let said = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     overloaded.then(|| said.map_or(RETRY_AFTER, |seconds: u64| Duration::from_secs(seconds.clamp(1, 10))))
 }

@@ -1,5 +1,5 @@
-//! Answers cases on standard input: each line is a small cluster and a pod, each answer tells where the pod could go.
-//! Tests compare these answers with those of other schedulers.
+//! Answers scheduling cases on standard input: each line is a small cluster and a pod, each answer the verdict for
+//! every node. Tests compare the answers with kube-scheduler's.
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
@@ -18,25 +18,29 @@ use super::model::OwnerKind;
 use super::read;
 use super::wire;
 
-/// Why the cases cannot be gone through.
+/// Why the cases could not be answered.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
+    /// Standard input failed.
     #[error("could not read a case: {0}")]
     Read(#[source] std::io::Error),
+    /// Standard output failed.
     #[error("could not write an answer: {0}")]
     Write(#[source] std::io::Error),
+    /// A line is not a case.
     #[error("case {line}: {source}")]
     Json { line: usize, source: serde_path_to_error::Error<serde_json::Error> },
+    /// An object of a case has an invalid field.
     #[error("case {line}: {source}")]
     Invalid { line: usize, source: read::Invalid },
 }
 
-/// One line of input. Every list may be left out.
+/// One line of input. Every list may be absent.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Case {
     nodes: Vec<wire::Node>,
-    /// Those that have a node already.
+    /// Pods that are bound to a node.
     pods: Vec<wire::Pod>,
     namespaces: Vec<wire::Namespace>,
     pvcs: Vec<wire::PersistentVolumeClaim>,
@@ -48,7 +52,7 @@ struct Case {
     volume_attachments: Vec<wire::VolumeAttachment>,
     services: Vec<wire::MapSelected>,
     replica_sets: Vec<wire::Controller>,
-    /// The one to be placed.
+    /// The pod to schedule.
     pod: wire::Pod,
 }
 
@@ -58,15 +62,15 @@ struct Answer {
     feasible: Vec<String>,
     /// `<filter>: <reasons>` by node.
     verdicts: BTreeMap<String, String>,
-    /// Weighted points by score, and `total`, by node.
+    /// Weighted points by score, and their sum as `total`, by node.
     scores: BTreeMap<String, BTreeMap<&'static str, i64>>,
 }
 
 /// Answers every line of `input` with a line of `output`.
 ///
 /// # Errors
-/// When a line is no case, or cannot be read or written.
-pub fn run(input: impl BufRead, mut output: impl Write) -> Result<(), Error> {
+/// A line is invalid, or cannot be read or written.
+pub(crate) fn run(input: impl BufRead, mut output: impl Write) -> Result<(), Error> {
     for (at, line) in input.lines().enumerate() {
         let line = line.map_err(Error::Read)?;
         if line.trim().is_empty() {
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_case_is_told_with_its_line_and_field() {
+    fn an_invalid_case_is_reported_with_line_and_field() {
         let error = |line: &str| run(line.as_bytes(), Vec::new()).unwrap_err().to_string();
         assert!(error("{}\n{\"nodes\": 3}").starts_with("case 2: nodes: invalid type"));
         let bad = r#"{"nodes": [{"metadata": {"name": "n"}, "status": {"allocatable": {"cpu": "lots"}}}]}"#;

@@ -1,9 +1,9 @@
-//! All that a decision looks at, in memory: nodes with what runs on them, volumes, policies.
+//! The cache that decisions read: nodes with their pods, volumes and policies. No I/O.
 //!
-//! One owner changes it, as the watches tell, and asks filters and scores in between. A pod that was chosen a place but
-//! is not known to be bound yet is *assumed*: it takes its room at once, and until the watch confirms it or the binding
-//! is known to have failed. Sums are kept per node, and equal pods are counted together ([`Population`]), so that a
-//! decision does not walk over every pod there is. Nothing here does I/O.
+//! One owner applies the updates of the watches, and runs filters and scores in between. A pod whose binding is in
+//! flight is *assumed*: it counts on its node until the watch confirms it or the binding is known to have failed. Sums
+//! are kept per node, and equal pods are counted together ([`Population`]), so that a decision does not iterate over
+//! every pod.
 
 mod nominations;
 mod population;
@@ -19,15 +19,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-pub use self::nominations::Nominations;
-pub use self::population::Count;
-pub use self::population::Population;
+pub(crate) use self::nominations::Nominations;
+pub(crate) use self::population::Population;
 use self::population::Populations;
-pub use self::storage::AssumedVolumes;
-pub use self::storage::Storage;
-pub use self::storage::VolumePlan;
+pub(crate) use self::storage::AssumedVolumes;
+pub(crate) use self::storage::Storage;
+pub(crate) use self::storage::VolumePlan;
 pub(crate) use self::storage::key;
-pub use self::topology::Topology;
+pub(crate) use self::topology::Topology;
 use super::model::Budget;
 use super::model::Group;
 use super::model::GroupKind;
@@ -38,36 +37,39 @@ use super::model::Pod;
 use super::model::Total;
 use super::model::Totals;
 
-/// A node's place in the cluster's lists, for as long as the node exists.
+/// A node's slot in the cluster, valid as long as the node or one of its pods exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(u32);
+pub(crate) struct NodeId(u32);
 
 impl NodeId {
-    /// The place in a list with one entry per node (see [`Cluster::node_slots`]).
-    pub fn index(self) -> usize {
+    /// The index into a list with one entry per slot (see [`Cluster::node_slots`]).
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// A node and what takes room on it.
+/// A node and the pods on it.
 #[derive(Debug, Default)]
-pub struct NodeInfo {
-    pub node: Node,
-    /// Whether the node exists. Pods can be bound to one that is not known yet, or no more.
+pub(crate) struct NodeInfo {
+    /// The node itself; only its name is set while it does not exist.
+    pub(crate) node: Node,
+    /// Whether the node exists. A pod can be bound to a node that is not listed yet, or was deleted.
     known: bool,
-    /// What its pods ask for.
-    pub requested: Totals,
-    /// Processor and memory as scores count them.
-    pub taken: (Total, Total),
-    pub pods: Vec<Arc<Pod>>,
-    pub ports: Vec<HostPort>,
+    /// The sum of its pods' requests.
+    pub(crate) requested: Totals,
+    /// CPU and memory as scores count them (kube-scheduler's NonZeroRequested).
+    pub(crate) nonzero_requested: (Total, Total),
+    /// The pods on the node, assumed ones included.
+    pub(crate) pods: Vec<Arc<Pod>>,
+    /// The host ports of its pods.
+    pub(crate) ports: Vec<HostPort>,
 }
 
 impl NodeInfo {
     fn add(&mut self, pod: Arc<Pod>) {
         self.requested.add(&pod.shape.requests);
-        self.taken.0.add(pod.shape.taken.cpu);
-        self.taken.1.add(pod.shape.taken.memory);
+        self.nonzero_requested.0.add(pod.shape.nonzero_placed.cpu);
+        self.nonzero_requested.1.add(pod.shape.nonzero_placed.memory);
         self.ports.extend(pod.shape.ports.iter().cloned());
         self.pods.push(pod);
     }
@@ -76,8 +78,8 @@ impl NodeInfo {
         let at = self.pods.iter().position(|pod| *pod.uid == *uid)?;
         let pod = self.pods.swap_remove(at);
         self.requested.remove(&pod.shape.requests);
-        self.taken.0.remove(pod.shape.taken.cpu);
-        self.taken.1.remove(pod.shape.taken.memory);
+        self.nonzero_requested.0.remove(pod.shape.nonzero_placed.cpu);
+        self.nonzero_requested.1.remove(pod.shape.nonzero_placed.memory);
         for port in &pod.shape.ports {
             if let Some(at) = self.ports.iter().position(|known| known == port) {
                 self.ports.swap_remove(at);
@@ -87,74 +89,78 @@ impl NodeInfo {
     }
 }
 
-/// A pod that takes room.
+/// A pod on a node.
 #[derive(Debug)]
 struct Placed {
     node: NodeId,
     pod: Arc<Pod>,
-    /// Not confirmed by the API server yet.
+    /// The API server has not confirmed it yet.
     assumed: bool,
 }
 
-/// See the module's documentation.
+/// See the module documentation.
 #[derive(Debug, Default)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     nodes: Vec<NodeInfo>,
     by_name: HashMap<Arc<str>, NodeId>,
+    /// Slots to reuse.
     free: Vec<NodeId>,
     known_nodes: usize,
     pods: HashMap<Arc<str>, Placed>,
     assumed: usize,
     populations: Populations,
+    /// The number of nodes that have each image.
     images: HashMap<Arc<str>, usize>,
+    /// Built on first use; cleared when a node's labels change.
     topologies: Mutex<HashMap<Arc<str>, Arc<Topology>>>,
-    pub nominations: Nominations,
-    pub storage: Storage,
-    /// The labels of each namespace.
-    pub namespaces: HashMap<Arc<str>, Labels>,
-    /// By `namespace/name`.
-    pub budgets: HashMap<String, Budget>,
-    /// Services and controllers, by kind and `namespace/name`.
-    pub groups: HashMap<GroupKind, HashMap<String, Group>>,
+    /// Nodes reserved for pending pods.
+    pub(crate) nominations: Nominations,
+    /// Volumes, claims and drivers.
+    pub(crate) storage: Storage,
+    /// The labels of each namespace, by name.
+    pub(crate) namespaces: HashMap<Arc<str>, Labels>,
+    /// PodDisruptionBudgets by `namespace/name`.
+    pub(crate) budgets: HashMap<String, Budget>,
+    /// Services and controllers by kind and `namespace/name`.
+    pub(crate) groups: HashMap<GroupKind, HashMap<String, Group>>,
 }
 
 impl Cluster {
-    // --- nodes ---
-
-    /// Every node that exists.
-    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeInfo)> {
+    /// Every existing node.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeId, &NodeInfo)> {
         // The number of slots is limited where they are made.
         #[allow(clippy::cast_possible_truncation)]
         let numbered = self.nodes.iter().enumerate().map(|(at, info)| (NodeId(at as u32), info));
         numbered.filter(|(_, info)| info.known)
     }
 
-    /// How many nodes exist.
-    pub fn node_count(&self) -> usize {
+    /// The number of existing nodes.
+    pub(crate) fn node_count(&self) -> usize {
         self.known_nodes
     }
 
-    /// How long a list with one entry per [`NodeId`] has to be.
-    pub fn node_slots(&self) -> usize {
+    /// The length of a list with one entry per [`NodeId`].
+    pub(crate) fn node_slots(&self) -> usize {
         self.nodes.len()
     }
 
-    pub fn node(&self, id: NodeId) -> &NodeInfo {
+    /// The node in this slot.
+    pub(crate) fn node(&self, id: NodeId) -> &NodeInfo {
         &self.nodes[id.index()]
     }
 
-    /// Whether a node exists, and is not just where some pod is bound to.
-    pub fn is_known(&self, id: NodeId) -> bool {
+    /// Whether the node exists, and is not just named by a pod.
+    pub(crate) fn is_known(&self, id: NodeId) -> bool {
         self.node(id).known
     }
 
-    /// The node of this name, if it exists.
-    pub fn node_named(&self, name: &str) -> Option<NodeId> {
+    /// The existing node of this name.
+    pub(crate) fn node_named(&self, name: &str) -> Option<NodeId> {
         self.by_name.get(name).copied().filter(|id| self.node(*id).known)
     }
 
-    /// Adds or changes a node; returns what it was before.
-    pub fn put_node(&mut self, node: Node) -> Option<Node> {
+    /// Adds or updates a node; returns the previous version.
+    pub(crate) fn put_node(&mut self, node: Node) -> Option<Node> {
         let id = self.slot(&node.name);
         let was_known = self.nodes[id.index()].known;
         for (image, _) in &node.images {
@@ -174,8 +180,8 @@ impl Cluster {
         Some(before)
     }
 
-    /// Removes a node. Pods that are bound to it stay known until they are removed themselves.
-    pub fn remove_node(&mut self, name: &str) -> bool {
+    /// Removes a node; returns whether it existed. Pods bound to it stay until they are removed themselves.
+    pub(crate) fn remove_node(&mut self, name: &str) -> bool {
         let Some(id) = self.node_named(name) else { return false };
         let info = &mut self.nodes[id.index()];
         info.known = false;
@@ -187,8 +193,8 @@ impl Cluster {
         true
     }
 
-    /// On how many nodes an image is.
-    pub fn nodes_with_image(&self, image: &str) -> usize {
+    /// The number of nodes that have an image.
+    pub(crate) fn nodes_with_image(&self, image: &str) -> usize {
         self.images.get(image).copied().unwrap_or(0)
     }
 
@@ -203,7 +209,7 @@ impl Cluster {
         }
     }
 
-    /// The slot of a node, made if need be.
+    /// The slot of a node, allocated if necessary.
     fn slot(&mut self, name: &Arc<str>) -> NodeId {
         if let Some(id) = self.by_name.get(name) {
             return *id;
@@ -218,7 +224,7 @@ impl Cluster {
         id
     }
 
-    /// Frees the slot of a node that is neither known nor has pods.
+    /// Frees the slot of a node that neither exists nor has pods.
     fn reclaim(&mut self, id: NodeId) {
         let info = &mut self.nodes[id.index()];
         if !info.known && info.pods.is_empty() {
@@ -228,16 +234,13 @@ impl Cluster {
         }
     }
 
-    // --- groups ---
-
-    pub fn put_group(&mut self, group: Group) {
+    /// Adds or updates a service or a controller.
+    pub(crate) fn put_group(&mut self, group: Group) {
         self.groups.entry(group.kind).or_default().insert(key(&group.namespace, &group.name), group);
     }
 
-    // --- topology ---
-
-    /// Which nodes are together, by the value of the label `key`.
-    pub fn topology(&self, key: &Arc<str>) -> Arc<Topology> {
+    /// The nodes grouped by the value of the label `key`.
+    pub(crate) fn topology(&self, key: &Arc<str>) -> Arc<Topology> {
         let mut topologies = self.topologies.lock();
         if let Some(known) = topologies.get(key) {
             return known.clone();
@@ -247,11 +250,9 @@ impl Cluster {
         made
     }
 
-    // --- pods ---
-
-    /// Takes note of a pod that takes room on a node, as the API server tells: adds it, moves it, changes it, or
-    /// confirms what was assumed. Returns the pod as it was known before.
-    pub fn put_pod(&mut self, pod: Arc<Pod>) -> Option<Arc<Pod>> {
+    /// Applies a pod bound to a node: adds, moves or updates it, or confirms an assumed pod. Returns the previous
+    /// version.
+    pub(crate) fn put_pod(&mut self, pod: Arc<Pod>) -> Option<Arc<Pod>> {
         let Some(name) = pod.node.clone() else { return self.remove_pod(&pod.uid) };
         let before = self.remove_pod(&pod.uid);
         let node = self.slot(&name);
@@ -259,21 +260,21 @@ impl Cluster {
         before
     }
 
-    /// The pod takes room on the node from now on, though it is not bound yet.
-    pub fn assume(&mut self, pod: Arc<Pod>, node: NodeId) {
+    /// Counts a pod on a node while its binding is in flight.
+    pub(crate) fn assume(&mut self, pod: Arc<Pod>, node: NodeId) {
         self.remove_pod(&pod.uid);
         self.place(pod, node, true);
     }
 
-    /// Removes a pod, wherever it is; returns it.
-    pub fn remove_pod(&mut self, uid: &str) -> Option<Arc<Pod>> {
+    /// Removes a pod from its node; returns it.
+    pub(crate) fn remove_pod(&mut self, uid: &str) -> Option<Arc<Pod>> {
         let placed = self.take(uid)?;
         self.reclaim(placed.node);
         Some(placed.pod)
     }
 
-    /// Takes an assumed pod back; a pod that has been confirmed since stays.
-    pub fn forget(&mut self, uid: &str) -> bool {
+    /// Removes an assumed pod; a pod confirmed meanwhile stays. Returns whether it was removed.
+    pub(crate) fn forget(&mut self, uid: &str) -> bool {
         let assumed = self.is_assumed(uid);
         if assumed {
             self.remove_pod(uid);
@@ -281,23 +282,23 @@ impl Cluster {
         assumed
     }
 
-    /// Whether a pod takes room somewhere.
-    pub fn has_pod(&self, uid: &str) -> bool {
+    /// Whether a pod counts on a node.
+    pub(crate) fn has_pod(&self, uid: &str) -> bool {
         self.pods.contains_key(uid)
     }
 
-    /// Whether a pod is assumed and not confirmed.
-    pub fn is_assumed(&self, uid: &str) -> bool {
+    /// Whether a pod is assumed.
+    pub(crate) fn is_assumed(&self, uid: &str) -> bool {
         self.pods.get(uid).is_some_and(|placed| placed.assumed)
     }
 
-    /// How many pods take room, and how many of them are only assumed.
-    pub fn pod_counts(&self) -> (usize, usize) {
+    /// The number of pods on nodes, and how many of them are assumed.
+    pub(crate) fn pod_counts(&self) -> (usize, usize) {
         (self.pods.len(), self.assumed)
     }
 
-    /// The uids of all pods that the API server told of.
-    pub fn confirmed(&self) -> impl Iterator<Item = &Arc<str>> {
+    /// The uids of all pods that the API server has confirmed on a node.
+    pub(crate) fn confirmed(&self) -> impl Iterator<Item = &Arc<str>> {
         self.pods.iter().filter(|(_, placed)| !placed.assumed).map(|(uid, _)| uid)
     }
 
@@ -308,7 +309,7 @@ impl Cluster {
         self.pods.insert(pod.uid.clone(), Placed { node, pod, assumed });
     }
 
-    /// The opposite of `place`. The slot of the node stays, even if nothing is in it any more.
+    /// Reverts `place`. The node's slot stays, even when it is empty.
     fn take(&mut self, uid: &str) -> Option<Placed> {
         let placed = self.pods.remove(uid)?;
         self.assumed -= usize::from(placed.assumed);
@@ -317,42 +318,42 @@ impl Cluster {
         Some(placed)
     }
 
-    /// Asks a question as if these pods were not there.
-    pub fn without<T>(&mut self, uids: &[Arc<str>], question: impl FnOnce(&mut Cluster) -> T) -> T {
+    /// Runs `query` as if these pods did not exist.
+    pub(crate) fn without<T>(&mut self, uids: &[Arc<str>], query: impl FnOnce(&mut Cluster) -> T) -> T {
         // Not `remove_pod`: the slot of the node must stay.
-        let taken: Vec<_> = uids.iter().filter_map(|uid| self.take(uid)).collect();
-        let answer = question(self);
-        for Placed { pod, node, assumed } in taken {
+        let removed: Vec<_> = uids.iter().filter_map(|uid| self.take(uid)).collect();
+        let result = query(self);
+        for Placed { pod, node, assumed } in removed {
             self.place(pod, node, assumed);
         }
-        answer
+        result
     }
 
-    /// Asks a question as if these pods were on this node.
-    pub fn with<T>(&mut self, pods: &[Arc<Pod>], node: NodeId, question: impl FnOnce(&Cluster) -> T) -> T {
+    /// Runs `query` as if these pods were on this node.
+    pub(crate) fn with<T>(&mut self, pods: &[Arc<Pod>], node: NodeId, query: impl FnOnce(&Cluster) -> T) -> T {
         let missing: Vec<_> = pods.iter().filter(|pod| !self.pods.contains_key(&pod.uid)).cloned().collect();
         for pod in &missing {
             self.place(pod.clone(), node, true);
         }
-        let answer = question(self);
+        let result = query(self);
         for pod in &missing {
             self.remove_pod(&pod.uid);
         }
-        answer
+        result
     }
 
-    /// Pods that are equal, with where they are.
-    pub fn populations(&self) -> impl Iterator<Item = &Population> {
+    /// Every population.
+    pub(crate) fn populations(&self) -> impl Iterator<Item = &Population> {
         self.populations.all()
     }
 
-    /// Those that keep some pods away.
-    pub fn populations_with_anti_affinity(&self) -> impl Iterator<Item = &Population> {
+    /// Populations with required anti-affinity.
+    pub(crate) fn populations_with_anti_affinity(&self) -> impl Iterator<Item = &Population> {
         self.populations.with_anti_affinity()
     }
 
-    /// Those with any term about other pods.
-    pub fn populations_with_pod_terms(&self) -> impl Iterator<Item = &Population> {
+    /// Populations with any pod affinity or anti-affinity term.
+    pub(crate) fn populations_with_pod_terms(&self) -> impl Iterator<Item = &Population> {
         self.populations.with_pod_terms()
     }
 }

@@ -1,8 +1,9 @@
-//! One decision: which nodes fit a pod, and which of them is best. Pure: it looks at the cluster and at nothing else.
+//! One scheduling decision: which nodes fit a pod, and which of them scores best. Pure: it depends on the cluster
+//! alone.
 //!
-//! Every node is looked at, however many there are: a feasible node is never missed, and an answer does not depend on
-//! where a search began. Nodes that are kept for pods of at least the same priority (see
-//! [`super::cluster::Nominations`]) have to fit with and without those.
+//! Every node is filtered, however many there are, so that a feasible node is never missed and the result does not
+//! depend on where a search starts. Nodes nominated for pods of at least the same priority (see
+//! [`super::cluster::Nominations`]) have to fit with and without those pods.
 
 #[cfg(test)]
 mod properties;
@@ -23,39 +24,40 @@ use super::model::Pod;
 use super::score::SCORES;
 use super::score::totals;
 
-/// A refusal, with the number of the filter that said it.
-pub type Refused = (usize, Refusal);
+/// A refusal and the index in [`FILTERS`] of the filter that made it.
+pub(crate) type Refused = (usize, Refusal);
 
-/// Where a pod goes.
+/// The node chosen for a pod.
 #[derive(Debug)]
-pub struct Placement {
-    pub node: NodeId,
-    /// What has to be done about its volumes first.
-    pub volumes: VolumePlan,
-    /// How many nodes would have done.
-    pub feasible: usize,
+pub(crate) struct Placement {
+    /// The node to bind the pod to.
+    pub(crate) node: NodeId,
+    /// What must be done about its volumes before binding.
+    pub(crate) volumes: VolumePlan,
+    /// The number of feasible nodes.
+    pub(crate) feasible: usize,
 }
 
-/// Why a pod can go nowhere.
+/// Why no node fits a pod (kube-scheduler's FitError).
 #[derive(Debug)]
-pub struct Unfit {
-    /// How many nodes there are.
-    pub nodes: usize,
-    /// What holds for all of them.
-    pub everywhere: Option<Refused>,
-    /// What is said against each, when there is nothing that holds for all.
-    pub by_node: Vec<(NodeId, Refused)>,
+pub(crate) struct FitError {
+    /// The number of nodes in the cluster.
+    pub(crate) nodes: usize,
+    /// A refusal that applies to every node.
+    pub(crate) everywhere: Option<Refused>,
+    /// The refusal of each node, if no refusal applies to all.
+    pub(crate) by_node: Vec<(NodeId, Refused)>,
 }
 
-/// Chooses a node for a pod. Among equals `pick` chooses, which gets their number.
+/// Chooses a node for a pod. `pick` chooses among equally good nodes: it gets their number and returns an index.
 ///
 /// # Errors
-/// When no node fits, with what is said against each.
-pub fn decide(
+/// No node fits, with the refusal of each.
+pub(crate) fn decide(
     pod: &Arc<Pod>,
     cluster: &mut Cluster,
     mut pick: impl FnMut(usize) -> usize,
-) -> Result<Placement, Box<Unfit>> {
+) -> Result<Placement, Box<FitError>> {
     let nodes = match feasible_nominated(pod, cluster) {
         Some(node) => vec![node],
         None => feasible(pod, cluster)?,
@@ -73,61 +75,61 @@ pub fn decide(
     Ok(Placement { node, volumes, feasible: nodes.len() })
 }
 
-/// The node that is kept for the pod, if it fits.
+/// The pod's nominated node, if it fits.
 fn feasible_nominated(pod: &Arc<Pod>, cluster: &mut Cluster) -> Option<NodeId> {
     let node = cluster.node_named(pod.nominated.as_ref()?)?;
     fits(pod, cluster, node).is_ok().then_some(node)
 }
 
-/// Whether a pod can go to one node.
+/// Whether a pod fits a node.
 ///
 /// # Errors
 /// The first refusal.
-pub fn fits(pod: &Pod, cluster: &mut Cluster, node: NodeId) -> Result<(), Refused> {
-    let kept_for = cluster.nominations.before_on(&cluster.node(node).node.name, pod);
-    if !kept_for.is_empty() {
-        check_beside(&kept_for, pod, cluster, node)?;
+pub(crate) fn fits(pod: &Pod, cluster: &mut Cluster, node: NodeId) -> Result<(), Refused> {
+    let nominated = cluster.nominations.competing_on(&cluster.node(node).node.name, pod);
+    if !nominated.is_empty() {
+        check_beside(&nominated, pod, cluster, node)?;
     }
     Checks::prepare(pod, cluster)?.check(node, cluster.node(node))
 }
 
-/// All nodes that a pod can go to.
-fn feasible(pod: &Pod, cluster: &mut Cluster) -> Result<Vec<NodeId>, Box<Unfit>> {
+/// Every node that fits a pod.
+fn feasible(pod: &Pod, cluster: &mut Cluster) -> Result<Vec<NodeId>, Box<FitError>> {
     let (mut fitting, mut by_node) = (Vec::new(), Vec::new());
     let checked = check_all(pod, cluster, |id, fits| match fits {
         Ok(()) => fitting.push(id),
-        // Only told when nothing fits.
+        // Refusals matter only if no node fits.
         Err(_) if !fitting.is_empty() => {}
         Err(refused) => by_node.push((id, refused)),
     });
     if fitting.is_empty() {
-        Err(Box::new(Unfit { nodes: cluster.node_count(), everywhere: checked.err(), by_node }))
+        Err(Box::new(FitError { nodes: cluster.node_count(), everywhere: checked.err(), by_node }))
     } else {
         Ok(fitting)
     }
 }
 
-/// Tells of every node whether the pod can go there.
+/// Calls `visit` with every node and whether the pod fits there.
 ///
 /// # Errors
-/// What holds for all of them; none is told of then.
+/// A refusal that applies to every node; `visit` was not called then.
 fn check_all(
     pod: &Pod,
     cluster: &mut Cluster,
-    mut tell: impl FnMut(NodeId, Result<(), Refused>),
+    mut visit: impl FnMut(NodeId, Result<(), Refused>),
 ) -> Result<(), Refused> {
-    let mut kept = refused_for_nominated(pod, cluster);
+    let mut refused = refused_for_nominated(pod, cluster);
     let checks = Checks::prepare(pod, cluster)?;
     for (id, info) in cluster.nodes() {
-        tell(id, kept.remove(&id).map_or_else(|| checks.check(id, info), Err));
+        visit(id, refused.remove(&id).map_or_else(|| checks.check(id, info), Err));
     }
     Ok(())
 }
 
-/// Nodes that would not fit once the pods are there for which they are kept.
+/// Nodes that do not fit once the pods nominated there are counted.
 fn refused_for_nominated(pod: &Pod, cluster: &mut Cluster) -> HashMap<NodeId, Refused> {
     let mut refused = HashMap::new();
-    for (name, pods) in cluster.nominations.before(pod) {
+    for (name, pods) in cluster.nominations.competing(pod) {
         let Some(id) = cluster.node_named(&name) else { continue };
         if let Err(refusal) = check_beside(&pods, pod, cluster, id) {
             refused.insert(id, refusal);
@@ -136,14 +138,14 @@ fn refused_for_nominated(pod: &Pod, cluster: &mut Cluster) -> HashMap<NodeId, Re
     refused
 }
 
-/// Whether a pod can go to a node once others are there.
+/// Whether a pod fits a node on which `others` are counted as well.
 fn check_beside(others: &[Arc<Pod>], pod: &Pod, cluster: &mut Cluster, node: NodeId) -> Result<(), Refused> {
     cluster.with(others, node, |cluster| Checks::prepare(pod, cluster)?.check(node, cluster.node(node)))
 }
 
-impl Unfit {
-    /// The filters that refused some node.
-    pub fn filters(&self) -> FilterSet {
+impl FitError {
+    /// The filters that rejected at least one node.
+    pub(crate) fn filters(&self) -> FilterSet {
         let mut set = FilterSet::default();
         self.everywhere
             .iter()
@@ -152,13 +154,13 @@ impl Unfit {
         set
     }
 
-    /// Nodes that could fit if other pods went away.
-    pub fn curable(&self) -> impl Iterator<Item = NodeId> {
-        self.by_node.iter().filter(|(_, (_, refusal))| refusal.curable).map(|(id, _)| *id)
+    /// Nodes that preemption could make feasible.
+    pub(crate) fn resolvable(&self) -> impl Iterator<Item = NodeId> {
+        self.by_node.iter().filter(|(_, (_, refusal))| refusal.resolvable).map(|(id, _)| *id)
     }
 
-    /// What people read, in kube-scheduler's words.
-    pub fn message(&self) -> String {
+    /// The message of the event and the condition, in kube-scheduler's words.
+    pub(crate) fn message(&self) -> String {
         if self.nodes == 0 {
             return "no nodes available to schedule pods".to_owned();
         }
@@ -172,8 +174,8 @@ impl Unfit {
     }
 }
 
-/// Reasons with how often each was said, as kube-scheduler lists them.
-pub fn counted<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
+/// Each reason with the number of its occurrences, as kube-scheduler lists them.
+pub(crate) fn counted<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for reason in reasons {
         *counts.entry(reason).or_default() += 1;
@@ -183,35 +185,41 @@ pub fn counted<'a>(reasons: impl Iterator<Item = &'a str>) -> String {
     lines.join(", ")
 }
 
-/// What is to be said of one node.
+/// Whether a pod fits one node.
 #[derive(Debug, PartialEq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
+    /// Every filter accepts the node.
     Fits {
+        /// The sum of `scores`.
         total: i64,
-        /// The weighted points of each score that makes a difference.
+        /// The weighted points of each score that applies to the pod.
         scores: Vec<(&'static str, i64)>,
     },
+    /// A filter rejects the node.
     Refused {
+        /// The name of the first filter that does.
         filter: &'static str,
+        /// Its reasons.
         refusal: Refusal,
     },
 }
 
 impl Verdict {
-    pub fn refused((at, refusal): Refused) -> Verdict {
+    /// The verdict for a refusal.
+    pub(crate) fn refused((at, refusal): Refused) -> Verdict {
         Verdict::Refused { filter: FILTERS[at].name, refusal }
     }
 
-    /// The sum of the scores, if the pod fits.
-    pub fn points(&self) -> Option<i64> {
+    /// The total score, if the pod fits.
+    pub(crate) fn points(&self) -> Option<i64> {
         match self {
             Verdict::Fits { total, .. } => Some(*total),
             Verdict::Refused { .. } => None,
         }
     }
 
-    /// Which filter says no, and why; nothing, if the pod fits.
-    pub fn refusal(&self) -> Option<String> {
+    /// `<filter>: <reasons>`, if the pod does not fit.
+    pub(crate) fn refusal(&self) -> Option<String> {
         match self {
             Verdict::Fits { .. } => None,
             Verdict::Refused { filter, refusal } => Some(format!("{filter}: {refusal}")),
@@ -219,7 +227,7 @@ impl Verdict {
     }
 
     /// The points of each score, if the pod fits.
-    pub fn scores(&self) -> &[(&'static str, i64)] {
+    pub(crate) fn scores(&self) -> &[(&'static str, i64)] {
         match self {
             Verdict::Fits { scores, .. } => scores,
             Verdict::Refused { .. } => &[],
@@ -227,8 +235,8 @@ impl Verdict {
     }
 }
 
-/// What is to be said of every node, for a person or a program that asks. The nodes are in no particular order.
-pub fn explain(pod: &Pod, cluster: &mut Cluster) -> Vec<(NodeId, Verdict)> {
+/// The verdict for every node, in no particular order, for `explain`, `assist` and tests.
+pub(crate) fn explain(pod: &Pod, cluster: &mut Cluster) -> Vec<(NodeId, Verdict)> {
     let (mut verdicts, mut fitting) = (Vec::new(), Vec::new());
     let checked = check_all(pod, cluster, |id, fits| match fits {
         Ok(()) => fitting.push(id),
@@ -265,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_of_those_that_fit_is_chosen() {
+    fn the_feasible_node_with_the_best_score_is_chosen() {
         let builder = Builder::default().nodes(&["a", "b", "c"]).runs("p", "a", asks("3")).runs("q", "b", asks("1"));
         let pod = builder.pod(asks("2"));
         let mut cluster = builder.cluster;
@@ -281,32 +289,32 @@ mod tests {
             asks("3"),
         );
         let pod = builder.pod(asks("5"));
-        let unfit = decide(&pod, &mut { builder.cluster }, first).unwrap_err();
-        assert_eq!(unfit.message(), "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu.");
-        assert_eq!(unfit.curable().count(), 0);
-        let names: Vec<_> = unfit.filters().iter().map(|filter| filter.name).collect();
+        let fit_error = decide(&pod, &mut { builder.cluster }, first).unwrap_err();
+        assert_eq!(fit_error.message(), "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu.");
+        assert_eq!(fit_error.resolvable().count(), 0);
+        let names: Vec<_> = fit_error.filters().iter().map(|filter| filter.name).collect();
         assert_eq!(names, ["NodeUnschedulable", "NodeResourcesFit"]);
     }
 
     #[test]
-    fn what_holds_everywhere_is_told_once() {
+    fn a_reason_that_applies_to_every_node_is_reported_once() {
         let builder = Builder::default().nodes(&["a", "b"]);
         let pod =
             builder.pod(json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}}));
-        let unfit = decide(&pod, &mut { builder.cluster }, first).unwrap_err();
-        assert_eq!(unfit.message(), "0/2 nodes are available: persistentvolumeclaim \"c\" not found.");
+        let fit_error = decide(&pod, &mut { builder.cluster }, first).unwrap_err();
+        assert_eq!(fit_error.message(), "0/2 nodes are available: persistentvolumeclaim \"c\" not found.");
     }
 
     #[test]
-    fn a_cluster_without_nodes_says_so() {
+    fn a_cluster_without_nodes_has_its_own_message() {
         let builder = Builder::default();
         let pod = builder.pod(json!({}));
-        let unfit = decide(&pod, &mut { builder.cluster }, first).unwrap_err();
-        assert_eq!(unfit.message(), "no nodes available to schedule pods");
+        let fit_error = decide(&pod, &mut { builder.cluster }, first).unwrap_err();
+        assert_eq!(fit_error.message(), "no nodes available to schedule pods");
     }
 
     #[test]
-    fn a_node_kept_for_a_more_important_pod_has_to_fit_both() {
+    fn a_node_nominated_for_a_more_important_pod_has_to_fit_both() {
         let builder = Builder::default().nodes(&["a"]);
         let mut important = Pod::clone(&builder.pod(asks("3")));
         important.uid = Arc::from("important");

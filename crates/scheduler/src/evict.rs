@@ -1,4 +1,4 @@
-//! Sends away the pods that have to go for another.
+//! Evicts the victims of a preemption.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use serde_json::json;
 use super::api::Client;
 use super::api::Error;
 use super::api::Format;
-use super::api::Lane;
+use super::api::Pool;
 use super::bind::path;
 use super::model::Pod;
 use super::report::Reporter;
 use super::wire;
 
-/// Deletes every victim, with its own time to end, after it was marked with the reason.
+/// Deletes every victim with its own grace period, after setting its DisruptionTarget condition.
 ///
 /// # Errors
-/// When one could not be deleted. A victim that is gone already is no error.
-pub async fn evict(
+/// A victim could not be deleted. Victims that are gone already are skipped.
+pub(crate) async fn evict(
     client: &Client,
     reporter: &Reporter,
     victims: &[Arc<Pod>],
@@ -28,10 +28,10 @@ pub async fn evict(
     for victim in victims {
         match evict_one(client, victim, by).await {
             Ok(()) => {
-                tracing::info!(pod = %by, victim = %victim, node, "sent a pod away for one that is more important");
+                tracing::info!(pod = %by, %victim, node, "preempted a pod of lower priority");
                 reporter.preempted(victim, by, node);
             }
-            // Gone, or another pod of that name.
+            // Deleted already, or replaced by another pod of that name.
             Err(error) if matches!(error.code(), Some(404 | 409)) => {}
             Err(error) => return Err(error),
         }
@@ -49,7 +49,7 @@ async fn evict_one(client: &Client, victim: &Pod, by: &Pod) -> Result<(), Error>
         "lastTransitionTime": wire::time(Timestamp::now()),
     }]}});
     let status = format!("{}/status", path(victim));
-    client.patch(Lane::Call, &status, Format::StrategicMergePatch, &condition).await?;
+    client.patch(Pool::Call, &status, Format::StrategicMergePatch, &condition).await?;
     let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": *victim.uid}});
-    client.delete(Lane::Call, &path(victim), &options).await
+    client.delete(Pool::Call, &path(victim), &options).await
 }

@@ -1,9 +1,10 @@
-//! Where a pod can go: each filter is a file here, and a line in [`FILTERS`].
+//! Which nodes fit a pod: each filter is a file in this directory and a line in [`FILTERS`].
 //!
-//! A filter first looks at the pod and the cluster as a whole ([`Filter::prepare`]). It may have nothing to say about
-//! this pod, refuse it everywhere, or return a [`Check`] to be asked about each node. Names, order and words are
-//! kube-scheduler's, so that a message means to people and tools what it always meant.
+//! [`Filter::prepare`] first sees the pod and the cluster (kube-scheduler's PreFilter). It skips the pod, refuses it on
+//! every node, or returns a [`Check`] for the single nodes (Filter). Names, order and messages are kube-scheduler's, so
+//! that people and tools can rely on them.
 
+mod events;
 mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
@@ -18,37 +19,37 @@ mod volume_binding;
 mod volume_limits;
 mod volume_restrictions;
 mod volume_zone;
-mod wake;
 
+pub(crate) use self::events::ClusterEvents;
 pub(crate) use self::inter_pod_affinity::matches;
 pub(crate) use self::inter_pod_affinity::matches_incoming;
 pub(crate) use self::pod_topology_spread::add_matching;
-pub use self::refusal::Reasons;
-pub use self::refusal::Refusal;
-pub use self::volume_binding::plan as plan_volumes;
-pub use self::wake::Events;
+pub(crate) use self::refusal::Reasons;
+pub(crate) use self::refusal::Refusal;
+pub(crate) use self::volume_binding::plan as plan_volumes;
 use super::cluster::Cluster;
 use super::cluster::NodeId;
 use super::cluster::NodeInfo;
 use super::model::Pod;
 
-/// Asks one filter about one node.
-pub type Check<'a> = Box<dyn Fn(NodeId, &NodeInfo) -> Result<(), Refusal> + 'a>;
+/// Whether the pod fits one node; the refusal if not.
+pub(crate) type Check<'a> = Box<dyn Fn(NodeId, &NodeInfo) -> Result<(), Refusal> + 'a>;
 
-/// What a filter says before it sees a node: nothing, a check, or no.
-pub type Prepared<'a> = Result<Option<Check<'a>>, Refusal>;
+/// The result of [`Filter::prepare`]: skip (`None`), a check per node, or a refusal of every node.
+pub(crate) type Prepared<'a> = Result<Option<Check<'a>>, Refusal>;
 
-/// A rule that a node has to keep.
-pub struct Filter {
-    /// kube-scheduler's name of it.
-    pub name: &'static str,
-    pub prepare: for<'a> fn(&'a Pod, &'a Cluster) -> Prepared<'a>,
-    /// What can make a node fit that this filter refused.
-    pub woken_by: Events,
+/// A rule that nodes must satisfy.
+pub(crate) struct Filter {
+    /// kube-scheduler's plugin name.
+    pub(crate) name: &'static str,
+    /// Sees the pod and the whole cluster, once per decision.
+    pub(crate) prepare: for<'a> fn(&'a Pod, &'a Cluster) -> Prepared<'a>,
+    /// Events that may make a node feasible which this filter rejected (kube-scheduler's EventsToRegister).
+    pub(crate) events: ClusterEvents,
 }
 
-/// All filters, in the order in which they are asked.
-pub static FILTERS: [Filter; 13] = [
+/// All filters in the order they run in. A new filter needs a file in `filter/` and a line here.
+pub(crate) static FILTERS: [Filter; 13] = [
     unsupported::FILTER,
     node_unschedulable::FILTER,
     node_name::FILTER,
@@ -64,38 +65,40 @@ pub static FILTERS: [Filter; 13] = [
     inter_pod_affinity::FILTER,
 ];
 
-/// Some of the filters.
+/// A set of filters, by their index in [`FILTERS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FilterSet(u16);
+pub(crate) struct FilterSet(u16);
 
 impl FilterSet {
-    pub fn insert(&mut self, filter: usize) {
+    /// Adds the filter with this index.
+    pub(crate) fn insert(&mut self, filter: usize) {
         self.0 |= 1 << filter;
     }
 
-    pub fn iter(self) -> impl Iterator<Item = &'static Filter> {
+    /// The filters in the set.
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'static Filter> {
         FILTERS.iter().enumerate().filter(move |(at, _)| self.0 & (1 << at) != 0).map(|(_, filter)| filter)
     }
 
-    /// Whether one of these events can make a node fit that one of these filters refused. Where none of them did, there
-    /// were no nodes.
-    pub fn is_woken_by(self, events: Events) -> bool {
+    /// Whether one of these events may help a pod that these filters rejected. The empty set stands for a cluster
+    /// without nodes.
+    pub(crate) fn may_be_resolved_by(self, events: ClusterEvents) -> bool {
         if self == FilterSet::default() {
-            return events.intersects(Events::NODE_ADDED);
+            return events.intersects(ClusterEvents::NODE_ADDED);
         }
-        self.iter().any(|filter| filter.woken_by.intersects(events))
+        self.iter().any(|filter| filter.events.intersects(events))
     }
 }
 
-/// The checks of all filters that have something to say about a pod.
-pub struct Checks<'a>(Vec<(usize, Check<'a>)>);
+/// The checks of all filters that apply to a pod, with the index of each filter.
+pub(crate) struct Checks<'a>(Vec<(usize, Check<'a>)>);
 
 impl<'a> Checks<'a> {
-    /// Asks every filter what it has to say.
+    /// Runs [`Filter::prepare`] of every filter.
     ///
     /// # Errors
-    /// The first refusal that holds for every node, with the number of the filter.
-    pub fn prepare(pod: &'a Pod, cluster: &'a Cluster) -> Result<Checks<'a>, (usize, Refusal)> {
+    /// The first refusal that applies to every node, with the index of its filter.
+    pub(crate) fn prepare(pod: &'a Pod, cluster: &'a Cluster) -> Result<Checks<'a>, (usize, Refusal)> {
         let mut checks = Vec::with_capacity(FILTERS.len());
         for (at, filter) in FILTERS.iter().enumerate() {
             if let Some(check) = (filter.prepare)(pod, cluster).map_err(|refusal| (at, refusal))? {
@@ -105,11 +108,11 @@ impl<'a> Checks<'a> {
         Ok(Checks(checks))
     }
 
-    /// Whether the pod can go to a node.
+    /// Whether the pod fits a node.
     ///
     /// # Errors
-    /// The first refusal, with the number of the filter.
-    pub fn check(&self, id: NodeId, node: &NodeInfo) -> Result<(), (usize, Refusal)> {
+    /// The first refusal, with the index of its filter.
+    pub(crate) fn check(&self, id: NodeId, node: &NodeInfo) -> Result<(), (usize, Refusal)> {
         self.0.iter().try_for_each(|(at, check)| check(id, node).map_err(|refusal| (*at, refusal)))
     }
 }
@@ -121,7 +124,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::cluster::testing::Builder;
 
-    /// The names of the nodes that a pod can go to.
+    /// The names of the nodes that fit a pod.
     pub(crate) fn fits(builder: &Builder, pod: Value) -> Vec<String> {
         let pod = builder.pod(pod);
         let Ok(checks) = Checks::prepare(&pod, &builder.cluster) else { return Vec::new() };
@@ -129,7 +132,7 @@ pub(crate) mod tests {
         fitting.map(|(_, info)| info.node.name.to_string()).collect()
     }
 
-    /// `<filter>: <reason>`, when a pod cannot go to a node.
+    /// `<filter>: <reason>`, if the pod does not fit the node.
     pub(crate) fn verdict(builder: &Builder, pod: Value, node: &str) -> Option<String> {
         let pod = builder.pod(pod);
         let id = builder.cluster.node_named(node).unwrap();

@@ -1,8 +1,8 @@
-//! Which of several replicas works: the one that holds the lease.
+//! Leader election among replicas: the one that holds the Lease schedules (client-go's leaderelection).
 //!
-//! The lease is an object in the cluster that its holder renews. Who waits measures by its own clock how long the lease
-//! has not changed, so that clocks need not agree. A holder that cannot renew in time stops at once: the others may
-//! take over from then on.
+//! The holder renews the Lease object periodically. A standby measures with its own clock how long the Lease has not
+//! changed, so clocks need not be synchronised. A holder that cannot renew in time stops at once, because another
+//! replica may take over from then on.
 
 use std::time::Duration;
 
@@ -15,34 +15,40 @@ use tokio::time::Instant;
 
 use super::api::Client;
 use super::api::Error;
-use super::api::Lane;
+use super::api::Pool;
 use super::wire::Meta;
 use super::wire::micro_time;
 
-/// How long a lease is good that nobody renews.
-const DURATION: Duration = Duration::from_secs(15);
-/// A holder that could not renew for so long gives up.
+/// A lease not renewed for this long may be taken by another replica (LeaseDuration).
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// A holder that has not renewed for this long gives up.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_secs(2);
+/// The interval between two attempts.
+const RETRY_PERIOD: Duration = Duration::from_secs(2);
 
-/// Which lease it is about, and who we are.
+/// The lease, and the identity of this replica.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    pub namespace: String,
-    pub name: String,
-    pub identity: String,
+pub(crate) struct Settings {
+    /// The namespace of the Lease.
+    pub(crate) namespace: String,
+    /// The name of the Lease.
+    pub(crate) name: String,
+    /// What is written as `holderIdentity`; unique to the process.
+    pub(crate) identity: String,
 }
 
-/// Whether we work.
+/// Whether this replica schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Waiting,
+pub(crate) enum Role {
+    /// It does not hold the lease.
+    Standby,
+    /// It holds the lease and schedules.
     Holder,
-    /// We were the holder and are it no more: the process has to end.
+    /// It has lost the lease: the process has to exit.
     Lost,
 }
 
-/// The lease as the API server has it.
+/// The spec of a Lease.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Record {
@@ -60,19 +66,19 @@ struct Lease {
     spec: Record,
 }
 
-/// Takes part in the election.
-pub struct Election {
+/// One replica's part in the election.
+pub(crate) struct Election {
     client: Client,
     settings: Settings,
-    /// What was last seen, and when it was first seen.
+    /// The last observed spec, and when it was observed first.
     seen: Option<(Record, Instant)>,
     role: watch::Sender<Role>,
 }
 
 impl Election {
-    /// Starts to take part; tells the role by the channel. It ends when nobody listens.
-    pub fn start(client: &Client, settings: Settings) -> watch::Receiver<Role> {
-        let (role, roles) = watch::channel(Role::Waiting);
+    /// Joins the election and publishes the role. Ends when the receiver is dropped.
+    pub(crate) fn start(client: &Client, settings: Settings) -> watch::Receiver<Role> {
+        let (role, roles) = watch::channel(Role::Standby);
         let election = Election { client: client.clone(), settings, seen: None, role };
         tokio::spawn(election.run());
         roles
@@ -82,42 +88,42 @@ impl Election {
         let mut renewed = Instant::now();
         while !self.role.is_closed() {
             let was_holder = *self.role.borrow() == Role::Holder;
-            // The others count from the moment the server took it, which is after this one. An attempt that hangs must
-            // not outlast the lease.
-            let begun = Instant::now();
-            let attempt = tokio::time::timeout(RENEW_DEADLINE / 2, self.attempt()).await;
+            // Standbys count from when the server stored the renewal, which is later than this. An attempt that hangs
+            // must not outlast the lease.
+            let started = Instant::now();
+            let attempt = tokio::time::timeout(RENEW_DEADLINE / 2, self.try_acquire_or_renew()).await;
             match attempt {
                 Ok(Ok(true)) => {
-                    renewed = begun;
+                    renewed = started;
                     if !was_holder {
-                        tracing::info!(lease = self.settings.name, "holding the lease: this replica works");
+                        tracing::info!(lease = self.settings.name, "acquired the lease: this replica is the leader");
                         self.role.send_replace(Role::Holder);
                     }
                 }
-                Ok(Ok(false)) if was_holder => return self.lose("somebody else holds the lease"),
+                Ok(Ok(false)) if was_holder => return self.lose("another replica holds the lease"),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "could not renew the lease"),
-                Err(_) => tracing::warn!("could not renew the lease in time"),
+                Err(_) => tracing::warn!("could not renew the lease: timed out"),
             }
             if was_holder && renewed.elapsed() > RENEW_DEADLINE {
-                return self.lose("the lease could not be renewed");
+                return self.lose("could not renew the lease before the deadline");
             }
             tokio::select! {
-                () = tokio::time::sleep(RETRY.mul_f64(0.9 + 0.2 * fastrand::f64())) => {}
+                () = tokio::time::sleep(RETRY_PERIOD.mul_f64(0.9 + 0.2 * fastrand::f64())) => {}
                 () = self.role.closed() => return,
             }
         }
     }
 
     fn lose(&self, reason: &str) {
-        tracing::error!(reason, "this replica has to stop");
+        tracing::error!(reason, "lost the lease: this replica stops");
         self.role.send_replace(Role::Lost);
     }
 
-    /// Takes or renews the lease if that is possible; returns whether we hold it.
-    async fn attempt(&mut self) -> Result<bool, Error> {
+    /// Acquires or renews the lease if possible; returns whether this replica holds it.
+    async fn try_acquire_or_renew(&mut self) -> Result<bool, Error> {
         let path = path(&self.settings);
-        let lease: Lease = match self.client.get(Lane::Call, &path).await {
+        let lease: Lease = match self.client.get(Pool::Call, &path).await {
             Err(error) if error.code() == Some(404) => return self.create().await,
             answer => answer?,
         };
@@ -126,13 +132,13 @@ impl Election {
             self.seen = Some((lease.spec.clone(), now));
         }
         let age = self.seen.as_ref().map_or(Duration::ZERO, |(_, since)| now.duration_since(*since));
-        if !lease.spec.is_free_for(&self.settings.identity, age) {
+        if !lease.spec.is_available_to(&self.settings.identity, age) {
             return Ok(false);
         }
         let record = lease.spec.renewed(&self.settings.identity);
         let body = self.object(&record, Some(&lease.metadata.resource_version));
-        match self.client.put(Lane::Call, &path, &body).await {
-            // Somebody was quicker.
+        match self.client.put(Pool::Call, &path, &body).await {
+            // Another replica updated the lease first.
             Err(error) if error.code() == Some(409) => Ok(false),
             Err(error) => Err(error),
             Ok(()) => Ok(true),
@@ -142,7 +148,7 @@ impl Election {
     async fn create(&self) -> Result<bool, Error> {
         let record = Record::default().renewed(&self.settings.identity);
         let path = collection(&self.settings);
-        match self.client.post(Lane::Call, &path, &self.object(&record, None)).await {
+        match self.client.post(Pool::Call, &path, &self.object(&record, None)).await {
             Err(error) if error.code() == Some(409) => Ok(false),
             Err(error) => Err(error),
             Ok(()) => Ok(true),
@@ -154,10 +160,10 @@ impl Election {
     }
 }
 
-/// Gives the lease up, so that another replica need not wait for its end.
-pub async fn release(client: &Client, settings: &Settings) {
+/// Releases the lease, so that a standby need not wait until it expires.
+pub(crate) async fn release(client: &Client, settings: &Settings) {
     let released = async {
-        let lease: Lease = client.get(Lane::Call, &path(settings)).await?;
+        let lease: Lease = client.get(Pool::Call, &path(settings)).await?;
         if lease.spec.holder_identity.as_deref() != Some(&settings.identity) {
             return Ok(());
         }
@@ -168,30 +174,30 @@ pub async fn release(client: &Client, settings: &Settings) {
             ..lease.spec
         };
         let body = object(settings, &record, Some(&lease.metadata.resource_version));
-        client.put(Lane::Call, &path(settings), &body).await
+        client.put(Pool::Call, &path(settings), &body).await
     };
     if let Err(error) = released.await {
         let error: Error = error;
-        tracing::warn!(%error, "could not give up the lease");
+        tracing::warn!(%error, "could not release the lease");
     }
 }
 
 impl Record {
-    /// Whether `identity` may take or renew a lease that has not changed for `age`.
-    fn is_free_for(&self, identity: &str, age: Duration) -> bool {
+    /// Whether `identity` may acquire or renew a lease that has not changed for `age`.
+    fn is_available_to(&self, identity: &str, age: Duration) -> bool {
         let holder = self.holder_identity.as_deref().unwrap_or_default();
-        let good = self.lease_duration_seconds.map_or(DURATION, Duration::from_secs);
-        holder.is_empty() || holder == identity || age > good
+        let duration = self.lease_duration_seconds.map_or(LEASE_DURATION, Duration::from_secs);
+        holder.is_empty() || holder == identity || age > duration
     }
 
-    /// The record after `identity` has taken or renewed it.
+    /// The spec after `identity` has acquired or renewed the lease.
     fn renewed(&self, identity: &str) -> Record {
         let is_ours = self.holder_identity.as_deref() == Some(identity);
         let transitions = self.lease_transitions.unwrap_or(0);
         let is_new = self.renew_time.is_none();
         Record {
             holder_identity: Some(identity.to_owned()),
-            lease_duration_seconds: Some(DURATION.as_secs()),
+            lease_duration_seconds: Some(LEASE_DURATION.as_secs()),
             acquire_time: if is_ours { self.acquire_time.clone() } else { Some(now()) },
             renew_time: Some(now()),
             lease_transitions: Some(transitions + u64::from(!is_ours && !is_new)),
@@ -239,13 +245,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_taken_when_it_is_free_ours_or_over() {
+    fn a_lease_is_acquired_when_it_is_free_ours_or_expired() {
         let seconds = Duration::from_secs;
-        assert!(held_by("").is_free_for("us", seconds(0)));
-        assert!(held_by("us").is_free_for("us", seconds(0)));
-        assert!(!held_by("them").is_free_for("us", seconds(15)));
-        assert!(held_by("them").is_free_for("us", seconds(16)));
-        assert!(Record::default().is_free_for("us", seconds(0)));
+        assert!(held_by("").is_available_to("us", seconds(0)));
+        assert!(held_by("us").is_available_to("us", seconds(0)));
+        assert!(!held_by("them").is_available_to("us", seconds(15)));
+        assert!(held_by("them").is_available_to("us", seconds(16)));
+        assert!(Record::default().is_available_to("us", seconds(0)));
     }
 
     #[test]

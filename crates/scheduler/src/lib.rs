@@ -1,47 +1,54 @@
-//! The scheduler: it gives waiting pods a node, by itself or by a person's choice.
+//! `dockside-scheduler`: a Kubernetes scheduler that decides by itself (`run`) or lets a person decide (`assist`).
+//!
+//! The library exists for the binary and for the generated documentation of its flags: only [`Cli`] is public. The
+//! README of the crate introduces it; this is the map of its modules.
 //!
 //! ```text
-//! api server --> api --> follow --> wire, read --> update --> world (cluster, queue)
-//!                                                               |
-//!                                    filter, score --> decide, preempt
-//!                                                               |
-//! api server <-- bind, evict, report <------------------------ run
+//! API server --> api --> reflector --> wire, read --> update --> store (cluster, queue)
+//!                                                                 |
+//!                                      filter, score --> decide, preempt
+//!                                                                 |
+//! API server <-- bind, evict, report <-------------------------- run
 //! ```
 //!
-//! The rooms, from the bottom:
+//! From the bottom up:
 //!
-//! - `api`: requests and watches; `wire`: the JSON of the API, as little of it as is needed;
-//! - `read` turns that into `model`, what decisions are made of; `follow` does so for all that happens, as `update`s;
-//! - `cluster`: everything a decision looks at; `queue`: the pods that wait; `world`: both, kept up to date;
-//! - `filter`: where a pod can go; `score`: where it is best; a file and a line in a list for each rule;
-//! - `decide`: one decision, or an explanation of all that could be decided; `preempt`: who would have to go;
-//! - `bind`, `evict`, `report`: what is asked of the API server; `lease`: which of several replicas works;
-//! - `serve`, `metrics`: health and numbers; `run`: the loop that brings all together; `cmd`: the subcommands.
+//! - `api`: requests and watches; `wire`: partial API types, decoded from Protobuf or JSON;
+//! - `model`: what decisions depend on; `read`: converts `wire` to `model`; `reflector`: lists and watches every kind
+//!   and delivers `update`s;
+//! - `cluster`: the cache that decisions read; `queue`: pods without a node; `store`: both, kept current;
+//! - `filter`: which nodes fit a pod; `score`: which of them is best; each rule is a file and a line in a table;
+//! - `decide`: one scheduling decision, or the explanation of one; `preempt`: the victims of a preemption;
+//! - `bind`, `evict`, `report`: writes to the API server; `lease`: leader election;
+//! - `serve`, `metrics`: health and metrics; `log`: logging; `run`: the scheduling loop; `cmd`: the subcommands;
+//! - `cases`: answers scheduling cases for tests that compare with kube-scheduler.
 //!
-//! From `model` to `preempt` nothing does I/O (only `follow` and `api` stand in between): these rooms are tested with
-//! tables and by properties. Who shows a person what could be decided keeps a [`world::World`], feeds it with what
-//! [`follow::start`] sends, and asks [`decide::explain`].
+//! Nothing from `model` to `preempt` does I/O, except `reflector`: these modules are tested with tables and properties.
 
-pub mod api;
-pub mod bind;
-pub mod cases;
-pub mod cluster;
-pub mod cmd;
-pub mod decide;
-pub mod evict;
-pub mod filter;
-pub mod follow;
-pub mod lease;
-pub mod log;
-pub mod metrics;
-pub mod model;
-pub mod preempt;
-pub mod queue;
-pub mod read;
-pub mod report;
-pub mod run;
-pub mod score;
-pub mod serve;
-pub mod update;
-pub mod wire;
-pub mod world;
+#![warn(missing_docs, unreachable_pub)]
+
+mod api;
+mod bind;
+mod cases;
+mod cluster;
+mod cmd;
+mod decide;
+mod evict;
+mod filter;
+mod lease;
+mod log;
+mod metrics;
+mod model;
+mod preempt;
+mod queue;
+mod read;
+mod reflector;
+mod report;
+mod run;
+mod score;
+mod serve;
+mod store;
+mod update;
+mod wire;
+
+pub use self::cmd::Cli;

@@ -1,25 +1,25 @@
-//! The scheduler's log: lines on standard error, for people or for machines.
+//! The scheduler's log: lines on standard error, as text or JSON.
 
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
-/// Libraries whose own debug lines would drown the scheduler's: hyper logs every frame.
+/// Dependencies whose debug output would drown the scheduler's: hyper logs every frame.
 const QUIET: &str = "hyper=info,hyper_util=info,tower=info";
 
-/// How much is logged; each level includes those before it.
+/// The log level; each level includes the ones before it.
 #[derive(Clone, Copy, ValueEnum)]
-pub enum Level {
-    /// What went wrong.
+pub(crate) enum Level {
+    /// Failures
     Error,
-    /// What looks wrong.
+    /// Unexpected conditions
     Warn,
-    /// What happens to pods.
+    /// What happens to pods
     Info,
-    /// Each decision and request.
+    /// Each decision and request
     Debug,
-    /// Everything.
+    /// Everything
     Trace,
 }
 
@@ -35,8 +35,8 @@ impl Level {
     }
 }
 
-/// Starts the log, as JSON objects (one a line) or as text. Only the first call has an effect.
-pub fn init(level: Level, json: bool) {
+/// Initialises logging, as JSON objects (one per line) or as text. Only the first call has an effect.
+pub(crate) fn init(level: Level, json: bool) {
     let filter = EnvFilter::new(format!("{},{QUIET}", level.as_str()));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = if json {
@@ -45,6 +45,6 @@ pub fn init(level: Level, json: bool) {
         log.with_ansi(std::io::stderr().is_terminal()).try_init()
     };
     if let Err(error) = started {
-        tracing::debug!(%error, "the log was started before");
+        tracing::debug!(%error, "logging was already initialised");
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers for those who watch the scheduler, under kube-scheduler's names.
+//! Prometheus metrics under kube-scheduler's names.
 
 use http::HeaderName;
 use http::header::CONTENT_TYPE;
@@ -13,27 +13,34 @@ use prometheus_client::registry::Registry;
 
 use super::queue::Counts;
 
-/// OpenMetrics, as text.
+/// The content type of the OpenMetrics text format.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// An answer to Prometheus: its headers and its text.
-pub type Page = ([(HeaderName, &'static str); 1], String);
+/// A response to Prometheus: headers and text.
+pub(crate) type Page = ([(HeaderName, &'static str); 1], String);
 
-/// See the module's documentation.
+/// See the module documentation.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     attempts: Family<Attempt, Counter>,
     attempt_seconds: Histogram,
-    pub algorithm_seconds: Histogram,
-    pub binding_seconds: Histogram,
-    pub sli_seconds: Histogram,
-    pub attempts_per_pod: Histogram,
+    /// Seconds of one decision.
+    pub(crate) algorithm_seconds: Histogram,
+    /// Seconds from the decision until the pod was bound, volumes included.
+    pub(crate) binding_seconds: Histogram,
+    /// Seconds from the first queueing until the pod was bound.
+    pub(crate) sli_seconds: Histogram,
+    /// Attempts until a pod was bound.
+    pub(crate) attempts_per_pod: Histogram,
     pending: Family<InQueue, Gauge>,
-    pub preemption_attempts: Counter,
-    pub preemption_victims: Histogram,
+    /// Searches for victims.
+    pub(crate) preemption_attempts: Counter,
+    /// Victims per preemption.
+    pub(crate) preemption_victims: Histogram,
     cache: Family<InCache, Gauge>,
-    pub leader: Gauge,
+    /// 1 while this replica is the leader.
+    pub(crate) leader: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,11 +59,14 @@ struct InCache {
     r#type: &'static str,
 }
 
-/// What came of an attempt to place a pod.
+/// The result of an attempt to schedule a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Result {
+pub(crate) enum Result {
+    /// The pod was bound.
     Scheduled,
+    /// No node fits.
     Unschedulable,
+    /// Anything else failed.
     Error,
 }
 
@@ -86,31 +96,31 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&mut self) {
         let scheduler = self.registry.sub_registry_with_prefix("scheduler");
-        let attempts = "Number of attempts to place pods, by the result";
+        let attempts = "Number of attempts to schedule pods, by result";
         // The encoder adds `_total` to counters.
         scheduler.register("schedule_attempts", attempts, self.attempts.clone());
-        let attempt = "Time from taking a pod out of the queue until it was bound or given back";
+        let attempt = "Seconds from popping a pod until it was bound or rejected";
         scheduler.register("scheduling_attempt_duration_seconds", attempt, self.attempt_seconds.clone());
-        let algorithm = "Time to decide about a pod";
+        let algorithm = "Seconds of one scheduling decision";
         scheduler.register("scheduling_algorithm_duration_seconds", algorithm, self.algorithm_seconds.clone());
-        let binding = "Time to bind a pod, with its volumes";
+        let binding = "Seconds to bind a pod, volumes included";
         scheduler.register("binding_duration_seconds", binding, self.binding_seconds.clone());
-        let sli = "Time from a pod's coming until it was bound, with all attempts";
+        let sli = "Seconds from queueing a pod first until it was bound, all attempts included";
         scheduler.register("pod_scheduling_sli_duration_seconds", sli, self.sli_seconds.clone());
-        let tries = "Number of attempts it took to place a pod";
+        let tries = "Number of attempts until a pod was bound";
         scheduler.register("pod_scheduling_attempts", tries, self.attempts_per_pod.clone());
-        scheduler.register("pending_pods", "Number of pods that wait, by how they wait", self.pending.clone());
-        let preemptions = "Number of searches for pods to push aside";
+        scheduler.register("pending_pods", "Number of pending pods, by part of the queue", self.pending.clone());
+        let preemptions = "Number of searches for preemption victims";
         scheduler.register("preemption_attempts", preemptions, self.preemption_attempts.clone());
-        let victims = "Number of pods that had to go for one";
+        let victims = "Number of victims per preemption";
         scheduler.register("preemption_victims", victims, self.preemption_victims.clone());
-        scheduler.register("cache_size", "Number of nodes, pods, and assumed pods known", self.cache.clone());
-        let leader = "Whether this replica works";
+        scheduler.register("cache_size", "Number of nodes, pods and assumed pods in the cache", self.cache.clone());
+        let leader = "Whether this replica holds the lease";
         self.registry.register("leader_election_master_status", leader, self.leader.clone());
     }
 
-    /// Counts an attempt in the name of a scheduler, which took so many seconds.
-    pub fn attempt(&self, result: Result, profile: &str, seconds: f64) {
+    /// Counts an attempt of a scheduler name that took this many seconds.
+    pub(crate) fn attempt(&self, result: Result, profile: &str, seconds: f64) {
         let result = match result {
             Result::Scheduled => "scheduled",
             Result::Unschedulable => "unschedulable",
@@ -120,8 +130,8 @@ impl Metrics {
         self.attempt_seconds.observe(seconds);
     }
 
-    /// Takes over how many wait, and how much is known.
-    pub fn sizes(&self, waiting: Counts, nodes: usize, pods: usize, assumed: usize) {
+    /// Sets the sizes of the queue and the cache.
+    pub(crate) fn sizes(&self, waiting: Counts, nodes: usize, pods: usize, assumed: usize) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for (queue, count) in [
             ("active", waiting.active),
@@ -136,10 +146,10 @@ impl Metrics {
         }
     }
 
-    /// All numbers, as Prometheus reads them.
-    pub fn page(&self) -> Page {
+    /// All metrics in the OpenMetrics text format.
+    pub(crate) fn page(&self) -> Page {
         let mut text = String::new();
-        // A String takes everything.
+        // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);
         ([(CONTENT_TYPE, OPENMETRICS)], text)
     }

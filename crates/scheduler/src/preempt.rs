@@ -1,8 +1,9 @@
-//! Whom a pod may push aside, and on which node that costs least. Pure: nobody is deleted here.
+//! Which pods to preempt, and on which node that costs least. Pure: nothing is deleted here.
 //!
-//! The rules are kube-scheduler's: on each node that could be cured, all pods of lower priority are thought away; if the
-//! pod fits then, as many as possible are spared, those first whose disruption budget is used up. The node is taken
-//! where the fewest budgets are broken, and then the least important, the fewest, and the youngest pods have to go.
+//! The rules are kube-scheduler's (DefaultPreemption). On each node that preemption could make feasible, all pods of
+//! lower priority are removed in a simulation. If the pod fits then, as many of them as possible are reprieved, first
+//! those whose PodDisruptionBudget is exhausted. The node is chosen where the fewest budgets are violated, then the one
+//! whose victims are the least important, the fewest and the youngest.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -10,93 +11,100 @@ use std::sync::Arc;
 
 use super::cluster::Cluster;
 use super::cluster::NodeId;
+use super::decide::FitError;
 use super::decide::Refused;
-use super::decide::Unfit;
 use super::decide::counted;
 use super::decide::fits;
 use super::model::Budget;
 use super::model::Pod;
 
-/// Who has to go for a pod, and where.
+/// The victims of a preemption and their node.
 #[derive(Debug)]
-pub struct Preemption {
-    pub node: NodeId,
+pub(crate) struct Preemption {
+    /// The node that becomes feasible.
+    pub(crate) node: NodeId,
     /// The most important first.
-    pub victims: Vec<Arc<Pod>>,
-    /// How many of them a disruption budget would protect.
+    pub(crate) victims: Vec<Arc<Pod>>,
+    /// How many of them a PodDisruptionBudget protects.
     violations: usize,
 }
 
-/// Why nobody is pushed aside: what people read.
+/// Why nothing is preempted; shown in the event and the condition.
 #[derive(Debug, PartialEq)]
-pub enum Spared {
-    /// The pod may not push anybody aside, or has just done so: what is kept for it stays.
-    Ineligible(&'static str),
-    /// It would help nowhere.
-    Useless(String),
+pub(crate) enum NotPreempted {
+    /// The pod may not preempt, or its earlier victims are still terminating: its nomination stays.
+    NotEligible(&'static str),
+    /// Preemption helps on no node.
+    NotHelpful(String),
 }
 
-impl fmt::Display for Spared {
+impl fmt::Display for NotPreempted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Spared::Ineligible(reason) => write!(f, "preemption: {reason}"),
-            Spared::Useless(told) => write!(f, "preemption: {told}"),
+            NotPreempted::NotEligible(reason) => write!(f, "preemption: {reason}"),
+            NotPreempted::NotHelpful(message) => write!(f, "preemption: {message}"),
         }
     }
 }
 
-/// At least so many nodes are looked at, if there are as many that could be cured; and at least a tenth of these.
+/// The search ends after this many candidates, or a tenth of the resolvable nodes if that is more (kube-scheduler's
+/// minCandidateNodesAbsolute and minCandidateNodesPercentage).
 const MIN_CANDIDATES: usize = 100;
 
-/// Looks for a node that a pod fits if others go. `offset` says at which of them to begin: some number, so that not
-/// every search ends at the same ones.
+/// Looks for a node that fits a pod after preemption. `offset` is a random number that selects where the search starts,
+/// so that it does not always stop at the same nodes.
 ///
 /// # Errors
-/// When there is none.
-pub fn find(pod: &Arc<Pod>, cluster: &mut Cluster, unfit: &Unfit, offset: usize) -> Result<Preemption, Spared> {
-    if let Some(reason) = ineligible(pod, cluster, unfit) {
-        return Err(Spared::Ineligible(reason));
+/// There is no such node.
+pub(crate) fn find(
+    pod: &Arc<Pod>,
+    cluster: &mut Cluster,
+    fit_error: &FitError,
+    offset: usize,
+) -> Result<Preemption, NotPreempted> {
+    if let Some(reason) = not_eligible(pod, cluster, fit_error) {
+        return Err(NotPreempted::NotEligible(reason));
     }
-    let curable: Vec<_> = unfit.curable().collect();
-    let enough = (curable.len() / 10).max(MIN_CANDIDATES);
+    let resolvable: Vec<_> = fit_error.resolvable().collect();
+    let enough = (resolvable.len() / 10).max(MIN_CANDIDATES);
     let (mut without_violation, mut violating) = (Vec::new(), Vec::new());
     let mut reasons: Vec<String> = Vec::new();
-    for at in 0..curable.len() {
-        let node = curable[(at + offset) % curable.len()];
+    for at in 0..resolvable.len() {
+        let node = resolvable[(at + offset) % resolvable.len()];
         match victims(pod, cluster, node) {
             Ok(found) if found.violations == 0 => without_violation.push(found),
             Ok(found) => violating.push(found),
             Err(None) => reasons.push("No preemption victims found for incoming pod".to_owned()),
             Err(Some((_, refusal))) => reasons.extend(refusal.reasons.iter().map(str::to_owned)),
         }
-        // One that breaks no budget is worth going on for.
+        // The search goes on until one candidate violates no budget.
         if !without_violation.is_empty() && without_violation.len() + violating.len() >= enough {
             break;
         }
     }
     let best = without_violation.into_iter().chain(violating).min_by_key(Preemption::cost);
-    best.ok_or_else(|| Spared::Useless(useless(unfit, curable.len(), &reasons)))
+    best.ok_or_else(|| NotPreempted::NotHelpful(not_helpful_message(fit_error, resolvable.len(), &reasons)))
 }
 
-fn useless(unfit: &Unfit, curable: usize, reasons: &[String]) -> String {
-    let hopeless = std::iter::repeat_n("Preemption is not helpful for scheduling", unfit.nodes - curable);
-    let told = counted(reasons.iter().map(String::as_str).chain(hopeless));
-    format!("0/{} nodes are available: {told}.", unfit.nodes)
+fn not_helpful_message(fit_error: &FitError, resolvable: usize, reasons: &[String]) -> String {
+    let not_helpful = std::iter::repeat_n("Preemption is not helpful for scheduling", fit_error.nodes - resolvable);
+    let message = counted(reasons.iter().map(String::as_str).chain(not_helpful));
+    format!("0/{} nodes are available: {message}.", fit_error.nodes)
 }
 
-/// Why a pod may not push anybody aside.
-fn ineligible(pod: &Pod, cluster: &Cluster, unfit: &Unfit) -> Option<&'static str> {
+/// Why a pod may not preempt.
+fn not_eligible(pod: &Pod, cluster: &Cluster, fit_error: &FitError) -> Option<&'static str> {
     if !pod.shape.preempts {
         return Some("not eligible due to preemptionPolicy=Never.");
     }
     let node = cluster.node_named(pod.nominated.as_ref()?)?;
-    let lasting = unfit.by_node.iter().any(|(id, (_, refusal))| *id == node && !refusal.curable);
+    let unresolvable = fit_error.by_node.iter().any(|(id, (_, refusal))| *id == node && !refusal.resolvable);
     let leaving = |other: &Arc<Pod>| other.preempted && other.shape.priority < pod.shape.priority;
-    (!lasting && cluster.node(node).pods.iter().any(leaving))
+    (!unresolvable && cluster.node(node).pods.iter().any(leaving))
         .then_some("not eligible due to a terminating pod on the nominated node.")
 }
 
-/// Who has to go for the pod to fit a node. `Err(None)`: there is nobody it could push aside.
+/// The victims on one node. `Err(None)`: no pod there has a lower priority, or no victim is needed.
 fn victims(pod: &Arc<Pod>, cluster: &mut Cluster, node: NodeId) -> Result<Preemption, Option<Refused>> {
     let lower = |other: &&Arc<Pod>| other.shape.priority < pod.shape.priority;
     let mut candidates: Vec<_> = cluster.node(node).pods.iter().filter(lower).cloned().collect();
@@ -124,12 +132,12 @@ fn victims(pod: &Arc<Pod>, cluster: &mut Cluster, node: NodeId) -> Result<Preemp
     if victims.is_empty() { Err(None) } else { Ok(Preemption { node, victims, violations }) }
 }
 
-/// The most important first: of higher priority, and among equals the one that has run longest.
+/// The most important first: by priority, then by start time.
 fn importance(pod: &Pod) -> (Reverse<i32>, i64) {
     (Reverse(pod.shape.priority), pod.started)
 }
 
-/// Parts pods whose disruption budget would be broken from the others. Both keep their order.
+/// Separates pods whose eviction would violate a budget from the others. Both keep their order.
 fn by_budget(pods: Vec<Arc<Pod>>, cluster: &Cluster) -> (Vec<Arc<Pod>>, Vec<Arc<Pod>>) {
     let mut allowed: Vec<(&Budget, i32)> = cluster.budgets.values().map(|budget| (budget, budget.allowed)).collect();
     let mut breaks = |pod: &Arc<Pod>| {
@@ -151,10 +159,10 @@ fn by_budget(pods: Vec<Arc<Pod>>, cluster: &Cluster) -> (Vec<Arc<Pod>>, Vec<Arc<
 }
 
 impl Preemption {
-    /// The less the better.
+    /// Candidates are compared by this; the least is chosen.
     fn cost(&self) -> (usize, i32, i64, usize, Reverse<i64>) {
         let highest = self.victims.first().map_or(i32::MIN, |victim| victim.shape.priority);
-        // Counted from the lowest there can be, so that more pods are never a lower sum.
+        // Offset so that every summand is positive: more victims are never a lower sum.
         let above = |victim: &Arc<Pod>| i64::from(victim.shape.priority) + i64::from(i32::MAX) + 1;
         let of_highest = self.victims.iter().filter(|victim| victim.shape.priority == highest);
         let oldest = of_highest.map(|victim| victim.started).min().unwrap_or(i64::MAX);
@@ -186,9 +194,9 @@ mod tests {
     fn preempt(builder: Builder, pod: Value) -> Result<(String, Vec<String>), String> {
         let pod = builder.pod(pod);
         let mut cluster = builder.cluster;
-        let unfit = decide(&pod, &mut cluster, |_| 0).unwrap_err();
+        let fit_error = decide(&pod, &mut cluster, |_| 0).unwrap_err();
         let before = cluster.pod_counts();
-        let found = find(&pod, &mut cluster, &unfit, 0);
+        let found = find(&pod, &mut cluster, &fit_error, 0);
         assert_eq!(cluster.pod_counts(), before);
         let found = found.map_err(|spared| spared.to_string())?;
         let names = found.victims.iter().map(|victim| victim.name.to_string()).collect();
@@ -196,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_as_possible_are_spared() {
+    fn as_many_victims_as_possible_are_reprieved() {
         let builder = Builder::default()
             .nodes(&["a"])
             .runs("low", "a", asks("1", 1))
@@ -206,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_node_with_the_least_important_victims_is_taken() {
+    fn the_node_with_the_least_important_victims_is_chosen() {
         let builder = Builder::default()
             .nodes(&["a", "b", "c"])
             .runs("p", "a", asks("4", 3))
@@ -217,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn among_equals_the_youngest_go() {
+    fn among_equal_victims_the_youngest_are_preempted() {
         let builder = Builder::default()
             .nodes(&["a", "b"])
             .runs("old", "a", started(asks("4", 1), "2026-01-01T00:00:00Z"))
@@ -226,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_budget_is_broken_only_if_there_is_no_other_way() {
+    fn a_disruption_budget_is_violated_only_as_a_last_resort() {
         let mut protected = asks("4", 1);
         protected["metadata"] = json!({"labels": {"app": "db"}});
         let build = || {
@@ -243,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn anti_affinity_is_cured_by_those_it_is_about() {
+    fn anti_affinity_is_resolved_by_preempting_the_matching_pods() {
         let mut web = asks("1", 1);
         web["metadata"] = json!({"labels": {"app": "web"}});
         let mut away = asks("1", 5);
@@ -254,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_why_nobody_is_pushed_aside() {
+    fn the_message_says_why_nothing_is_preempted() {
         let builder = || {
             Builder::default()
                 .nodes(&["a", "b"])
@@ -270,12 +278,12 @@ mod tests {
         );
         let mut never = asks("2", 10);
         never["spec"]["preemptionPolicy"] = json!("Never");
-        let told = preempt(builder(), never).unwrap_err();
-        assert_eq!(told, "preemption: not eligible due to preemptionPolicy=Never.");
+        let reason = preempt(builder(), never).unwrap_err();
+        assert_eq!(reason, "preemption: not eligible due to preemptionPolicy=Never.");
     }
 
     #[test]
-    fn nobody_else_is_pushed_aside_while_the_first_are_leaving() {
+    fn no_further_pods_are_preempted_while_victims_terminate() {
         let mut leaving = asks("4", 1);
         leaving["metadata"] = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
         leaving["status"] = json!({"conditions": [
@@ -283,7 +291,7 @@ mod tests {
         let builder = Builder::default().nodes(&["a", "b"]).runs("p", "a", leaving).runs("q", "b", asks("4", 1));
         let mut pod = asks("1", 5);
         pod["status"] = json!({"nominatedNodeName": "a"});
-        let told = preempt(builder, pod).unwrap_err();
-        assert_eq!(told, "preemption: not eligible due to a terminating pod on the nominated node.");
+        let reason = preempt(builder, pod).unwrap_err();
+        assert_eq!(reason, "preemption: not eligible due to a terminating pod on the nominated node.");
     }
 }

@@ -1,8 +1,9 @@
-//! Pods that wait for a node, and when each is to be tried next. Pure: the caller says what time it is.
+//! Pods without a node, and when each is tried next (kube-scheduler's scheduling queue). Pure: the caller passes the
+//! time.
 //!
-//! A pod is *active* until it is tried. One that fits nowhere becomes *unschedulable* until something happens that can
-//! help it, or until it has waited for five minutes. What failed for another reason, or is helped too soon, waits in
-//! *backoff*: 1 s, doubling to 10 s. Pods with scheduling gates are only remembered.
+//! A pod is *active* until it is popped. One that fits no node becomes *unschedulable* until an event occurs that may
+//! help, or five minutes have passed. After any other failure, or when the event comes early, it waits in *backoff*: 1
+//! s, doubling up to 10 s. Pods with scheduling gates are *gated* and never popped.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -10,48 +11,55 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::filter::Events;
+use super::filter::ClusterEvents;
 use super::filter::FilterSet;
 use super::model::Pod;
 
-/// A point in time, counted from any fixed one.
-pub type Moment = Duration;
+/// A point in time, as the time since an arbitrary fixed start.
+pub(crate) type MonotonicTime = Duration;
 
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-const LAST_BACKOFF: Duration = Duration::from_secs(10);
-/// An unschedulable pod is tried again after this at the latest.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// So many turns that are none any more are not worth looking for.
-const SPARE_TURNS: usize = 64;
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// An unschedulable pod is retried after this time at the latest (kube-scheduler's podMaxInUnschedulablePodsDuration).
+const MAX_UNSCHEDULABLE: Duration = Duration::from_secs(300);
+/// The heap is compacted above this many stale entries.
+const MAX_STALE_ENTRIES: usize = 64;
 
-/// See the module's documentation.
+/// See the module documentation.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub(crate) struct Queue {
     entries: HashMap<Arc<str>, Entry>,
-    active: BinaryHeap<Turn>,
-    tickets: u64,
+    /// Active pods in order. Entries of removed or requeued pods stay until they are popped or compacted.
+    active: BinaryHeap<HeapEntry>,
+    /// The last sequence number given to an entry of the heap.
+    last_sequence: u64,
     counts: Counts,
 }
 
-/// How many pods wait in which way.
+/// The number of pods in each part of the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub active: usize,
-    pub backoff: usize,
-    pub unschedulable: usize,
-    pub gated: usize,
-    /// Those that were taken out to be tried, and are not done.
-    pub tried: usize,
+pub(crate) struct Counts {
+    /// To be tried as soon as possible.
+    pub(crate) active: usize,
+    /// Waiting for the end of their backoff.
+    pub(crate) backoff: usize,
+    /// Waiting for an event that may help.
+    pub(crate) unschedulable: usize,
+    /// With scheduling gates.
+    pub(crate) gated: usize,
+    /// Popped, and neither removed nor returned yet.
+    pub(crate) in_flight: usize,
 }
 
-/// A pod to be tried.
+/// A popped pod.
 #[derive(Debug)]
-pub struct Attempt {
-    pub pod: Arc<Pod>,
-    /// How often it has been tried, with this time.
-    pub number: u32,
-    /// When it came.
-    pub since: Moment,
+pub(crate) struct Attempt {
+    /// The pod to schedule.
+    pub(crate) pod: Arc<Pod>,
+    /// The number of attempts, this one included.
+    pub(crate) number: u32,
+    /// When the pod was queued first.
+    pub(crate) since: MonotonicTime,
 }
 
 #[derive(Debug)]
@@ -59,11 +67,13 @@ struct Entry {
     pod: Arc<Pod>,
     state: State,
     attempts: u32,
-    since: Moment,
-    failed: Moment,
+    since: MonotonicTime,
+    /// When the last attempt began or failed.
+    last_attempt: MonotonicTime,
+    /// The filters that rejected it in the last attempt.
     refused_by: FilterSet,
-    /// Which turn of those in the heap is valid; also says who was first.
-    ticket: u64,
+    /// Its valid entry in the heap; also the order among pods of equal priority.
+    sequence: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,55 +82,55 @@ enum State {
     Backoff,
     Unschedulable,
     Gated,
-    Tried,
+    InFlight,
 }
 
-/// A place in the order: by priority, and among equals by ticket.
+/// A heap entry: the highest priority first, then the lowest sequence number.
 #[derive(Debug, PartialEq, Eq)]
-struct Turn {
+struct HeapEntry {
     priority: i32,
-    ticket: u64,
+    sequence: u64,
     uid: Arc<str>,
 }
 
-impl Ord for Turn {
-    fn cmp(&self, other: &Turn) -> Ordering {
-        self.priority.cmp(&other.priority).then_with(|| other.ticket.cmp(&self.ticket))
+impl Ord for HeapEntry {
+    fn cmp(&self, other: &HeapEntry) -> Ordering {
+        self.priority.cmp(&other.priority).then_with(|| other.sequence.cmp(&self.sequence))
     }
 }
 
-impl PartialOrd for Turn {
-    fn partial_cmp(&self, other: &Turn) -> Option<Ordering> {
+impl PartialOrd for HeapEntry {
+    fn partial_cmp(&self, other: &HeapEntry) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Entry {
-    /// Whether this is still its turn.
-    fn is_valid(&self, turn: &Turn) -> bool {
-        self.state == State::Active && self.ticket == turn.ticket
+    /// Whether this heap entry is current.
+    fn is_valid(&self, heap_entry: &HeapEntry) -> bool {
+        self.state == State::Active && self.sequence == heap_entry.sequence
     }
 
-    /// When it may be tried again.
-    fn ready(&self) -> Moment {
+    /// When its backoff ends.
+    fn backoff_end(&self) -> MonotonicTime {
         let doublings = self.attempts.saturating_sub(1).min(10);
-        self.failed + (FIRST_BACKOFF * 2_u32.pow(doublings)).min(LAST_BACKOFF)
+        self.last_attempt + (INITIAL_BACKOFF * 2_u32.pow(doublings)).min(MAX_BACKOFF)
     }
 
-    /// When it is tried again though nothing has happened; `None`: it does not wait for a time.
-    fn due(&self) -> Option<Moment> {
+    /// When it is retried without an event; `None`: not because of time.
+    fn due(&self) -> Option<MonotonicTime> {
         match self.state {
-            State::Backoff => Some(self.ready()),
-            // Any backoff is over by then.
-            State::Unschedulable => Some(self.failed + LONGEST_WAIT),
-            State::Active | State::Gated | State::Tried => None,
+            State::Backoff => Some(self.backoff_end()),
+            // Longer than any backoff.
+            State::Unschedulable => Some(self.last_attempt + MAX_UNSCHEDULABLE),
+            State::Active | State::Gated | State::InFlight => None,
         }
     }
 }
 
 impl Queue {
-    /// Takes note of a pod that waits for a node: a new one, or one that somebody changed.
-    pub fn put(&mut self, pod: Arc<Pod>, now: Moment) {
+    /// Adds a pending pod, or updates it.
+    pub(crate) fn put(&mut self, pod: Arc<Pod>, now: MonotonicTime) {
         let uid = pod.uid.clone();
         let state = if pod.gated { State::Gated } else { State::Active };
         let Some(entry) = self.entries.get_mut(&uid) else {
@@ -129,103 +139,106 @@ impl Queue {
                 state,
                 attempts: 0,
                 since: now,
-                failed: Moment::ZERO,
+                last_attempt: MonotonicTime::ZERO,
                 refused_by: FilterSet::default(),
-                ticket: 0,
+                sequence: 0,
             };
             *self.counts.of(state) += 1;
             self.entries.insert(uid.clone(), entry);
-            self.enter(&uid, state);
+            self.set_state(&uid, state);
             return;
         };
         let changed = !Arc::ptr_eq(&entry.pod.shape, &pod.shape);
-        let not_kept = entry.pod.nominated.is_some() && pod.nominated.is_none();
+        let lost_nomination = entry.pod.nominated.is_some() && pod.nominated.is_none();
         let before = entry.state;
         entry.pod = pod;
         match (before, state) {
-            (State::Tried, _) => {}
-            (_, State::Gated) => self.enter(&uid, State::Gated),
-            (State::Gated, State::Active) => self.enter(&uid, State::Active),
-            // What was changed may fit now, and what does not wait for its node any more may find another.
-            (State::Unschedulable, State::Active) if changed || not_kept => self.help(&uid, now),
-            (State::Active, State::Active) if changed => self.enter(&uid, State::Active),
+            (State::InFlight, _) => {}
+            (_, State::Gated) => self.set_state(&uid, State::Gated),
+            (State::Gated, State::Active) => self.set_state(&uid, State::Active),
+            // The changed pod may fit now; a pod without its nomination may find another node.
+            (State::Unschedulable, State::Active) if changed || lost_nomination => self.requeue_pod(&uid, now),
+            (State::Active, State::Active) if changed => self.set_state(&uid, State::Active),
             _ => {}
         }
     }
 
-    /// Forgets a pod: it is gone, it has a node, or another scheduler is asked now.
-    pub fn remove(&mut self, uid: &str) -> bool {
+    /// Removes a pod: it was deleted or bound, or names another scheduler. Returns whether it was queued.
+    pub(crate) fn remove(&mut self, uid: &str) -> bool {
         let Some(entry) = self.entries.remove(uid) else { return false };
         *self.counts.of(entry.state) -= 1;
         true
     }
 
-    pub fn get(&self, uid: &str) -> Option<&Arc<Pod>> {
+    /// The queued pod with this uid.
+    pub(crate) fn get(&self, uid: &str) -> Option<&Arc<Pod>> {
         self.entries.get(uid).map(|entry| &entry.pod)
     }
 
-    /// Every pod that waits.
-    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+    /// Every queued pod, in no particular order.
+    pub(crate) fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
         self.entries.values().map(|entry| &entry.pod)
     }
 
-    pub fn counts(&self) -> Counts {
+    /// How many pods are in each part of the queue.
+    pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Takes out the pod whose turn it is. The caller says what became of it by [`Queue::remove`], [`Queue::unfit`] or
-    /// [`Queue::failed`].
-    pub fn next(&mut self, now: Moment) -> Option<Attempt> {
-        while let Some(turn) = self.active.pop() {
-            let Some(entry) = self.entries.get_mut(&turn.uid) else { continue };
-            if !entry.is_valid(&turn) {
+    /// Pops the first active pod. The caller ends the attempt with [`Queue::remove`], [`Queue::mark_unschedulable`] or
+    /// [`Queue::back_off`].
+    pub(crate) fn pop(&mut self, now: MonotonicTime) -> Option<Attempt> {
+        while let Some(heap_entry) = self.active.pop() {
+            let Some(entry) = self.entries.get_mut(&heap_entry.uid) else { continue };
+            if !entry.is_valid(&heap_entry) {
                 continue;
             }
             entry.attempts += 1;
-            entry.failed = now;
+            entry.last_attempt = now;
             let attempt = Attempt { pod: entry.pod.clone(), number: entry.attempts, since: entry.since };
-            self.enter(&turn.uid, State::Tried);
+            self.set_state(&heap_entry.uid, State::InFlight);
             return Some(attempt);
         }
         None
     }
 
-    /// The pod fits nowhere, says these filters. It waits for something that can help.
-    pub fn unfit(&mut self, uid: &str, refused_by: FilterSet, now: Moment) {
-        self.end(uid, State::Unschedulable, now, refused_by);
+    /// Ends an attempt: no node fits, because of these filters. The pod waits for an event that may help.
+    pub(crate) fn mark_unschedulable(&mut self, uid: &str, refused_by: FilterSet, now: MonotonicTime) {
+        self.end_attempt(uid, State::Unschedulable, now, refused_by);
     }
 
-    /// Something went wrong that has nothing to do with the pod. It is tried again soon.
-    pub fn failed(&mut self, uid: &str, now: Moment) {
-        self.end(uid, State::Backoff, now, FilterSet::default());
+    /// Ends an attempt that failed for a reason other than the filters. The pod is retried after its backoff.
+    pub(crate) fn back_off(&mut self, uid: &str, now: MonotonicTime) {
+        self.end_attempt(uid, State::Backoff, now, FilterSet::default());
     }
 
-    fn end(&mut self, uid: &str, state: State, now: Moment, refused_by: FilterSet) {
+    fn end_attempt(&mut self, uid: &str, state: State, now: MonotonicTime, refused_by: FilterSet) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
-        entry.failed = now;
+        entry.last_attempt = now;
         entry.refused_by = refused_by;
         let state = if entry.pod.gated { State::Gated } else { state };
         let uid = entry.pod.uid.clone();
-        self.enter(&uid, state);
+        self.set_state(&uid, state);
     }
 
-    /// Something happened: pods that it can help are to be tried again. Returns how many.
-    pub fn wake(&mut self, events: Events, now: Moment) -> usize {
+    /// Requeues the unschedulable pods that these events may help. Returns their number.
+    pub(crate) fn requeue(&mut self, events: ClusterEvents, now: MonotonicTime) -> usize {
         if self.counts.unschedulable == 0 || events.is_none() {
             return 0;
         }
-        let helped = |entry: &&Entry| entry.state == State::Unschedulable && entry.refused_by.is_woken_by(events);
-        let uids: Vec<_> = self.entries.values().filter(helped).map(|entry| entry.pod.uid.clone()).collect();
-        uids.iter().for_each(|uid| self.help(uid, now));
+        let may_help =
+            |entry: &&Entry| entry.state == State::Unschedulable && entry.refused_by.may_be_resolved_by(events);
+        let uids: Vec<_> = self.entries.values().filter(may_help).map(|entry| entry.pod.uid.clone()).collect();
+        uids.iter().for_each(|uid| self.requeue_pod(uid, now));
         uids.len()
     }
 
-    /// Pods whose time has come are to be tried again. Returns when to ask next, if anybody waits for a time.
-    pub fn tick(&mut self, now: Moment) -> Option<Moment> {
+    /// Activates pods whose backoff or maximal wait has ended. Returns when to call again, if any pod waits for a time.
+    pub(crate) fn flush(&mut self, now: MonotonicTime) -> Option<MonotonicTime> {
         if self.counts.backoff + self.counts.unschedulable == 0 {
             return None;
         }
-        let (mut due, mut next) = (Vec::new(), None::<Moment>);
+        let (mut due, mut next) = (Vec::new(), None::<MonotonicTime>);
         for entry in self.entries.values() {
             match entry.due() {
                 Some(time) if time <= now => due.push((entry.state == State::Backoff, entry.pod.uid.clone())),
@@ -233,37 +246,42 @@ impl Queue {
                 None => {}
             }
         }
-        // Those that have waited for the longest time first.
+        // Unschedulable pods have waited longest.
         due.sort_by_key(|(is_backoff, _)| *is_backoff);
-        due.iter().for_each(|(_, uid)| self.enter(uid, State::Active));
+        due.iter().for_each(|(_, uid)| self.set_state(uid, State::Active));
         next
     }
 
-    /// An unschedulable pod is to be tried again, though not before its backoff is over.
-    fn help(&mut self, uid: &Arc<str>, now: Moment) {
-        let early = self.entries.get(uid).is_some_and(|entry| entry.ready() > now);
-        self.enter(uid, if early { State::Backoff } else { State::Active });
+    /// Activates an unschedulable pod, or moves it to backoff if that has not ended.
+    fn requeue_pod(&mut self, uid: &Arc<str>, now: MonotonicTime) {
+        let early = self.entries.get(uid).is_some_and(|entry| entry.backoff_end() > now);
+        self.set_state(uid, if early { State::Backoff } else { State::Active });
     }
 
-    fn enter(&mut self, uid: &Arc<str>, state: State) {
+    fn set_state(&mut self, uid: &Arc<str>, state: State) {
         let Some(entry) = self.entries.get_mut(uid) else { return };
         *self.counts.of(entry.state) -= 1;
         *self.counts.of(state) += 1;
         entry.state = state;
         if state == State::Active {
-            self.tickets += 1;
-            entry.ticket = self.tickets;
-            self.active.push(Turn { priority: entry.pod.shape.priority, ticket: entry.ticket, uid: uid.clone() });
-            self.drop_stale_turns();
+            self.last_sequence += 1;
+            entry.sequence = self.last_sequence;
+            self.active.push(HeapEntry {
+                priority: entry.pod.shape.priority,
+                sequence: entry.sequence,
+                uid: uid.clone(),
+            });
+            self.compact_heap();
         }
     }
 
-    /// Turns of pods that do not wait for one any more are passed over by who decides; where nobody does, because another
-    /// replica works or a person, they have to go when they are the most.
-    fn drop_stale_turns(&mut self) {
-        if self.active.len() > 2 * self.counts.active + SPARE_TURNS {
+    /// Stale entries are skipped when they are popped. A process that pops none (a standby replica, or `assist`) has to
+    /// compact the heap once most of it is stale.
+    fn compact_heap(&mut self) {
+        if self.active.len() > 2 * self.counts.active + MAX_STALE_ENTRIES {
             let entries = &self.entries;
-            self.active.retain(|turn| entries.get(&turn.uid).is_some_and(|entry| entry.is_valid(turn)));
+            self.active
+                .retain(|heap_entry| entries.get(&heap_entry.uid).is_some_and(|entry| entry.is_valid(heap_entry)));
         }
     }
 }
@@ -275,7 +293,7 @@ impl Counts {
             State::Backoff => &mut self.backoff,
             State::Unschedulable => &mut self.unschedulable,
             State::Gated => &mut self.gated,
-            State::Tried => &mut self.tried,
+            State::InFlight => &mut self.in_flight,
         }
     }
 }
@@ -289,9 +307,9 @@ mod tests {
     use crate::cluster::testing::Builder;
     use crate::filter::FILTERS;
 
-    const START: Moment = Duration::from_secs(1000);
+    const START: MonotonicTime = Duration::from_secs(1000);
 
-    fn at(seconds: u64) -> Moment {
+    fn at(seconds: u64) -> MonotonicTime {
         START + Duration::from_secs(seconds)
     }
 
@@ -306,9 +324,9 @@ mod tests {
         queue
     }
 
-    fn next(queue: &mut Queue, now: Moment) -> Option<String> {
-        queue.tick(now);
-        queue.next(now).map(|attempt| attempt.pod.name.to_string())
+    fn next(queue: &mut Queue, now: MonotonicTime) -> Option<String> {
+        queue.flush(now);
+        queue.pop(now).map(|attempt| attempt.pod.name.to_string())
     }
 
     fn refused_by(name: &str) -> FilterSet {
@@ -318,12 +336,12 @@ mod tests {
     }
 
     #[test]
-    fn the_most_important_come_first_and_then_the_earliest() {
+    fn pods_are_ordered_by_priority_then_arrival() {
         let important = pod("important", json!({"spec": {"priority": 5}}));
         let mut queue = with(&[pod("first", json!({})), pod("second", json!({})), important]);
         let order: Vec<_> = std::iter::from_fn(|| next(&mut queue, START)).collect();
         assert_eq!(order, ["important", "first", "second"]);
-        assert_eq!(queue.counts(), Counts { tried: 3, ..Counts::default() });
+        assert_eq!(queue.counts(), Counts { in_flight: 3, ..Counts::default() });
     }
 
     #[test]
@@ -332,58 +350,58 @@ mod tests {
         let mut now = START;
         for wait in [1, 2, 4, 8, 10, 10] {
             assert!(next(&mut queue, now).is_some());
-            queue.failed("p", now);
+            queue.back_off("p", now);
             let wait = Duration::from_secs(wait);
-            assert_eq!(queue.tick(now), Some(now + wait));
+            assert_eq!(queue.flush(now), Some(now + wait));
             assert!(next(&mut queue, now + wait - Duration::from_millis(1)).is_none());
             now += wait;
         }
     }
 
     #[test]
-    fn a_pod_that_fits_nowhere_waits_for_what_can_help() {
+    fn an_unschedulable_pod_waits_for_an_event_that_may_help() {
         let mut queue = with(&[pod("p", json!({}))]);
         next(&mut queue, START);
-        queue.unfit("p", refused_by("TaintToleration"), START);
-        assert_eq!(queue.wake(Events::POD_GONE, at(20)), 0);
+        queue.mark_unschedulable("p", refused_by("TaintToleration"), START);
+        assert_eq!(queue.requeue(ClusterEvents::POD_REMOVED, at(20)), 0);
         assert!(next(&mut queue, at(20)).is_none());
-        assert_eq!(queue.wake(Events::NODE_TAINTS, at(20)), 1);
+        assert_eq!(queue.requeue(ClusterEvents::NODE_TAINTS, at(20)), 1);
         assert!(next(&mut queue, at(20)).is_some());
     }
 
     #[test]
-    fn a_pod_that_was_tried_without_nodes_waits_for_the_first() {
+    fn a_pod_tried_without_nodes_waits_for_the_first_node() {
         let mut queue = with(&[pod("p", json!({}))]);
         next(&mut queue, START);
-        queue.unfit("p", FilterSet::default(), START);
-        assert_eq!(queue.wake(Events::POD_GONE, at(20)), 0);
-        assert_eq!(queue.wake(Events::NODE_ADDED, at(20)), 1);
+        queue.mark_unschedulable("p", FilterSet::default(), START);
+        assert_eq!(queue.requeue(ClusterEvents::POD_REMOVED, at(20)), 0);
+        assert_eq!(queue.requeue(ClusterEvents::NODE_ADDED, at(20)), 1);
         assert!(next(&mut queue, at(20)).is_some());
     }
 
     #[test]
-    fn help_that_comes_too_soon_waits_for_the_backoff() {
+    fn an_early_event_moves_the_pod_to_backoff() {
         let mut queue = with(&[pod("p", json!({}))]);
         next(&mut queue, START);
-        queue.unfit("p", refused_by("NodeResourcesFit"), START);
-        queue.wake(Events::POD_GONE, START);
+        queue.mark_unschedulable("p", refused_by("NodeResourcesFit"), START);
+        queue.requeue(ClusterEvents::POD_REMOVED, START);
         assert_eq!(queue.counts(), Counts { backoff: 1, ..Counts::default() });
         assert!(next(&mut queue, START).is_none());
         assert!(next(&mut queue, at(1)).is_some());
     }
 
     #[test]
-    fn an_unschedulable_pod_is_tried_again_after_five_minutes() {
+    fn an_unschedulable_pod_is_retried_after_five_minutes() {
         let mut queue = with(&[pod("p", json!({}))]);
         next(&mut queue, START);
-        queue.unfit("p", refused_by("NodeName"), START);
-        assert_eq!(queue.tick(START), Some(at(300)));
+        queue.mark_unschedulable("p", refused_by("NodeName"), START);
+        assert_eq!(queue.flush(START), Some(at(300)));
         assert!(next(&mut queue, at(299)).is_none());
         assert!(next(&mut queue, at(300)).is_some());
     }
 
     #[test]
-    fn gates_keep_a_pod_back_until_they_are_removed() {
+    fn a_gated_pod_waits_until_its_gates_are_removed() {
         let gated = pod("p", json!({"spec": {"schedulingGates": [{"name": "g"}]}}));
         let mut queue = with(&[gated]);
         assert!(next(&mut queue, at(1000)).is_none());
@@ -393,20 +411,20 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_the_pod_itself_helps() {
+    fn an_update_of_the_pod_itself_requeues_it() {
         let mut queue = with(&[pod("p", json!({}))]);
         next(&mut queue, START);
-        queue.unfit("p", refused_by("NodeAffinity"), START);
+        queue.mark_unschedulable("p", refused_by("NodeAffinity"), START);
         queue.put(pod("p", json!({"metadata": {"labels": {"new": "label"}}})), at(5));
         assert!(next(&mut queue, at(5)).is_some());
     }
 
     #[test]
-    fn a_pod_that_has_lost_the_node_kept_for_it_is_tried_again() {
+    fn a_pod_that_lost_its_nomination_is_retried() {
         let nominated = Pod { nominated: Some(Arc::from("a")), ..Pod::clone(&pod("p", json!({}))) };
         let mut queue = with(&[Arc::new(nominated.clone())]);
         next(&mut queue, START);
-        queue.unfit("p", refused_by("NodeResourcesFit"), START);
+        queue.mark_unschedulable("p", refused_by("NodeResourcesFit"), START);
         queue.put(Arc::new(nominated.clone()), at(5));
         assert!(next(&mut queue, at(5)).is_none());
         queue.put(Arc::new(Pod { nominated: None, ..nominated }), at(5));
@@ -423,23 +441,23 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_come_and_go_leave_nothing_where_nobody_decides() {
+    fn the_heap_stays_small_when_nothing_is_popped() {
         let mut queue = with(&[pod("stays", json!({}))]);
         let other = pod("p", json!({}));
         for _ in 0..1000 {
             queue.put(other.clone(), START);
             queue.remove("p");
         }
-        assert!(queue.active.len() <= SPARE_TURNS + 4, "{}", queue.active.len());
+        assert!(queue.active.len() <= MAX_STALE_ENTRIES + 4, "{}", queue.active.len());
         assert_eq!(next(&mut queue, START).as_deref(), Some("stays"));
     }
 
     #[test]
-    fn a_pod_that_is_being_tried_is_not_tried_twice() {
+    fn a_pod_in_flight_is_not_popped_again() {
         let mut queue = with(&[pod("p", json!({}))]);
         next(&mut queue, START);
         queue.put(pod("p", json!({"metadata": {"labels": {"a": "b"}}})), START);
-        queue.wake(Events::POD_GONE, START);
+        queue.requeue(ClusterEvents::POD_REMOVED, START);
         assert!(next(&mut queue, at(1000)).is_none());
     }
 }

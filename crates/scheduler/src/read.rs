@@ -1,8 +1,8 @@
-//! From what the API server sends (`wire`) to what the scheduler thinks in (`model`).
+//! Converts wire types (`wire`) to the scheduler's model (`model`).
 //!
-//! Each function takes one object. What an API server would not have accepted is refused with the object and the field
-//! by name; what this scheduler does not know in an otherwise good object is either harmless or makes it refuse to
-//! place the pod, never ignored.
+//! Each function converts one object. Fields that the API server would not accept are errors that name the object and
+//! the field. Unknown values in a valid object are either harmless or make the pod unschedulable; they are never
+//! ignored silently.
 
 mod affinity;
 mod node;
@@ -14,32 +14,34 @@ mod storage;
 
 use std::fmt;
 
-pub use self::node::node;
-pub use self::pod::pod;
-pub use self::policy::budget;
-pub use self::policy::group;
-pub use self::policy::namespace;
-pub use self::policy::service;
+pub(crate) use self::node::node;
+pub(crate) use self::pod::pod;
+pub(crate) use self::policy::budget;
+pub(crate) use self::policy::group;
+pub(crate) use self::policy::namespace;
+pub(crate) use self::policy::service;
 pub(crate) use self::storage::SELECTED_NODE;
-pub use self::storage::attachment;
-pub use self::storage::capacity;
-pub use self::storage::claim;
-pub use self::storage::class;
-pub use self::storage::csi_driver;
-pub use self::storage::csi_node;
-pub use self::storage::volume;
+pub(crate) use self::storage::attachment;
+pub(crate) use self::storage::capacity;
+pub(crate) use self::storage::claim;
+pub(crate) use self::storage::class;
+pub(crate) use self::storage::csi_driver;
+pub(crate) use self::storage::csi_node;
+pub(crate) use self::storage::volume;
 
-/// A field that makes no sense.
+/// A field with an invalid value.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{object}: {field}: {reason}")]
-pub struct Invalid {
+pub(crate) struct Invalid {
     /// Kind and name.
-    pub object: String,
-    pub field: String,
-    pub reason: String,
+    pub(crate) object: String,
+    /// The path of the field.
+    pub(crate) field: String,
+    /// What is wrong with it.
+    pub(crate) reason: String,
 }
 
-/// A field that makes no sense, before it is known of which object.
+/// An invalid field, before its object is known.
 #[derive(Debug, PartialEq)]
 struct BadField {
     field: String,
@@ -51,7 +53,7 @@ impl BadField {
         BadField { field: field.into(), reason: reason.to_string() }
     }
 
-    /// The same, with the path to it in front.
+    /// Prepends the path of the enclosing field.
     fn within(self, outer: &str) -> BadField {
         BadField { field: format!("{outer}.{}", self.field), reason: self.reason }
     }

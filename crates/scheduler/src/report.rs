@@ -1,9 +1,9 @@
-//! What others are told: conditions of pods, and events.
+//! Reports to users of the cluster: pod conditions and events.
 //!
-//! Reports are sent in the background and never hold up a decision or a binding: while bindings are under way a few
-//! reports a second are sent, so that a busy API server is busy with bindings. Conditions go before events, of two
-//! conditions of one pod only the later is sent, and when far too many events wait the oldest are dropped. An event
-//! that is repeated becomes a series.
+//! Reports are sent in the background and never delay a decision or a binding. While bindings are in flight only a few
+//! reports per second are sent, so that a busy API server serves bindings first. Conditions are sent before events; of
+//! two conditions of one pod only the later is sent; when too many events are queued, the oldest are dropped. A
+//! repeated event becomes a series.
 
 mod event;
 
@@ -27,44 +27,45 @@ use self::event::Series;
 use super::api::Client;
 use super::api::Error;
 use super::api::Format;
-use super::api::Lane;
+use super::api::Pool;
 use super::bind::path;
 use super::model::Pod;
 use super::wire;
 
-/// More events are not kept waiting.
-const MOST_EVENTS: usize = 10_000;
-/// From so many waiting events on, they are sent one after the other, bindings or not.
-const MANY_EVENTS: usize = MOST_EVENTS / 2;
-/// Between two events while bindings are under way: an event takes the API server as long as a binding.
-const EVENT_PACE: Duration = Duration::from_millis(100);
-/// And before a condition, which others act on: an autoscaler makes nodes for pods that do not fit.
-const CONDITION_PACE: Duration = Duration::from_millis(20);
-/// How many reports are sent at once when nothing else is to be done.
-const AT_ONCE: usize = 8;
-/// So long the last reports may take at the end.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// The most queued events.
+const MAX_EVENTS: usize = 10_000;
+/// From this many queued events on they are sent without pause, even while bindings are in flight.
+const MANY_EVENTS: usize = MAX_EVENTS / 2;
+/// The interval of events while bindings are in flight: an event costs the API server as much as a binding.
+const EVENT_INTERVAL: Duration = Duration::from_millis(100);
+/// The interval of conditions, which other components act on: an autoscaler adds nodes for unschedulable pods.
+const CONDITION_INTERVAL: Duration = Duration::from_millis(20);
+/// The most reports in flight while no binding is.
+const MAX_IN_FLIGHT: usize = 8;
+/// How long to wait for queued reports at exit.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Takes reports and sends them. Clones are the same.
+/// Queues reports and sends them. Clones share the queue.
 #[derive(Clone)]
-pub struct Reporter(Arc<Inner>);
+pub(crate) struct Reporter(Arc<Inner>);
 
 struct Inner {
     client: Client,
-    /// Which process this is, for those who read events.
+    /// The `reportingInstance` of events.
     instance: String,
     waiting: Mutex<Waiting>,
     series: Mutex<Series>,
-    news: Notify,
-    /// How many bindings are under way.
+    /// Something was queued.
+    queued: Notify,
+    /// The number of bindings in flight.
     bindings: AtomicUsize,
-    /// None are any more.
-    calm: Notify,
+    /// It has become zero.
+    idle: Notify,
 }
 
 #[derive(Default)]
 struct Waiting {
-    /// The last condition to be sent for each pod.
+    /// The latest unsent condition of each pod.
     conditions: HashMap<Arc<str>, Condition>,
     events: VecDeque<Event>,
     dropped: u64,
@@ -75,12 +76,12 @@ struct Condition {
     patch: Value,
 }
 
-/// Why a pod was not placed.
+/// The reason of a PodScheduled=False condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// No node fits.
     Unschedulable,
-    /// Anything else.
+    /// Anything else failed.
     SchedulerError,
 }
 
@@ -94,41 +95,42 @@ impl Reason {
 }
 
 impl Reporter {
-    /// Starts to send reports in the name of `instance`.
-    pub fn start(client: &Client, instance: &str) -> Reporter {
+    /// Starts sending reports as `instance`.
+    pub(crate) fn start(client: &Client, instance: &str) -> Reporter {
         let reporter = Reporter(Arc::new(Inner {
             client: client.clone(),
             instance: instance.to_owned(),
             waiting: Mutex::default(),
             series: Mutex::default(),
-            news: Notify::new(),
+            queued: Notify::new(),
             bindings: AtomicUsize::new(0),
-            calm: Notify::new(),
+            idle: Notify::new(),
         }));
         tokio::spawn(reporter.clone().send_all());
         reporter
     }
 
-    /// Bindings under way take precedence.
-    pub fn set_bindings(&self, number: usize) {
+    /// Sets the number of bindings in flight, which take precedence over reports.
+    pub(crate) fn set_bindings(&self, number: usize) {
         self.0.bindings.store(number, Ordering::Relaxed);
         if number == 0 {
-            self.0.calm.notify_one();
+            self.0.idle.notify_one();
         }
     }
 
-    fn is_calm(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.0.bindings.load(Ordering::Relaxed) == 0
     }
 
-    /// The pod was bound: that it was not is no news any more.
-    pub fn scheduled(&self, pod: &Arc<Pod>, node: &str) {
+    /// Reports that the pod was bound, and drops an unsent condition that it was not.
+    pub(crate) fn scheduled(&self, pod: &Arc<Pod>, node: &str) {
         self.forget(&pod.uid);
         self.event(Event::scheduled(pod, node));
     }
 
-    /// The pod was not placed. `nominated`: the node that is kept for it from now on, if that changes; empty: none.
-    pub fn failed(&self, pod: &Arc<Pod>, reason: Reason, message: &str, nominated: Option<&str>) {
+    /// Reports that the pod was not scheduled. `nominated`: the node now nominated for it, if that changed; empty:
+    /// none.
+    pub(crate) fn failed(&self, pod: &Arc<Pod>, reason: Reason, message: &str, nominated: Option<&str>) {
         self.event(Event::failed(pod, message));
         if pod.unscheduled.as_deref() == Some(message) && nominated.is_none() {
             return;
@@ -149,130 +151,130 @@ impl Reporter {
         let mut condition = Condition { pod: pod.clone(), patch: json!({"status": status}) };
         let mut waiting = self.0.waiting.lock();
         if let Some(earlier) = waiting.conditions.get(&pod.uid) {
-            // Not told yet, and still so.
-            let kept = &earlier.patch["status"]["nominatedNodeName"];
-            if nominated.is_none() && !kept.is_null() {
-                condition.patch["status"]["nominatedNodeName"] = kept.clone();
+            // A nomination not sent yet, and still valid.
+            let unsent = &earlier.patch["status"]["nominatedNodeName"];
+            if nominated.is_none() && !unsent.is_null() {
+                condition.patch["status"]["nominatedNodeName"] = unsent.clone();
             }
         }
         waiting.conditions.insert(pod.uid.clone(), condition);
         drop(waiting);
-        self.0.news.notify_one();
+        self.0.queued.notify_one();
     }
 
-    /// No node is kept for the pod any more.
-    pub fn denominate(&self, pod: &Arc<Pod>) {
+    /// Reports that no node is nominated for the pod any more.
+    pub(crate) fn clear_nomination(&self, pod: &Arc<Pod>) {
         let mut waiting = self.0.waiting.lock();
         let condition = Condition { pod: pod.clone(), patch: json!({"status": {}}) };
         let condition = waiting.conditions.entry(pod.uid.clone()).or_insert(condition);
         condition.patch["status"]["nominatedNodeName"] = json!("");
         drop(waiting);
-        self.0.news.notify_one();
+        self.0.queued.notify_one();
     }
 
-    /// A pod had to go for another.
-    pub fn preempted(&self, victim: &Arc<Pod>, by: &Arc<Pod>, node: &str) {
+    /// Reports that a pod was preempted by another.
+    pub(crate) fn preempted(&self, victim: &Arc<Pod>, by: &Arc<Pod>, node: &str) {
         self.event(Event::preempted(victim, by, node));
     }
 
-    /// Nothing more will be said about a pod.
-    pub fn forget(&self, uid: &str) {
+    /// Drops what is queued or remembered about a pod.
+    pub(crate) fn forget(&self, uid: &str) {
         self.0.waiting.lock().conditions.remove(uid);
         self.0.series.lock().forget(uid);
     }
 
-    /// Nothing more will be said about any pods but these.
-    pub fn keep(&self, waits: impl Fn(&str) -> bool) {
-        self.0.series.lock().keep(waits);
+    /// Drops the event series of all other pods.
+    pub(crate) fn retain(&self, waits: impl Fn(&str) -> bool) {
+        self.0.series.lock().retain(waits);
     }
 
     fn event(&self, event: Event) {
         let mut waiting = self.0.waiting.lock();
-        if waiting.events.len() >= MOST_EVENTS {
+        if waiting.events.len() >= MAX_EVENTS {
             waiting.events.pop_front();
             waiting.dropped += 1;
             if waiting.dropped.is_power_of_two() {
-                tracing::warn!(dropped = waiting.dropped, "there are more events than can be sent");
+                tracing::warn!(dropped = waiting.dropped, "dropped events: more are queued than can be sent");
             }
         }
         waiting.events.push_back(event);
         drop(waiting);
-        self.0.news.notify_one();
+        self.0.queued.notify_one();
     }
 
-    /// Waits until everything was sent, but not forever.
-    pub async fn finish(&self) {
+    /// Waits until the queue is empty, up to a timeout.
+    pub(crate) async fn finish(&self) {
         self.set_bindings(0);
         let empty = async {
             while !self.0.waiting.lock().is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        // What could not be sent by now is lost.
-        let _ = tokio::time::timeout(LAST_WORDS, empty).await;
+        // Reports not sent by now are lost.
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, empty).await;
     }
 
     async fn send_all(self) {
-        let mut under_way = JoinSet::new();
+        let mut in_flight = JoinSet::new();
         let mut last = Instant::now();
         loop {
-            while under_way.try_join_next().is_some() {}
-            let limit = if self.is_calm() { AT_ONCE } else { 1 };
-            if under_way.len() >= limit {
-                under_way.join_next().await;
+            while in_flight.try_join_next().is_some() {}
+            let limit = if self.is_idle() { MAX_IN_FLIGHT } else { 1 };
+            if in_flight.len() >= limit {
+                in_flight.join_next().await;
                 continue;
             }
-            let pace = self.pace();
-            if last.elapsed() < pace {
-                let _ = tokio::time::timeout_at(last + pace, self.0.calm.notified()).await;
+            let interval = self.interval();
+            if last.elapsed() < interval {
+                let _ = tokio::time::timeout_at(last + interval, self.0.idle.notified()).await;
                 continue;
             }
             last = Instant::now();
             let (condition, event) = self.0.waiting.lock().next();
             match (condition, event) {
                 (Some(condition), _) => {
-                    under_way.spawn(self.clone().send_condition(condition));
+                    in_flight.spawn(self.clone().send_condition(condition));
                 }
                 (None, Some(event)) => {
-                    under_way.spawn(self.clone().send_event(event));
+                    in_flight.spawn(self.clone().send_event(event));
                 }
-                (None, None) => self.0.news.notified().await,
+                (None, None) => self.0.queued.notified().await,
             }
         }
     }
 
-    /// How long the next report waits after the last.
-    fn pace(&self) -> Duration {
+    /// The minimal interval between the last report and the next.
+    fn interval(&self) -> Duration {
         let waiting = self.0.waiting.lock();
-        if self.is_calm() || waiting.events.len() >= MANY_EVENTS {
+        if self.is_idle() || waiting.events.len() >= MANY_EVENTS {
             Duration::ZERO
         } else if waiting.conditions.is_empty() {
-            EVENT_PACE
+            EVENT_INTERVAL
         } else {
-            CONDITION_PACE
+            CONDITION_INTERVAL
         }
     }
 
     async fn send_condition(self, condition: Condition) {
         let path = format!("{}/status", path(&condition.pod));
-        let sent = self.0.client.patch(Lane::Report, &path, Format::StrategicMergePatch, &condition.patch).await;
-        tell(&condition.pod, "condition", sent);
+        let sent = self.0.client.patch(Pool::Report, &path, Format::StrategicMergePatch, &condition.patch).await;
+        log_result(&condition.pod, "condition", sent);
     }
 
     async fn send_event(self, event: Event) {
-        let step = self.0.series.lock().next(&event, Timestamp::now());
-        let Some(step) = step else { return };
+        let send_as = self.0.series.lock().next(&event, Timestamp::now());
+        let Some(send_as) = send_as else { return };
         let collection = format!("/apis/events.k8s.io/v1/namespaces/{}/events", event.pod.namespace());
-        if step.count > 1 {
-            let patch = event.series(step.count);
-            let path = format!("{collection}/{}", step.name);
-            let sent = self.0.client.patch(Lane::Report, &path, Format::MergePatch, &patch).await;
+        if send_as.count > 1 {
+            let patch = event.series(send_as.count);
+            let path = format!("{collection}/{}", send_as.name);
+            let sent = self.0.client.patch(Pool::Report, &path, Format::MergePatch, &patch).await;
             if sent.as_ref().err().and_then(Error::code) != Some(404) {
-                return tell(&event.pod, "event", sent);
+                return log_result(&event.pod, "event", sent);
             }
         }
-        let sent = self.0.client.post(Lane::Report, &collection, &event.object(&step.name, &self.0.instance)).await;
-        tell(&event.pod, "event", sent);
+        let sent = self.0.client.post(Pool::Report, &collection, &event.object(&send_as.name, &self.0.instance)).await;
+        log_result(&event.pod, "event", sent);
     }
 }
 
@@ -291,12 +293,12 @@ impl Waiting {
     }
 }
 
-/// A report that cannot be sent is no reason to stop; a pod that is gone is no reason to tell.
-fn tell(pod: &Pod, what: &str, sent: Result<(), Error>) {
+/// Logs a report that could not be sent. A pod that no longer exists is expected.
+fn log_result(pod: &Pod, what: &str, sent: Result<(), Error>) {
     match sent {
         Ok(()) => {}
         Err(error) if matches!(error.code(), Some(404 | 409)) => {
-            tracing::debug!(pod = %pod, what, %error, "a report came too late");
+            tracing::debug!(pod = %pod, what, %error, "the report came too late");
         }
         Err(error) => tracing::warn!(pod = %pod, what, %error, "could not send a report"),
     }
@@ -311,7 +313,7 @@ mod tests {
     use crate::cluster::testing::Builder;
 
     #[tokio::test]
-    async fn a_condition_that_waits_is_dropped_when_the_pod_is_bound() {
+    async fn an_unsent_condition_is_dropped_when_the_pod_is_bound() {
         let api = FakeApi::start(|_| (200, "{}".to_owned())).await;
         let reporter = Reporter::start(&api.client, "here");
         reporter.set_bindings(1);
@@ -319,10 +321,10 @@ mod tests {
         reporter.failed(&pod, Reason::Unschedulable, "no node", None);
         reporter.scheduled(&pod, "a");
         reporter.finish().await;
-        while api.asked().len() < 2 {
+        while api.requests().len() < 2 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Events are made, and a condition would have been sent before them.
-        assert!(api.asked().iter().all(|asked| asked.method == Method::POST));
+        // Events are POSTed; a condition would have been PATCHed before them.
+        assert!(api.requests().iter().all(|request| request.method == Method::POST));
     }
 }

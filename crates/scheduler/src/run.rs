@@ -1,10 +1,10 @@
-//! The scheduler at work: hears news, decides about one pod after the other, and has them bound.
+//! The scheduling loop: applies updates, schedules one pod after another, and binds them.
 //!
-//! One task owns the `World`, and with it every decision; what takes time (bindings, evictions, reports) runs in tasks
-//! of its own and sends back what came of it. A pod that is being bound is assumed to be on its node meanwhile.
-//! Correctness rests on that and on the API server's rule that a pod is bound once, not on how quick the watch is.
+//! One task owns the `Store` and makes every decision. Bindings, evictions and reports take time and run in tasks of
+//! their own, which send back a [`TaskResult`]. A pod is assumed to be on its node while its binding is in flight.
+//! Correctness rests on that and on the API server accepting one binding per pod, not on the latency of the watch.
 
-mod settle;
+mod results;
 #[cfg(test)]
 mod tests;
 
@@ -26,12 +26,11 @@ use super::api::Client;
 use super::bind;
 use super::bind::Outcome;
 use super::cluster::AssumedVolumes;
+use super::decide::FitError;
 use super::decide::Placement;
-use super::decide::Unfit;
 use super::decide::decide;
 use super::evict::evict;
-use super::filter::Events;
-use super::follow;
+use super::filter::ClusterEvents;
 use super::lease;
 use super::lease::Election;
 use super::lease::Role;
@@ -39,117 +38,124 @@ use super::metrics;
 use super::model::Intern;
 use super::model::Pod;
 use super::preempt;
-use super::preempt::Spared;
+use super::preempt::NotPreempted;
 use super::queue::Attempt;
-use super::queue::Moment;
+use super::queue::MonotonicTime;
+use super::reflector;
 use super::report::Reason;
 use super::report::Reporter;
 use super::serve;
 use super::serve::Health;
+use super::store::Store;
 use super::update::Update;
-use super::world::World;
 
-/// How the scheduler is to work.
+/// The settings of the scheduler.
 #[derive(Clone, Debug)]
-pub struct Options {
-    /// Pods that ask for one of these are placed.
-    pub names: Vec<String>,
+pub(crate) struct Options {
+    /// Pods with one of these as `spec.schedulerName` are scheduled.
+    pub(crate) names: Vec<String>,
     /// Where health and metrics are served.
-    pub address: SocketAddr,
-    /// The lease to hold; `None`: this is the only replica.
-    pub lease: Option<lease::Settings>,
-    /// How many bindings may be under way.
-    pub bindings: usize,
+    pub(crate) address: SocketAddr,
+    /// The lease for leader election; `None`: no leader election.
+    pub(crate) lease: Option<lease::Settings>,
+    /// The most bindings in flight.
+    pub(crate) bindings: usize,
 }
 
 /// Why the scheduler stopped by itself.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
+    /// The address of health and metrics is in use, or cannot be used.
     #[error("could not listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
-    #[error("the lease is lost: another replica works now")]
+    /// Leader election: the process has to exit, a supervisor restarts it as standby.
+    #[error("lost the lease: another replica may be the leader now")]
     LeaseLost,
 }
 
-/// So many decisions are made before news is heard again.
-const DECISIONS_AT_ONCE: usize = 16;
-/// How many pods that wait for their volumes look after them at a time.
-const LOOKS: usize = 16;
-/// And no more once it has taken so long: in a large cluster one decision takes some of it.
+/// The most decisions before updates are received again.
+const MAX_DECISIONS: usize = 16;
+/// The most pods that poll their volumes at a time.
+const MAX_VOLUME_POLLS: usize = 16;
+/// No further decision starts after this: in a large cluster one decision takes milliseconds.
 const DECIDE_FOR: Duration = Duration::from_millis(50);
-/// Bindings that are under way may take so long after a stop.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
-/// A bound pod that the watch has not shown by then is looked at.
+/// How long to wait for bindings in flight before exiting.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// A bound pod that the watch has not shown after this is fetched.
 const CONFIRM_WITHIN: Duration = Duration::from_secs(30);
-/// How often what is not urgent is done.
-const CHORES: Duration = Duration::from_secs(1);
+/// The interval of periodic work.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A pod that is being bound, or was bound and is not confirmed.
+/// A pod whose binding is in flight.
 struct Binding {
     pod: Arc<Pod>,
     node: Arc<str>,
     volumes: AssumedVolumes,
-    begun: Instant,
+    started: Instant,
     attempt: u32,
-    since: Moment,
+    since: MonotonicTime,
 }
 
-/// What a task that ran beside sends back.
-enum News {
+/// What a spawned task sends back.
+enum TaskResult {
+    /// A binding ended.
     Bound {
+        /// The pod.
         uid: Arc<str>,
+        /// How it ended.
         outcome: Outcome,
-        /// `None`: it came to nothing before the API server was asked to bind the pod.
+        /// `None`: it ended before the API server was asked to bind the pod.
         permit: Option<OwnedSemaphorePermit>,
     },
-    /// A pod that should have been confirmed was looked at.
-    Looked { uid: Arc<str>, found: Option<Arc<Pod>> },
-    /// Victims could not be sent away.
-    NotEvicted,
+    /// An unconfirmed pod was fetched; `found` is `None` if it was deleted.
+    Fetched { uid: Arc<str>, found: Option<Arc<Pod>> },
+    /// Some victims could not be deleted.
+    EvictionFailed,
 }
 
+/// The state of the scheduling loop.
 struct Scheduler {
     client: Client,
     intern: Arc<Intern>,
-    world: World,
+    store: Store,
     reporter: Reporter,
     health: Arc<Health>,
-    news: UnboundedSender<News>,
+    results: UnboundedSender<TaskResult>,
     bindings: HashMap<Arc<str>, Binding>,
-    most_bindings: usize,
-    /// One for each binding that the API server may be asked for. A pod that waits for its volumes, for minutes perhaps,
-    /// has none, so that it holds up nobody.
+    max_bindings: usize,
+    /// One permit per binding request in flight. A pod whose volumes are still being bound holds none, so that it does
+    /// not delay other pods, possibly for minutes.
     permits: Arc<Semaphore>,
-    /// One for each pod that waits for its volumes and may look after them: many wait, and the lease and the bindings of
-    /// others are asked for on the same connection.
-    looks: Arc<Semaphore>,
-    /// Bound pods that the watch has not shown yet.
+    /// One permit per pod that polls its volumes. Many pods may wait for volumes, and the lease and the bindings of
+    /// others share the connection.
+    polls: Arc<Semaphore>,
+    /// Bound pods that the watch has not shown yet, with the time of the last check.
     unconfirmed: HashMap<Arc<str>, (Arc<Pod>, Instant)>,
     start: Instant,
 }
 
-/// Works until `stop` is done.
+/// Schedules pods until `stop` completes.
 ///
 /// # Errors
-/// When the lease is lost, or the address cannot be listened on.
-pub async fn run(client: Client, options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
+/// The lease was lost, or the address could not be listened on.
+pub(crate) async fn run(client: Client, options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
     let health = Arc::new(Health::default());
     let served = serve::start(options.address, health.clone()).await;
     let address = served.map_err(|source| Error::Listen { address: options.address, source })?;
     tracing::info!(%address, "serving health and metrics");
     let intern = Arc::new(Intern::default());
     let (updates, received) = mpsc::unbounded_channel();
-    let followers = follow::start(&client, &intern, &updates);
+    let reflectors = reflector::start(&client, &intern, &updates);
     let roles = match &options.lease {
         Some(settings) => Election::start(&client, settings.clone()),
         None => watch::channel(Role::Holder).1,
     };
     let identity = options.lease.as_ref().map_or_else(|| options.names[0].clone(), |lease| lease.identity.clone());
-    let (news, heard) = mpsc::unbounded_channel();
+    let (results, task_results) = mpsc::unbounded_channel();
     let reporter = Reporter::start(&client, &identity);
-    let mut scheduler = Scheduler::new(&client, intern, &options, reporter, health, news);
-    let outcome = scheduler.work(received, heard, roles, stop).await;
-    drop(followers);
+    let mut scheduler = Scheduler::new(&client, intern, &options, reporter, health, results);
+    let outcome = scheduler.run_loop(received, task_results, roles, stop).await;
+    drop(reflectors);
     scheduler.reporter.finish().await;
     if let (Ok(()), Some(settings)) = (&outcome, &options.lease) {
         lease::release(&client, settings).await;
@@ -164,233 +170,233 @@ impl Scheduler {
         options: &Options,
         reporter: Reporter,
         health: Arc<Health>,
-        news: UnboundedSender<News>,
+        results: UnboundedSender<TaskResult>,
     ) -> Scheduler {
         Scheduler {
-            world: World::new(options.names.iter().map(|name| intern.str(name))),
+            store: Store::new(options.names.iter().map(|name| intern.str(name))),
             client: client.clone(),
             intern,
             reporter,
             health,
-            news,
+            results,
             bindings: HashMap::new(),
-            most_bindings: options.bindings,
+            max_bindings: options.bindings,
             permits: Arc::new(Semaphore::new(options.bindings)),
-            looks: Arc::new(Semaphore::new(LOOKS)),
+            polls: Arc::new(Semaphore::new(MAX_VOLUME_POLLS)),
             unconfirmed: HashMap::new(),
             start: Instant::now(),
         }
     }
 
-    async fn work(
+    async fn run_loop(
         &mut self,
         mut updates: UnboundedReceiver<Update>,
-        mut news: UnboundedReceiver<News>,
+        mut results: UnboundedReceiver<TaskResult>,
         mut roles: watch::Receiver<Role>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
         let mut stop = std::pin::pin!(stop);
-        let mut chores = tokio::time::interval(CHORES);
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING_INTERVAL);
         loop {
-            self.hear(&mut updates, &mut news);
-            let due = self.world.queue.tick(self.now());
+            self.receive(&mut updates, &mut results);
+            let due = self.store.queue.flush(self.now());
             let role = *roles.borrow_and_update();
             let more = match role {
                 Role::Lost => return Err(Error::LeaseLost),
-                Role::Holder if self.world.is_complete() => self.decide_some(),
-                Role::Holder | Role::Waiting => false,
+                Role::Holder if self.store.is_synced() => self.schedule_some(),
+                Role::Holder | Role::Standby => false,
             };
             if more {
-                // Whoever else has something to do, and the network, come first.
+                // Yield to I/O and to the other tasks.
                 tokio::task::yield_now().await;
                 continue;
             }
-            let due = due.map_or_else(|| Instant::now() + CHORES, |due| self.start + due);
+            let due = due.map_or_else(|| Instant::now() + HOUSEKEEPING_INTERVAL, |due| self.start + due);
             tokio::select! {
-                Some(update) = updates.recv() => self.world.apply(update, self.start.elapsed()),
-                Some(one) = news.recv() => self.settle(one),
-                _ = chores.tick() => self.chores(role),
+                Some(update) = updates.recv() => self.store.apply(update, self.start.elapsed()),
+                Some(one) = results.recv() => self.handle_result(one),
+                _ = housekeeping.tick() => self.housekeeping(role),
                 () = tokio::time::sleep_until(due) => {}
-                _ = roles.changed(), if role != Role::Holder || has_lease(&roles) => {}
+                _ = roles.changed(), if role != Role::Holder || has_leader_election(&roles) => {}
                 () = &mut stop => break,
             }
         }
         tracing::info!(bindings = self.bindings.len(), "stopping");
-        let end = Instant::now() + STOP_PATIENCE;
-        // Who waits for volumes is decided about by the next that works.
-        while self.under_way() > 0 {
-            match tokio::time::timeout_at(end, news.recv()).await {
-                Ok(Some(one)) => self.settle(one),
+        let end = Instant::now() + STOP_TIMEOUT;
+        // Pods waiting for volumes are left to the next leader.
+        while self.in_flight() > 0 {
+            match tokio::time::timeout_at(end, results.recv()).await {
+                Ok(Some(one)) => self.handle_result(one),
                 Ok(None) | Err(_) => break,
             }
         }
         Ok(())
     }
 
-    fn now(&self) -> Moment {
+    fn now(&self) -> MonotonicTime {
         self.start.elapsed()
     }
 
-    /// How many bindings the API server is being asked for.
-    fn under_way(&self) -> usize {
-        self.most_bindings - self.permits.available_permits()
+    /// The number of binding requests in flight.
+    fn in_flight(&self) -> usize {
+        self.max_bindings - self.permits.available_permits()
     }
 
-    /// Takes all the news there is.
-    fn hear(&mut self, updates: &mut UnboundedReceiver<Update>, news: &mut UnboundedReceiver<News>) {
+    /// Receives everything that is queued in both channels.
+    fn receive(&mut self, updates: &mut UnboundedReceiver<Update>, results: &mut UnboundedReceiver<TaskResult>) {
         let now = self.now();
         while let Ok(update) = updates.try_recv() {
-            self.world.apply(update, now);
+            self.store.apply(update, now);
         }
-        while let Ok(one) = news.try_recv() {
-            self.settle(one);
+        while let Ok(one) = results.try_recv() {
+            self.handle_result(one);
         }
     }
 
-    /// Decides about some pods; returns whether there may be more to decide now.
-    fn decide_some(&mut self) -> bool {
-        let begun = Instant::now();
-        for _ in 0..DECISIONS_AT_ONCE {
-            if begun.elapsed() > DECIDE_FOR {
+    /// Schedules some pods; returns whether there may be more to schedule now.
+    fn schedule_some(&mut self) -> bool {
+        let started = Instant::now();
+        for _ in 0..MAX_DECISIONS {
+            if started.elapsed() > DECIDE_FOR {
                 return true;
             }
             let Ok(permit) = self.permits.clone().try_acquire_owned() else { return false };
             let now = self.now();
-            let Some(attempt) = self.world.queue.next(now) else { return false };
-            self.decide(attempt, permit);
+            let Some(attempt) = self.store.queue.pop(now) else { return false };
+            self.schedule_one(attempt, permit);
         }
         true
     }
 
-    fn decide(&mut self, attempt: Attempt, permit: OwnedSemaphorePermit) {
-        let begun = Instant::now();
-        let decision = decide(&attempt.pod, &mut self.world.cluster, |several| fastrand::usize(..several));
-        self.health.metrics.algorithm_seconds.observe(begun.elapsed().as_secs_f64());
+    fn schedule_one(&mut self, attempt: Attempt, permit: OwnedSemaphorePermit) {
+        let started = Instant::now();
+        let decision = decide(&attempt.pod, &mut self.store.cluster, |several| fastrand::usize(..several));
+        self.health.metrics.algorithm_seconds.observe(started.elapsed().as_secs_f64());
         match decision {
-            Ok(placement) => self.bind(attempt, placement, begun, permit),
-            Err(unfit) => self.reject(&attempt, &unfit, begun),
+            Ok(placement) => self.bind(attempt, placement, started, permit),
+            Err(fit_error) => self.reject(&attempt, &fit_error, started),
         }
     }
 
-    /// Assumes that the pod is on its node, and has it bound.
-    fn bind(&mut self, attempt: Attempt, placement: Placement, begun: Instant, permit: OwnedSemaphorePermit) {
+    /// Assumes the pod on its node, and spawns its binding.
+    fn bind(&mut self, attempt: Attempt, placement: Placement, started: Instant, permit: OwnedSemaphorePermit) {
         let Attempt { pod, number, since } = attempt;
-        let cluster = &mut self.world.cluster;
+        let cluster = &mut self.store.cluster;
         let node = cluster.node(placement.node).node.name.clone();
         tracing::debug!(pod = %pod, %node, feasible = placement.feasible, "chose a node");
-        let kept = cluster.nominations.remove(&pod.uid);
+        let cleared = cluster.nominations.remove(&pod.uid);
         cluster.assume(pod.clone(), placement.node);
         let volumes = cluster.storage.assume(&placement.volumes, &node);
-        if kept.is_some_and(|kept| kept != node) {
-            self.world.queue.wake(Events::POD_GONE, self.start.elapsed());
+        if cleared.is_some_and(|cleared| cleared != node) {
+            self.store.queue.requeue(ClusterEvents::POD_REMOVED, self.start.elapsed());
         }
-        let binding = Binding { pod: pod.clone(), node: node.clone(), volumes, begun, attempt: number, since };
+        let binding = Binding { pod: pod.clone(), node: node.clone(), volumes, started, attempt: number, since };
         self.bindings.insert(pod.uid.clone(), binding);
         let permit = Some(permit).filter(|_| placement.volumes.is_empty());
-        self.reporter.set_bindings(self.under_way());
-        let (client, intern, news) = (self.client.clone(), self.intern.clone(), self.news.clone());
-        let (permits, looks) = (self.permits.clone(), self.looks.clone());
+        self.reporter.set_bindings(self.in_flight());
+        let (client, intern, results) = (self.client.clone(), self.intern.clone(), self.results.clone());
+        let (permits, polls) = (self.permits.clone(), self.polls.clone());
         tokio::spawn(async move {
             let uid = pod.uid.clone();
-            let bound = match bind::bind_volumes(&client, &intern, &pod, &node, &placement.volumes, &looks).await {
+            let bound = match bind::bind_volumes(&client, &intern, &pod, &node, &placement.volumes, &polls).await {
                 Ok(()) => {
                     let permit = if permit.is_some() { permit } else { permits.acquire_owned().await.ok() };
                     let outcome = bind::bind_pod(&client, &intern, &pod, &node).await;
-                    News::Bound { uid, outcome, permit }
+                    TaskResult::Bound { uid, outcome, permit }
                 }
-                Err(outcome) => News::Bound { uid, outcome, permit },
+                Err(outcome) => TaskResult::Bound { uid, outcome, permit },
             };
-            // Nobody listens any more only when everything ends.
-            let _ = news.send(bound);
+            // The receiver is dropped only at shutdown.
+            let _ = results.send(bound);
         });
     }
 
-    /// Nothing fits: perhaps others can be pushed aside.
-    fn reject(&mut self, attempt: &Attempt, unfit: &Unfit, begun: Instant) {
+    /// Handles a pod that fits no node: tries preemption, reports, and returns the pod to the queue.
+    fn reject(&mut self, attempt: &Attempt, fit_error: &FitError, started: Instant) {
         let pod = &attempt.pod;
-        let mut message = unfit.message();
-        let found = (unfit.nodes > 0).then(|| {
+        let mut message = fit_error.message();
+        let found = (fit_error.nodes > 0).then(|| {
             self.health.metrics.preemption_attempts.inc();
-            preempt::find(pod, &mut self.world.cluster, unfit, fastrand::usize(..))
+            preempt::find(pod, &mut self.store.cluster, fit_error, fastrand::usize(..))
         });
         if let Some(Err(spared)) = &found {
             message = format!("{message} {spared}");
         }
         let nominated = match found {
             Some(Ok(preemption)) => Some(self.preempt(pod, preemption)),
-            // The report that told of it may have been lost.
-            Some(Err(Spared::Ineligible(_))) => self.world.cluster.nominations.untold(&pod.uid),
-            // There is no use in keeping a node for it.
-            Some(Err(Spared::Useless(_))) | None => pod.nominated.as_ref().map(|_| {
-                self.world.denominate(pod, self.start.elapsed());
+            // The status patch with the nomination may have been lost.
+            Some(Err(NotPreempted::NotEligible(_))) => self.store.cluster.nominations.pending(&pod.uid),
+            // A nomination does not help the pod.
+            Some(Err(NotPreempted::NotHelpful(_))) | None => pod.nominated.as_ref().map(|_| {
+                self.store.clear_nomination(pod, self.start.elapsed());
                 Arc::from("")
             }),
         };
         tracing::info!(pod = %pod, reason = message, "no node fits");
         self.reporter.failed(pod, Reason::Unschedulable, &message, nominated.as_deref());
-        self.world.queue.unfit(&pod.uid, unfit.filters(), self.start.elapsed());
-        let seconds = begun.elapsed().as_secs_f64();
+        self.store.queue.mark_unschedulable(&pod.uid, fit_error.filters(), self.start.elapsed());
+        let seconds = started.elapsed().as_secs_f64();
         self.health.metrics.attempt(metrics::Result::Unschedulable, &pod.shape.scheduler, seconds);
     }
 
-    /// Sends the victims away and keeps their node for the pod; returns its name.
+    /// Nominates the node for the pod and spawns the eviction of the victims; returns the node's name.
     fn preempt(&mut self, pod: &Arc<Pod>, preemption: preempt::Preemption) -> Arc<str> {
         let now = self.now();
-        let cluster = &self.world.cluster;
+        let cluster = &self.store.cluster;
         let node = cluster.node(preemption.node).node.name.clone();
         self.health.metrics.preemption_victims.observe(preemption.victims.len() as f64);
         for other in cluster.nominations.below(&node, pod.shape.priority) {
-            self.world.denominate(&other, now);
-            self.reporter.denominate(&other);
+            self.store.clear_nomination(&other, now);
+            self.reporter.clear_nomination(&other);
         }
-        let pod = self.world.nominate(pod, &node, now);
-        let (client, reporter, news, kept) =
-            (self.client.clone(), self.reporter.clone(), self.news.clone(), node.clone());
+        let pod = self.store.nominate(pod, &node, now);
+        let (client, reporter, results, nominated_node) =
+            (self.client.clone(), self.reporter.clone(), self.results.clone(), node.clone());
         tokio::spawn(async move {
-            if let Err(error) = evict(&client, &reporter, &preemption.victims, &pod, &kept).await {
-                tracing::warn!(pod = %pod, %error, "could not send pods away");
-                let _ = news.send(News::NotEvicted);
+            if let Err(error) = evict(&client, &reporter, &preemption.victims, &pod, &nominated_node).await {
+                tracing::warn!(pod = %pod, %error, "could not evict pods");
+                let _ = results.send(TaskResult::EvictionFailed);
             }
         });
         node
     }
 
-    /// What is done once a second.
-    fn chores(&mut self, role: Role) {
-        let world = &self.world;
-        let (pods, assumed) = world.cluster.pod_counts();
+    /// Periodic work: metrics, readiness, unconfirmed pods.
+    fn housekeeping(&mut self, role: Role) {
+        let store = &self.store;
+        let (pods, assumed) = store.cluster.pod_counts();
         let metrics = &self.health.metrics;
-        metrics.sizes(world.queue.counts(), world.cluster.node_count(), pods, assumed);
+        metrics.sizes(store.queue.counts(), store.cluster.node_count(), pods, assumed);
         metrics.leader.set(i64::from(role == Role::Holder));
-        if world.is_complete() && !self.health.is_complete.swap(true, Ordering::Relaxed) {
-            let (nodes, waiting) = (world.cluster.node_count(), world.queue.pods().count());
-            tracing::info!(nodes, pods, waiting, "everything was listed");
+        if store.is_synced() && !self.health.is_synced.swap(true, Ordering::Relaxed) {
+            let (nodes, waiting) = (store.cluster.node_count(), store.queue.pods().count());
+            tracing::info!(nodes, pods, waiting, "caches synced");
         }
-        self.reporter.keep(|uid| world.queue.get(uid).is_some());
-        self.look_for_unconfirmed();
+        self.reporter.retain(|uid| store.queue.get(uid).is_some());
+        self.fetch_unconfirmed();
     }
 
-    /// Looks at pods that were bound a while ago and that no watch has shown.
-    fn look_for_unconfirmed(&mut self) {
-        let cluster = &self.world.cluster;
+    /// Fetches pods that were bound some time ago and that the watch has not shown.
+    fn fetch_unconfirmed(&mut self) {
+        let cluster = &self.store.cluster;
         self.unconfirmed.retain(|uid, _| cluster.is_assumed(uid));
         for (pod, since) in self.unconfirmed.values_mut() {
             if since.elapsed() < CONFIRM_WITHIN {
                 continue;
             }
             *since = Instant::now();
-            tracing::info!(pod = %pod, "looking at a bound pod that the watch does not show");
-            let (client, intern, news, pod) =
-                (self.client.clone(), self.intern.clone(), self.news.clone(), pod.clone());
+            tracing::info!(pod = %pod, "fetching a bound pod that the watch does not show");
+            let (client, intern, results, pod) =
+                (self.client.clone(), self.intern.clone(), self.results.clone(), pod.clone());
             tokio::spawn(async move {
-                let found = bind::look(&client, &intern, &pod).await;
-                let _ = news.send(News::Looked { uid: pod.uid.clone(), found });
+                let found = bind::fetch(&client, &intern, &pod).await;
+                let _ = results.send(TaskResult::Fetched { uid: pod.uid.clone(), found });
             });
         }
     }
 }
 
-/// Whether there is anybody who could take the role away.
-fn has_lease(roles: &watch::Receiver<Role>) -> bool {
+/// Whether leader election is enabled: the sender of the role exists.
+fn has_leader_election(roles: &watch::Receiver<Role>) -> bool {
     roles.has_changed().is_ok()
 }

@@ -1,7 +1,7 @@
-//! Where a pod is best placed: each score is a file here, and a line in [`SCORES`].
+//! Which of the feasible nodes is best: each score is a file in this directory and a line in [`SCORES`].
 //!
-//! A score sees all nodes that fit at once and gives each 0 to 100. Names, formulas and weights are kube-scheduler's
-//! defaults; arithmetic is in whole numbers where it is there, and rounds where it rounds.
+//! A score sees all feasible nodes at once and gives each 0 to 100 points. Names, formulas and default weights are
+//! kube-scheduler's, as are integer arithmetic and rounding.
 
 mod image_locality;
 mod inter_pod_affinity;
@@ -14,20 +14,21 @@ use super::cluster::Cluster;
 use super::cluster::NodeId;
 use super::model::Pod;
 
-/// The best a score can give.
-pub const MAX: i64 = 100;
+/// The highest number of points.
+pub(crate) const MAX: i64 = 100;
 
-/// One way to compare nodes.
-pub struct Score {
-    /// kube-scheduler's name of it.
-    pub name: &'static str,
-    pub weight: i64,
-    /// Gives each of the nodes its points; `None` when it makes no difference to this pod.
-    pub score: fn(&Pod, &Cluster, &[NodeId]) -> Option<Vec<i64>>,
+/// A way to rank nodes.
+pub(crate) struct Score {
+    /// kube-scheduler's plugin name.
+    pub(crate) name: &'static str,
+    /// What its points are multiplied with.
+    pub(crate) weight: i64,
+    /// The points of each of the nodes; `None` if the score does not apply to the pod.
+    pub(crate) score: fn(&Pod, &Cluster, &[NodeId]) -> Option<Vec<i64>>,
 }
 
-/// All scores.
-pub static SCORES: [Score; 7] = [
+/// All scores. A new score needs a file in `score/` and a line here.
+pub(crate) static SCORES: [Score; 7] = [
     taint_toleration::SCORE,
     node_affinity::SCORE,
     node_resources::LEAST_ALLOCATED,
@@ -37,8 +38,8 @@ pub static SCORES: [Score; 7] = [
     image_locality::SCORE,
 ];
 
-/// The weighted points of each node, in the order of the nodes.
-pub fn totals(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Vec<i64> {
+/// The weighted sum of each node, in the order of `nodes`.
+pub(crate) fn totals(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Vec<i64> {
     let mut totals = vec![0; nodes.len()];
     for score in &SCORES {
         for (total, points) in totals.iter_mut().zip((score.score)(pod, cluster, nodes).unwrap_or_default()) {
@@ -48,7 +49,7 @@ pub fn totals(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Vec<i64> {
     totals
 }
 
-/// Stretches points so that the highest is [`MAX`].
+/// Scales points so that the highest becomes [`MAX`].
 fn normalize(points: &mut [i64]) {
     let highest = points.iter().max().copied().unwrap_or(0);
     if highest > 0 {
@@ -56,7 +57,7 @@ fn normalize(points: &mut [i64]) {
     }
 }
 
-/// Stretches points so that the highest is worth nothing and none is worth [`MAX`].
+/// Scales points so that the highest becomes 0 and 0 becomes [`MAX`].
 fn normalize_reversed(points: &mut [i64]) {
     normalize(points);
     points.iter_mut().for_each(|one| *one = MAX - *one);
@@ -69,14 +70,14 @@ pub(crate) mod tests {
     use super::*;
     use crate::cluster::testing::Builder;
 
-    /// What one score gives to each node, in order.
+    /// The points of one score for each node, in order.
     pub(crate) fn points(score: &Score, builder: &Builder, pod: Value) -> Option<Vec<i64>> {
         let nodes: Vec<_> = builder.cluster.nodes().map(|(id, _)| id).collect();
         (score.score)(&builder.pod(pod), &builder.cluster, &nodes)
     }
 
     #[test]
-    fn points_are_stretched_to_the_whole_range() {
+    fn points_are_scaled_to_the_whole_range() {
         let stretched = |mut points: Vec<i64>, by: fn(&mut [i64])| {
             by(&mut points);
             points

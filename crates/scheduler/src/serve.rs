@@ -1,4 +1,4 @@
-//! `/healthz`, `/livez`, `/readyz` and `/metrics`.
+//! The HTTP endpoints `/healthz`, `/livez`, `/readyz` and `/metrics`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,19 +14,20 @@ use tokio::net::TcpListener;
 
 use super::metrics::Metrics;
 
-/// What the answers depend on.
+/// What the endpoints report.
 #[derive(Debug, Default)]
-pub struct Health {
-    pub metrics: Metrics,
-    /// Everything was listed once: decisions can be made.
-    pub is_complete: AtomicBool,
+pub(crate) struct Health {
+    /// Served at `/metrics`.
+    pub(crate) metrics: Metrics,
+    /// Every kind was listed: `/readyz` succeeds.
+    pub(crate) is_synced: AtomicBool,
 }
 
-/// Serves until the process ends.
+/// Serves until the process exits; returns the address with its port.
 ///
 /// # Errors
-/// When the address cannot be listened on.
-pub async fn start(address: SocketAddr, health: Arc<Health>) -> std::io::Result<SocketAddr> {
+/// The address cannot be listened on.
+pub(crate) async fn start(address: SocketAddr, health: Arc<Health>) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let routes = Router::new()
@@ -37,17 +38,17 @@ pub async fn start(address: SocketAddr, health: Arc<Health>) -> std::io::Result<
         .with_state(health);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "health and metrics are not served any more");
+            tracing::error!(%error, "could not serve health and metrics any more");
         }
     });
     Ok(address)
 }
 
 async fn ready(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    if health.is_complete.load(Ordering::Relaxed) {
+    if health.is_synced.load(Ordering::Relaxed) {
         (StatusCode::OK, "ok")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not everything was listed yet")
+        (StatusCode::SERVICE_UNAVAILABLE, "caches are not synced yet")
     }
 }
 

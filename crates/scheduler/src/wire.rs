@@ -1,10 +1,9 @@
-//! What the API server sends, as far as a scheduler reads it: in Protobuf, or in JSON.
+//! API objects as the API server sends them, reduced to the fields a scheduler reads; decoded from Protobuf or JSON.
 //!
-//! These are our own few structures and not a crate with all of Kubernetes' types: what is not named here (managed
-//! fields, images' digests, a container's command and environment) is skipped by the parser and never takes memory,
-//! and nobody has to compile the other hundreds of kinds. Field names and tags are the API's (`generated.proto` of
-//! k8s.io/api and k8s.io/apimachinery). Everything may be absent, or null as Go writes an empty list; whether that makes
-//! sense is for `read` to say.
+//! These are partial types and not a crate with all of Kubernetes' types: fields that are not declared here (managed
+//! fields, image digests, commands, environments) are skipped by the parser and never stored, and the other hundreds of
+//! kinds need not be compiled. Field names and tags are the API's (`generated.proto` of k8s.io/api and
+//! k8s.io/apimachinery). Every field may be absent, or null as Go encodes an empty list; validation is done in `read`.
 
 mod meta;
 mod node;
@@ -13,48 +12,47 @@ mod policy;
 mod storage;
 mod time;
 
-pub use self::meta::Amount;
-pub use self::meta::Amounts;
-pub use self::meta::LabelSelector;
-pub use self::meta::Meta;
-pub use self::meta::SelectorRequirement;
-pub use self::meta::StringMap;
-pub use self::node::Node;
-pub use self::node::NodeSelector;
-pub use self::node::NodeSelectorTerm;
-pub use self::node::Taint;
-pub use self::pod::Affinity;
-pub use self::pod::Container;
-pub use self::pod::ContainerStatus;
-pub use self::pod::Pod;
-pub use self::pod::PodAffinity;
-pub use self::pod::PodAffinityTerm;
-pub use self::pod::Toleration;
-pub use self::pod::TopologySpreadConstraint;
-pub use self::pod::Volume;
-pub use self::policy::Controller;
-pub use self::policy::MapSelected;
-pub use self::policy::Namespace;
-pub use self::policy::PodDisruptionBudget;
-pub use self::storage::ClaimReference;
-pub use self::storage::CsiDriver;
-pub use self::storage::CsiNode;
-pub use self::storage::CsiNodeDriver;
-pub use self::storage::CsiStorageCapacity;
-pub use self::storage::PersistentVolume;
-pub use self::storage::PersistentVolumeClaim;
-pub use self::storage::StorageClass;
-pub use self::storage::TopologySelectorTerm;
-pub use self::storage::VolumeAttachment;
-pub use self::storage::VolumeSpec;
-pub use self::time::micro_time;
-pub use self::time::time;
+pub(crate) use self::meta::Amount;
+pub(crate) use self::meta::Amounts;
+pub(crate) use self::meta::LabelSelector;
+pub(crate) use self::meta::Meta;
+pub(crate) use self::meta::SelectorRequirement;
+pub(crate) use self::meta::StringMap;
+pub(crate) use self::node::Node;
+pub(crate) use self::node::NodeSelector;
+pub(crate) use self::node::NodeSelectorTerm;
+pub(crate) use self::pod::Container;
+pub(crate) use self::pod::ContainerStatus;
+pub(crate) use self::pod::Pod;
+pub(crate) use self::pod::PodAffinity;
+pub(crate) use self::pod::PodAffinityTerm;
+pub(crate) use self::pod::Toleration;
+pub(crate) use self::pod::TopologySpreadConstraint;
+pub(crate) use self::pod::Volume;
+pub(crate) use self::policy::Controller;
+pub(crate) use self::policy::MapSelected;
+pub(crate) use self::policy::Namespace;
+pub(crate) use self::policy::PodDisruptionBudget;
+pub(crate) use self::storage::ClaimReference;
+pub(crate) use self::storage::CsiDriver;
+pub(crate) use self::storage::CsiNode;
+pub(crate) use self::storage::CsiNodeDriver;
+pub(crate) use self::storage::CsiStorageCapacity;
+pub(crate) use self::storage::PersistentVolume;
+pub(crate) use self::storage::PersistentVolumeClaim;
+pub(crate) use self::storage::StorageClass;
+pub(crate) use self::storage::TopologySelectorTerm;
+pub(crate) use self::storage::VolumeAttachment;
+pub(crate) use self::storage::VolumeSpec;
+pub(crate) use self::time::micro_time;
+pub(crate) use self::time::time;
 
-/// What has metadata: every kind.
-pub trait Object {
+/// Every kind: an object with metadata.
+pub(crate) trait Object {
+    /// The object's metadata.
     fn meta(&self) -> &Meta;
 
-    /// The same object with nothing but its metadata.
+    /// The same object without everything but its metadata.
     fn bare(&self) -> Self;
 }
 
@@ -65,7 +63,7 @@ macro_rules! objects {
                 &self.metadata
             }
 
-            // Of some kinds metadata is all there is.
+            // Some kinds have no other field.
             #[allow(clippy::needless_update)]
             fn bare(&self) -> Self {
                 $kind { metadata: self.metadata.clone(), ..Default::default() }

@@ -1,4 +1,4 @@
-//! Where the API server is and who we are: from flags, a kubeconfig, or a pod's service account.
+//! Address and credentials of the API server: from flags, a kubeconfig, or a pod's service account.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -14,64 +14,65 @@ use super::kubeconfig::Cluster;
 use super::kubeconfig::Kubeconfig;
 use super::kubeconfig::User;
 
-/// Where a pod finds its service account.
+/// Where a pod's service account is mounted.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Flags that say which API server to talk to. Without any: $KUBECONFIG, the pod's service account, ~/.kube/config.
+/// Flags that select the API server. Without any: $KUBECONFIG, the pod's service account, ~/.kube/config.
 #[derive(Args, Clone, Debug, Default)]
-pub struct AccessArgs {
+pub(crate) struct AccessArgs {
     /// A kubeconfig file
     #[arg(long, global = true, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig [default: its current one]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The kubeconfig context [default: current-context]
     #[arg(long, global = true, value_name = "NAME")]
-    pub context: Option<String>,
+    pub(crate) context: Option<String>,
     /// The API server's URL, instead of a kubeconfig
     #[arg(long, global = true, value_name = "URL")]
-    pub server: Option<String>,
-    /// The certificate that signed the API server's
+    pub(crate) server: Option<String>,
+    /// The CA certificate that signed the API server's certificate
     #[arg(long, global = true, value_name = "FILE")]
-    pub certificate_authority: Option<PathBuf>,
-    /// Our certificate
+    pub(crate) certificate_authority: Option<PathBuf>,
+    /// The client certificate
     #[arg(long, global = true, value_name = "FILE", requires = "client_key")]
-    pub client_certificate: Option<PathBuf>,
-    /// The key of our certificate
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// The key of the client certificate
     #[arg(long, global = true, value_name = "FILE", requires = "client_certificate")]
-    pub client_key: Option<PathBuf>,
-    /// A file with a bearer token; it is read again from time to time
+    pub(crate) client_key: Option<PathBuf>,
+    /// A file with a bearer token; it is reread every minute
     #[arg(long, global = true, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
 }
 
-/// An API server, and how to be let in. Clients are made of it.
+/// Address, trusted CAs and credentials of an API server.
 #[derive(Debug)]
-pub struct Access {
-    /// Without a slash at the end.
+pub(crate) struct Access {
+    /// Without a trailing slash.
     server: String,
     pub(super) trust: Trust,
-    /// The name in the server's certificate, where it is not that of the URL.
+    /// The name in the server's certificate, if it differs from the URL's host.
     pub(super) server_name: Option<String>,
-    /// Certificate and key, in PEM.
+    /// Client certificate and key in PEM.
     pub(super) certificate: Option<(Vec<u8>, Vec<u8>)>,
     credentials: Credentials,
 }
 
-/// Whom to believe to be the API server.
+/// How the API server's certificate is verified.
 #[derive(Debug)]
 pub(super) enum Trust {
-    /// Certificates in PEM.
-    These(Vec<u8>),
-    /// What the machine trusts.
+    /// CA certificates in PEM.
+    Roots(Vec<u8>),
+    /// The CAs of the operating system.
     System,
-    Anybody,
+    /// Not at all (`insecure-skip-tls-verify`).
+    SkipVerify,
 }
 
 impl AccessArgs {
-    /// Finds out where the API server is.
+    /// Resolves the flags.
     ///
     /// # Errors
-    /// When nothing says so, or a file cannot be read.
-    pub fn resolve(&self) -> Result<Access, Error> {
+    /// No source names an API server, or a file cannot be read.
+    pub(crate) fn resolve(&self) -> Result<Access, Error> {
         let (cluster, user) = if self.server.is_some() {
             (Cluster::default(), User::default())
         } else if let Some(files) = self.kubeconfigs() {
@@ -82,12 +83,12 @@ impl AccessArgs {
             let home = std::env::var("HOME").unwrap_or_default();
             Kubeconfig::read(&[Path::new(&home).join(".kube/config")])
                 .map_err(|_| {
-                    let told = "there is no API server to talk to: set --kubeconfig or --server, or run in a pod";
-                    Error::Config(told.into())
+                    let message = "no API server is configured: set --kubeconfig or --server, or run in a pod";
+                    Error::Config(message.into())
                 })?
                 .context(self.context.as_deref())?
         };
-        self.over(cluster, user)
+        self.with_flags(cluster, user)
     }
 
     fn kubeconfigs(&self) -> Option<Vec<PathBuf>> {
@@ -99,8 +100,8 @@ impl AccessArgs {
         (!named.is_empty()).then_some(named)
     }
 
-    /// Flags win over what was found.
-    fn over(&self, mut cluster: Cluster, mut user: User) -> Result<Access, Error> {
+    /// Flags override what was found.
+    fn with_flags(&self, mut cluster: Cluster, mut user: User) -> Result<Access, Error> {
         if let Some(server) = &self.server {
             cluster.server.clone_from(server);
         }
@@ -121,7 +122,7 @@ impl AccessArgs {
     }
 }
 
-/// A pod's view of its cluster.
+/// The cluster as seen from a pod.
 fn in_cluster(host: &str) -> (Cluster, User) {
     let port = std::env::var("KUBERNETES_SERVICE_PORT").unwrap_or_else(|_| "443".into());
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
@@ -137,8 +138,8 @@ fn in_cluster(host: &str) -> (Cluster, User) {
 impl Access {
     fn new(cluster: &Cluster, user: User) -> Result<Access, Error> {
         if let Some(provider) = &user.auth_provider {
-            let told = format!("kubeconfig: auth-provider {:?} is not supported, use exec", provider.name);
-            return Err(Error::Config(told));
+            let message = format!("kubeconfig: auth-provider {:?} is not supported, use exec", provider.name);
+            return Err(Error::Config(message));
         }
         if let Some(proxy) = &cluster.proxy_url {
             return Err(Error::Config(format!("kubeconfig: proxy-url {proxy:?} is not supported")));
@@ -149,8 +150,8 @@ impl Access {
             cluster.certificate_authority_data.as_deref(),
         )?;
         let trust = match authority {
-            _ if cluster.insecure_skip_tls_verify => Trust::Anybody,
-            Some(certificates) => Trust::These(certificates),
+            _ if cluster.insecure_skip_tls_verify => Trust::SkipVerify,
+            Some(certificates) => Trust::Roots(certificates),
             None => Trust::System,
         };
         let certificate = pem(
@@ -173,7 +174,7 @@ impl Access {
     }
 
     /// The server's URL.
-    pub fn server(&self) -> &str {
+    pub(crate) fn server(&self) -> &str {
         &self.server
     }
 
@@ -191,10 +192,10 @@ fn server(url: &str) -> Result<String, Error> {
     if bare.starts_with("https://") || bare.starts_with("http://") {
         return Ok(bare.to_owned());
     }
-    Err(Error::Config(format!("the API server's URL {url:?} has to begin with https:// or http://")))
+    Err(Error::Config(format!("the API server's URL {url:?} must start with https:// or http://")))
 }
 
-/// What is in the file or, in base64, in the field.
+/// The content of the file, or of the field in base64.
 fn pem(field: &str, file: Option<&Path>, data: Option<&str>) -> Result<Option<Vec<u8>>, Error> {
     if let Some(data) = data {
         let decoded = STANDARD.decode(data.trim());
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_supported_is_told_by_name() {
+    fn unsupported_fields_are_named() {
         let cluster = Cluster { server: "https://a".into(), ..Cluster::default() };
         let proxied = Cluster { proxy_url: Some("socks5://p".into()), ..cluster.clone() };
         assert!(Access::new(&proxied, User::default()).unwrap_err().to_string().contains("proxy-url"));

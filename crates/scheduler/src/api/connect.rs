@@ -1,4 +1,4 @@
-//! Connections to the API server: TCP, and TLS with HTTP/2 where the URL says https.
+//! Connections to the API server: TCP, and TLS with HTTP/2 for https URLs.
 
 use std::io;
 use std::path::PathBuf;
@@ -40,9 +40,9 @@ use super::Access;
 use super::Error;
 use super::access::Trust;
 
-/// A server that does not take the connection in this time is not there.
+/// How long connecting may take, TLS handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Where Linux distributions keep whom they trust.
+/// The CA bundles of Linux distributions.
 const SYSTEM_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
@@ -90,17 +90,17 @@ impl tower::Service<Uri> for Connector {
 }
 
 fn client_config(access: &Access) -> Result<ClientConfig, Error> {
-    let bad = |what: &str, error: &dyn std::fmt::Display| Error::Config(format!("{what} cannot be used: {error}"));
+    let bad = |what: &str, error: &dyn std::fmt::Display| Error::Config(format!("could not use {what}: {error}"));
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| bad("TLS", &error))?;
     let builder = match &access.trust {
-        Trust::Anybody => {
+        Trust::SkipVerify => {
             let algorithms = provider.signature_verification_algorithms;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnybody(algorithms)))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(SkipVerification(algorithms)))
         }
-        Trust::These(certificates) => builder.with_root_certificates(roots(certificates)?),
+        Trust::Roots(certificates) => builder.with_root_certificates(roots(certificates)?),
         Trust::System => builder.with_root_certificates(system_roots()?),
     };
     let Some((certificate, key)) = &access.certificate else { return Ok(builder.with_no_client_auth()) };
@@ -113,16 +113,16 @@ fn client_config(access: &Access) -> Result<ClientConfig, Error> {
 
 fn roots(pem: &[u8]) -> Result<RootCertStore, Error> {
     let bad = |error: &dyn std::fmt::Display| {
-        Error::Config(format!("the certificate authority of the API server cannot be used: {error}"))
+        Error::Config(format!("could not use the API server's certificate authority: {error}"))
     };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         roots.add(certificate.map_err(|error| bad(&error))?).map_err(|error| bad(&error))?;
     }
-    if roots.is_empty() { Err(bad(&"there is no certificate in it")) } else { Ok(roots) }
+    if roots.is_empty() { Err(bad(&"it contains no certificate")) } else { Ok(roots) }
 }
 
-/// What the machine trusts; certificates that cannot be read are left out.
+/// The CAs of the operating system; certificates that cannot be parsed are skipped.
 fn system_roots() -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     let Some(bundle) = SYSTEM_BUNDLES.into_iter().map(PathBuf::from).find(|path| path.exists()) else {
@@ -134,11 +134,11 @@ fn system_roots() -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// For clusters whose kubeconfig says `insecure-skip-tls-verify`.
+/// Accepts every certificate, for `insecure-skip-tls-verify`.
 #[derive(Debug)]
-struct TrustAnybody(WebPkiSupportedAlgorithms);
+struct SkipVerification(WebPkiSupportedAlgorithms);
 
-impl ServerCertVerifier for TrustAnybody {
+impl ServerCertVerifier for SkipVerification {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -173,7 +173,7 @@ impl ServerCertVerifier for TrustAnybody {
     }
 }
 
-/// A connection of either kind.
+/// A plain or a TLS connection.
 pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),

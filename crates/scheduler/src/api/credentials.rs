@@ -1,4 +1,4 @@
-//! What lets us in besides a certificate: a token, from where it may be renewed.
+//! Credentials sent in the Authorization header: a token or password, and how it is refreshed.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use super::Error;
 use super::kubeconfig::Exec;
 use super::kubeconfig::User;
 
-/// A token in a file is looked at again after this: the kubelet renews it every hour.
+/// A token file is reread after this; the kubelet rotates it every hour.
 const FILE_LIFETIME: Duration = Duration::from_secs(60);
-/// A token is fetched anew so long before it ends.
+/// A token is refreshed this long before it expires.
 const MARGIN: Duration = Duration::from_secs(30);
-/// A program that takes longer hangs.
+/// How long a credential plugin may run.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Credentials {
     source: Source,
-    /// The header, and until when it is good.
+    /// The header, and until when it is valid.
     current: Mutex<Option<(HeaderValue, Option<Instant>)>>,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// A certificate, or nothing.
+    /// A client certificate, or nothing.
     None,
     Header(String),
     File(PathBuf),
@@ -56,7 +56,7 @@ impl Credentials {
         Credentials { source, current: Mutex::default() }
     }
 
-    /// The header `Authorization`, if there is one to send.
+    /// The value of the Authorization header, if there is one.
     pub(super) async fn header(&self) -> Result<Option<HeaderValue>, Error> {
         if let Source::None = self.source {
             return Ok(None);
@@ -78,14 +78,14 @@ impl Credentials {
             Source::Plugin(exec) => exec.token().await?,
         };
         let mut header = HeaderValue::from_str(&text)
-            .map_err(|_| Error::Config("the token has characters that no token has".into()))?;
+            .map_err(|_| Error::Config("the token contains characters that are not allowed in a header".into()))?;
         header.set_sensitive(true);
         *current = Some((header.clone(), lifetime.map(|lifetime| Instant::now() + lifetime)));
         Ok(Some(header))
     }
 }
 
-/// What a credential plugin prints.
+/// The output of a credential plugin.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ExecCredential {
@@ -100,7 +100,7 @@ struct ExecStatus {
 }
 
 impl Exec {
-    /// Runs the program; returns the header and how long it is good.
+    /// Runs the plugin; returns the header and its remaining validity.
     async fn token(&self) -> Result<(String, Option<Duration>), Error> {
         let failed = |reason: String| Error::Plugin { command: self.command.clone(), reason };
         let info = serde_json::json!({"apiVersion": self.api_version, "kind": "ExecCredential",
@@ -109,7 +109,8 @@ impl Exec {
         command.args(self.args.iter().flatten()).env("KUBERNETES_EXEC_INFO", info.to_string()).kill_on_drop(true);
         command.envs(self.env.iter().flatten().map(|variable| (&variable.name, &variable.value)));
         let output = tokio::time::timeout(PLUGIN_TIMEOUT, command.output()).await;
-        let output = output.map_err(|_| failed("it did not end".into()))?.map_err(|error| failed(error.to_string()))?;
+        let output =
+            output.map_err(|_| failed("it did not exit in time".into()))?.map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
             return Err(failed(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())));
         }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_come_from_the_field_a_file_or_a_program() {
+    async fn tokens_come_from_the_field_a_file_or_a_plugin() {
         assert_eq!(header(User { token: Some("a".into()), ..User::default() }).await, "Bearer a");
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("token");
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_fails_is_told_with_what_it_said() {
+    async fn a_failing_plugin_is_reported_with_its_output() {
         let exec = Exec { command: "false".into(), ..Exec::default() };
         let error = Credentials::new(User { exec: Some(exec), ..User::default() }).header().await.unwrap_err();
         assert!(error.to_string().starts_with("could not run false for a token: exit status: 1"));

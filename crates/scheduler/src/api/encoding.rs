@@ -1,9 +1,9 @@
-//! How the API server writes objects, and how they are taken out of what it writes: lists, and what watches tell.
+//! How the API server encodes objects, and how lists and watch events are decoded.
 //!
-//! Protobuf is asked for, as Kubernetes' own components do. It takes both sides a fraction of the time that JSON takes,
-//! and an object that several watch in the same encoding is written once for all of them. JSON is understood where a
-//! server, or somebody on the way, gives nothing else, and asked for where an object cannot be read in Protobuf: its
-//! strings need not be UTF-8, as nobody checks that, and in JSON the server makes them so.
+//! Protobuf is requested, as Kubernetes' own components do: it costs both sides a fraction of JSON, and the server
+//! encodes an object once for all watches in the same encoding. JSON is accepted from a server or proxy that sends
+//! nothing else, and requested after an object could not be decoded in Protobuf: its strings may be invalid UTF-8,
+//! which nothing validates on write, and in JSON the server replaces the invalid bytes.
 
 use std::fmt::Debug;
 
@@ -20,68 +20,75 @@ use serde_json::value::RawValue;
 
 use super::Error;
 
-/// How an answer is written.
+/// The encoding of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub(crate) enum Encoding {
+    /// `application/json`.
     Json,
+    /// `application/vnd.kubernetes.protobuf`.
     Protobuf,
 }
 
-/// What can be read in both encodings.
-pub trait Decode: DeserializeOwned + Message + Default + Debug {}
+/// Can be decoded from both encodings.
+pub(crate) trait Decode: DeserializeOwned + Message + Default + Debug {}
 
 impl<T: DeserializeOwned + Message + Default + Debug> Decode for T {}
 
 /// A page of a list.
 #[derive(Deserialize, Message)]
-pub struct Page<T: Message + Default + Debug> {
+pub(crate) struct Page<T: Message + Default + Debug> {
+    /// The list's metadata.
     #[serde(default)]
     #[prost(message, required, tag = "1")]
-    pub metadata: PageMeta,
+    pub(crate) metadata: PageMeta,
+    /// The objects.
     #[serde(default = "Vec::new", deserialize_with = "nullable", bound(deserialize = "T: Deserialize<'de>"))]
     #[prost(message, repeated, tag = "2")]
-    pub items: Vec<T>,
+    pub(crate) items: Vec<T>,
 }
 
-/// Where a list stands.
+/// A list's metadata.
 #[derive(Deserialize, Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct PageMeta {
+pub(crate) struct PageMeta {
+    /// Where a watch continues.
     #[prost(string, tag = "2")]
-    pub resource_version: String,
-    /// Asks for the next page; empty: this was the last.
+    pub(crate) resource_version: String,
+    /// The token of the next page; empty for the last page.
     #[serde(rename = "continue")]
     #[prost(string, tag = "3")]
-    pub next: String,
+    pub(crate) next: String,
 }
 
-/// One thing that a watch tells.
+/// An event of a watch.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     /// `ADDED`, `MODIFIED`, `DELETED`, `BOOKMARK` or `ERROR`.
-    pub kind: String,
-    /// The object, or the status that is the error.
-    pub object: Bytes,
+    pub(crate) kind: String,
+    /// The object; for `ERROR`, a Status.
+    pub(crate) object: Bytes,
 }
 
-/// The API's own words about an error.
+/// The API's Status of a failed request.
 #[derive(Deserialize, Message)]
 #[serde(default)]
-pub struct Status {
+pub(crate) struct Status {
+    /// What went wrong.
     #[prost(string, tag = "3")]
-    pub message: String,
+    pub(crate) message: String,
+    /// The HTTP status code.
     #[prost(uint32, tag = "6")]
-    pub code: u32,
+    pub(crate) code: u32,
 }
 
-/// What is around every object: what kind it is, and then the object.
+/// `runtime.Unknown`: the envelope around every Protobuf object.
 #[derive(Message)]
 struct Envelope {
     #[prost(bytes = "bytes", tag = "2")]
     raw: Bytes,
 }
 
-/// In front of an envelope.
+/// Precedes every envelope.
 const MAGIC: &[u8] = b"k8s\0";
 
 #[derive(Message)]
@@ -107,7 +114,7 @@ struct JsonEvent<'a> {
 }
 
 impl Encoding {
-    /// The media types to ask for, best first.
+    /// The media types to accept, best first.
     pub(super) fn accept(self) -> &'static str {
         match self {
             Encoding::Json => "application/json",
@@ -115,75 +122,75 @@ impl Encoding {
         }
     }
 
-    /// How an answer is written.
-    pub(super) fn of<B>(answer: &Response<B>) -> Encoding {
-        let kind = answer.headers().get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    /// The encoding of a response.
+    pub(super) fn of<B>(response: &Response<B>) -> Encoding {
+        let kind = response.headers().get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
         if kind.starts_with(b"application/vnd.kubernetes.protobuf") { Encoding::Protobuf } else { Encoding::Json }
     }
 
-    /// Reads a page of a list.
+    /// Decodes a page of a list.
     ///
     /// # Errors
-    /// When it is none; `path` is where it came from.
+    /// It is invalid; `path` is for the message.
     pub(super) fn page<T: Decode>(self, path: &str, bytes: Bytes) -> Result<Page<T>, Error> {
         match self {
             Encoding::Json => from_json(path, &bytes),
-            Encoding::Protobuf => open(bytes).map_err(|reason| Error::Garbled { path: path.to_owned(), reason }),
+            Encoding::Protobuf => open(bytes).map_err(|reason| Error::DecodeProtobuf { path: path.to_owned(), reason }),
         }
     }
 
-    /// Reads what a watch tells, but for the object in it.
+    /// Decodes a watch event, without the object in it.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn event(self, part: &Bytes) -> Result<Event, String> {
+    /// Why it is invalid.
+    pub(crate) fn event(self, frame: &Bytes) -> Result<Event, String> {
         match self {
             Encoding::Json => {
-                let event: JsonEvent = serde_json::from_slice(part).map_err(|error| error.to_string())?;
-                Ok(Event { kind: event.kind.to_owned(), object: part.slice_ref(event.object.get().as_bytes()) })
+                let event: JsonEvent = serde_json::from_slice(frame).map_err(|error| error.to_string())?;
+                Ok(Event { kind: event.kind.to_owned(), object: frame.slice_ref(event.object.get().as_bytes()) })
             }
             Encoding::Protobuf => {
-                let event = WireEvent::decode(part.clone()).map_err(|error| error.to_string())?;
+                let event = WireEvent::decode(frame.clone()).map_err(|error| error.to_string())?;
                 Ok(Event { kind: event.kind, object: event.object.raw })
             }
         }
     }
 
-    /// Reads an object.
+    /// Decodes an object.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn object<T: Decode>(self, bytes: &Bytes) -> Result<T, String> {
+    /// Why it is invalid.
+    pub(crate) fn object<T: Decode>(self, bytes: &Bytes) -> Result<T, String> {
         match self {
             Encoding::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
             Encoding::Protobuf => open(bytes.clone()),
         }
     }
 
-    /// Reads what is said about an error, if it can be read.
+    /// Decodes a Status, if it is one.
     pub(super) fn status(self, bytes: &Bytes) -> Option<Status> {
         self.object(bytes).ok()
     }
 }
 
-/// Reads an answer in JSON; `path` is where it came from.
+/// Decodes a JSON response; `path` is for the error message.
 pub(super) fn from_json<T: DeserializeOwned>(path: &str, bytes: &Bytes) -> Result<T, Error> {
     let json = &mut serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(json).map_err(|source| Error::Decode { path: path.to_owned(), source })
 }
 
-/// Reads what is in an envelope.
+/// Decodes the content of an envelope.
 fn open<T: Message + Default>(mut bytes: Bytes) -> Result<T, String> {
     if !bytes.starts_with(MAGIC) {
-        return Err("this is no Protobuf of Kubernetes".to_owned());
+        return Err("it is not Kubernetes Protobuf".to_owned());
     }
     bytes.advance(MAGIC.len());
     let envelope = Envelope::decode(bytes).map_err(|error| error.to_string())?;
     T::decode(envelope.raw).map_err(|error| error.to_string())
 }
 
-/// Reads null as the empty value: Go writes an empty list so.
-pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+/// Decodes null as the default: Go encodes an empty list as null.
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
     Option::deserialize(from).map(Option::unwrap_or_default)
 }
 
@@ -201,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_says_the_same_in_both_encodings() {
+    fn a_page_decodes_equally_from_both_encodings() {
         let page =
             Page { metadata: PageMeta { resource_version: "7".into(), next: "more".into() }, items: vec![status()] };
         let json =
@@ -214,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_nothing_may_be_null_or_absent() {
+    fn an_empty_list_may_be_null_or_absent() {
         for json in [r#"{"metadata":{},"items":null}"#, "{}"] {
             assert!(Encoding::Json.page::<Status>("/x", json.into()).unwrap().items.is_empty());
         }
     }
 
     #[test]
-    fn an_event_says_the_same_in_both_encodings() {
+    fn an_event_decodes_equally_from_both_encodings() {
         let event = WireEvent { kind: "ERROR".into(), object: WireObject { raw: in_envelope(&status()) } };
         let json = r#"{"type":"ERROR","object":{"message":"too old","code":410}}"#;
         for (encoding, bytes) in [(Encoding::Protobuf, event.encode_to_vec().into()), (Encoding::Json, json.into())] {
@@ -232,9 +239,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_is_not_taken_for_an_object() {
+    fn other_content_is_not_decoded_as_an_object() {
         let error = Encoding::Protobuf.page::<Status>("/x", "<html>".into()).map(drop).unwrap_err();
-        assert_eq!(error.to_string(), "/x: could not understand the answer: this is no Protobuf of Kubernetes");
+        assert_eq!(error.to_string(), "/x: could not decode the response: it is not Kubernetes Protobuf");
         assert!(Encoding::Protobuf.event(&Bytes::from_static(b"\xff")).is_err());
     }
 }

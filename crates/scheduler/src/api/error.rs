@@ -1,4 +1,4 @@
-//! What can go wrong between us and an API server.
+//! Errors of requests to the API server.
 
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -7,31 +7,39 @@ use bytes::Bytes;
 
 use super::Encoding;
 
-/// Why a request came to nothing. Whether it was done all the same is known only where the server answered.
+/// Why a request failed. Only where the server answered is it known whether the request had an effect.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
+    /// Flags, kubeconfig or credentials cannot be used.
     #[error("{0}")]
     Config(String),
+    /// A configuration or credential file cannot be read.
     #[error("could not read {}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
+    /// A credential plugin failed.
     #[error("could not run {command} for a token: {reason}")]
     Plugin { command: String, reason: String },
-    #[error("could not ask for {path}: {source}")]
+    /// The request could not be built.
+    #[error("could not request {path}: {source}")]
     Request { path: String, source: http::Error },
+    /// The connection failed.
     #[error("could not reach {server}: {reason}")]
     Unreachable { server: String, reason: String },
-    #[error("{path}: the answer broke off: {reason}")]
+    /// The response ended early.
+    #[error("{path}: the response ended early: {reason}")]
     Broken { path: String, reason: String },
-    #[error("{path}: no answer in time")]
+    /// No response before the deadline.
+    #[error("{path}: no response in time")]
     Timeout { path: String },
-    /// The server answered, and not with success.
+    /// The server answered with an error status.
     #[error("{path}: {message} ({code})")]
     Refused { path: String, code: u16, message: String },
-    #[error("{path}: could not understand the answer: {source}")]
+    /// The response is not the expected JSON.
+    #[error("{path}: could not decode the response: {source}")]
     Decode { path: String, source: serde_path_to_error::Error<serde_json::Error> },
-    /// The answer is not the Protobuf it should be.
-    #[error("{path}: could not understand the answer: {reason}")]
-    Garbled { path: String, reason: String },
+    /// The response is not the expected Protobuf.
+    #[error("{path}: could not decode the response: {reason}")]
+    DecodeProtobuf { path: String, reason: String },
 }
 
 impl Error {
@@ -45,7 +53,7 @@ impl Error {
         Error::Unreachable { server: server.to_owned(), reason }
     }
 
-    /// The error that a server's answer of this code tells of.
+    /// The error of a response with this HTTP status.
     pub(super) fn refused(code: u16, path: &str, encoding: Encoding, body: &Bytes) -> Error {
         let status = encoding.status(body).unwrap_or_default();
         let message = if status.message.is_empty() {
@@ -56,29 +64,29 @@ impl Error {
         Error::Refused { path: path.to_owned(), code, message }
     }
 
-    /// The error in a watch that ended with one.
-    pub fn in_watch(path: &str, encoding: Encoding, status: &Bytes) -> Error {
+    /// The error of a watch that ended with an `ERROR` event.
+    pub(crate) fn from_watch(path: &str, encoding: Encoding, status: &Bytes) -> Error {
         let code = encoding.status(status).and_then(|status| u16::try_from(status.code).ok());
         Error::refused(code.unwrap_or(500), path, encoding, status)
     }
 
-    /// The HTTP code, where the server answered.
-    pub fn code(&self) -> Option<u16> {
+    /// The HTTP status, if the server answered.
+    pub(crate) fn code(&self) -> Option<u16> {
         match self {
             Error::Refused { code, .. } => Some(*code),
             _ => None,
         }
     }
 
-    /// Whether the request may have been done although it failed.
-    pub fn is_uncertain(&self) -> bool {
+    /// Whether the request may have had an effect although it failed.
+    pub(crate) fn is_uncertain(&self) -> bool {
         match self {
             Error::Refused { code, .. } => *code >= 500,
             Error::Unreachable { .. }
             | Error::Broken { .. }
             | Error::Timeout { .. }
             | Error::Decode { .. }
-            | Error::Garbled { .. } => true,
+            | Error::DecodeProtobuf { .. } => true,
             Error::Config(_) | Error::File { .. } | Error::Plugin { .. } | Error::Request { .. } => false,
         }
     }
@@ -89,17 +97,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_told_in_the_servers_words() {
+    fn an_error_has_the_message_of_the_server() {
         let body = r#"{"kind":"Status","message":"pods \"a\" not found","reason":"NotFound","code":404}"#;
         let error = Error::refused(404, "/api/v1/pods/a", Encoding::Json, &body.into());
         assert_eq!(error.to_string(), "/api/v1/pods/a: pods \"a\" not found (404)");
         assert_eq!((error.code(), error.is_uncertain()), (Some(404), false));
         let expired = r#"{"message":"too old","code":410}"#.into();
-        assert_eq!(Error::in_watch("/x", Encoding::Json, &expired).code(), Some(410));
+        assert_eq!(Error::from_watch("/x", Encoding::Json, &expired).code(), Some(410));
     }
 
     #[test]
-    fn after_a_server_error_nobody_knows_whether_it_was_done() {
+    fn after_a_server_error_the_effect_is_uncertain() {
         assert!(Error::refused(504, "/x", Encoding::Json, &"gateway".into()).is_uncertain());
         assert!(Error::Timeout { path: "/x".into() }.is_uncertain());
         assert!(!Error::refused(409, "/x", Encoding::Json, &"{}".into()).is_uncertain());

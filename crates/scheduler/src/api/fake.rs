@@ -1,4 +1,4 @@
-//! An API server for tests: it remembers what it was asked and answers as the test says.
+//! An API server for tests: it records requests and answers as the test says.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -19,35 +19,36 @@ use tokio::net::TcpListener;
 use super::AccessArgs;
 use super::Client;
 
-/// What was asked.
+/// A recorded request.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Request {
     pub(crate) method: Method,
-    /// With what comes after the question mark.
+    /// With the query.
     pub(crate) path: String,
-    /// The media types that are understood.
+    /// The Accept header.
     pub(crate) accept: String,
-    /// Null where there is none.
+    /// Null if there is none.
     pub(crate) body: Value,
 }
 
-/// See the module's documentation.
+/// See the module documentation.
 pub(crate) struct FakeApi {
     pub(crate) client: Client,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl FakeApi {
-    /// Starts one that answers with a code and a body: JSON, or lines of it for a watch, or Protobuf, which has zeros.
-    pub(crate) async fn start(answer: impl Fn(&Asked) -> (u16, String) + Send + Sync + 'static) -> FakeApi {
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let (log, answer) = (asked.clone(), Arc::new(answer));
+    /// Starts a server that answers with a status and a body: JSON, JSON lines for a watch, or Protobuf (recognised by
+    /// its zero bytes).
+    pub(crate) async fn start(answer: impl Fn(&Request) -> (u16, String) + Send + Sync + 'static) -> FakeApi {
+        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let (log, answer) = (requests.clone(), Arc::new(answer));
         let handle = async move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| {
             let body = serde_json::from_slice(&body).unwrap_or_default();
             let accept = headers.get(ACCEPT).map_or("", |value| value.to_str().unwrap()).to_owned();
-            let one = Asked { method, path: uri.to_string(), accept, body };
-            log.lock().push(one.clone());
-            let (code, text) = answer(&one);
+            let request = Request { method, path: uri.to_string(), accept, body };
+            log.lock().push(request.clone());
+            let (code, text) = answer(&request);
             let kind = if text.contains('\0') { "application/vnd.kubernetes.protobuf" } else { "application/json" };
             Response::builder().status(code).header(CONTENT_TYPE, kind).body(Body::from(text)).unwrap()
         };
@@ -55,10 +56,10 @@ impl FakeApi {
         let server = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handle)).await });
         let access = AccessArgs { server: Some(server), ..AccessArgs::default() }.resolve().unwrap();
-        FakeApi { client: Client::new(access).unwrap(), asked }
+        FakeApi { client: Client::new(access).unwrap(), requests }
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().clone()
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().clone()
     }
 }

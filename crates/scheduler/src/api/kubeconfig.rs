@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Error;
 
-/// One or several kubeconfig files, merged: of two entries with one name the first counts.
+/// One or several kubeconfig files, merged: of entries with the same name the first counts.
 #[derive(Debug, Default)]
 pub(super) struct Kubeconfig {
     files: Vec<(PathBuf, File)>,
@@ -70,7 +70,7 @@ pub(super) struct User {
     pub(super) auth_provider: Option<AuthProvider>,
 }
 
-/// A program that prints a token.
+/// A credential plugin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Exec {
@@ -101,7 +101,7 @@ struct Context {
 }
 
 impl Kubeconfig {
-    /// Reads the files; one that does not exist is an error only if there is no other.
+    /// Reads the files. A missing file is an error only if no other exists.
     pub(super) fn read(paths: &[PathBuf]) -> Result<Kubeconfig, Error> {
         let mut config = Kubeconfig::default();
         let mut missing = None;
@@ -124,13 +124,13 @@ impl Kubeconfig {
         Ok(())
     }
 
-    /// The cluster and the user of a context, or of the current one. Paths in them are made absolute.
+    /// The cluster and the user of a context, by default of the current one. Their paths are made absolute.
     pub(super) fn context(&self, name: Option<&str>) -> Result<(Cluster, User), Error> {
         let current = self.files.iter().map(|(_, file)| file.current_context.as_str()).find(|name| !name.is_empty());
         let Some(name) = name.or(current) else {
-            return Err(Error::Config("kubeconfig: current-context is not set: choose one by --context".into()));
+            return Err(Error::Config("kubeconfig: current-context is not set: select one with --context".into()));
         };
-        let missing = |kind: &str, name: &str| Error::Config(format!("kubeconfig: there is no {kind} {name:?}"));
+        let missing = |kind: &str, name: &str| Error::Config(format!("kubeconfig: no {kind} {name:?}"));
         let context = self.find(|file| file.contexts.iter().find(|one| one.name == name));
         let (_, context) = context.ok_or_else(|| missing("context", name))?;
         let context = &context.context;
@@ -153,7 +153,7 @@ impl Kubeconfig {
     }
 }
 
-/// A kubeconfig's paths are meant from where it lies.
+/// Paths in a kubeconfig are relative to its directory.
 fn absolute<const N: usize>(directory: &Path, paths: [&mut Option<PathBuf>; N]) {
     for path in paths.into_iter().flatten() {
         *path = directory.join(&*path);
@@ -193,12 +193,12 @@ contexts:
     fn another_context_can_be_chosen() {
         assert!(config().context(Some("two")).unwrap().1.client_key.is_none());
         let error = |name| config().context(Some(name)).unwrap_err().to_string();
-        assert_eq!(error("three"), "kubeconfig: there is no context \"three\"");
-        assert_eq!(error("broken"), "kubeconfig: there is no user \"nobody\"");
+        assert_eq!(error("three"), "kubeconfig: no context \"three\"");
+        assert_eq!(error("broken"), "kubeconfig: no user \"nobody\"");
     }
 
     #[test]
-    fn of_several_files_the_first_counts() {
+    fn the_first_of_several_files_wins() {
         let mut config = config();
         config.add(Path::new("/b"), "{current-context: two, contexts: [{name: b, context: {cluster: c}}]}").unwrap();
         assert_eq!(config.context(None).unwrap().1.client_key.as_deref(), Some(Path::new("/etc/kube/u.key")));

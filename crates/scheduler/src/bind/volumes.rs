@@ -1,4 +1,4 @@
-//! Reserves volumes for claims, asks for others to be provisioned, and waits until all are there.
+//! Reserves volumes for claims, requests the provisioning of others, and waits until all claims are bound.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::Outcome;
-use super::get;
+use super::get_pod;
 use crate::api::Client;
 use crate::api::Error;
 use crate::api::Format;
-use crate::api::Lane;
+use crate::api::Pool;
 use crate::cluster::VolumePlan;
 use crate::model::Claim;
 use crate::model::Intern;
@@ -23,49 +23,49 @@ use crate::model::Volume;
 use crate::read;
 use crate::wire;
 
-/// So long a provisioner may take.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// Between two looks, of which the later ones come more rarely: many pods may wait at a time.
-const FIRST_POLL: Duration = Duration::from_millis(500);
-const LAST_POLL: Duration = Duration::from_secs(2);
+/// How long a provisioner may take.
+const BIND_TIMEOUT: Duration = Duration::from_secs(600);
+/// The interval of polls grows by a quarter up to the maximum: many pods may wait at a time.
+const INITIAL_POLL: Duration = Duration::from_millis(500);
+const MAX_POLL: Duration = Duration::from_secs(2);
 
-/// Does what the plan says, and waits until all its claims are bound, as long as there is a pod to wait for. `looks` are
-/// shared with all who ask the API server for this.
+/// Carries out the plan, and waits until all its claims are bound, as long as the pod is pending. `polls` limits the
+/// pods that poll at a time.
 ///
 /// # Errors
-/// What became of the pod, or went wrong: then it has to be decided about anew.
-pub async fn bind(
+/// The pod's outcome: it has to be scheduled again, or is no longer pending.
+pub(crate) async fn bind(
     client: &Client,
     intern: &Intern,
     pod: &Pod,
     node: &str,
     plan: &VolumePlan,
-    looks: &Semaphore,
+    polls: &Semaphore,
 ) -> Result<(), Outcome> {
     if plan.is_empty() {
         return Ok(());
     }
     let failed = Outcome::Failed;
-    // It is never closed.
-    let turn = looks.acquire().await;
-    order(client, node, plan).await.map_err(failed)?;
-    drop(turn);
-    let end = Instant::now() + PATIENCE;
-    let mut pause = FIRST_POLL;
+    // The semaphore is never closed.
+    let permit = polls.acquire().await;
+    apply_plan(client, node, plan).await.map_err(failed)?;
+    drop(permit);
+    let deadline = Instant::now() + BIND_TIMEOUT;
+    let mut interval = INITIAL_POLL;
     loop {
-        let turn = looks.acquire().await;
-        let Some(claim) = missing(client, intern, node, plan).await.map_err(failed)? else { return Ok(()) };
-        still_waits(client, intern, pod).await?;
-        drop(turn);
-        if Instant::now() >= end {
+        let permit = polls.acquire().await;
+        let Some(claim) = first_unbound(client, intern, node, plan).await.map_err(failed)? else { return Ok(()) };
+        ensure_pending(client, intern, pod).await?;
+        drop(permit);
+        if Instant::now() >= deadline {
             return Err(failed(format!("binding volumes: {} was not bound in time", name(claim))));
         }
-        tokio::time::sleep(pause).await;
-        pause = pause.mul_f64(1.25).min(LAST_POLL);
+        tokio::time::sleep(interval).await;
+        interval = interval.mul_f64(1.25).min(MAX_POLL);
     }
 }
 
-async fn order(client: &Client, node: &str, plan: &VolumePlan) -> Result<(), String> {
+async fn apply_plan(client: &Client, node: &str, plan: &VolumePlan) -> Result<(), String> {
     for (volume, claim) in &plan.bind {
         reserve(client, volume, claim).await?;
     }
@@ -75,14 +75,14 @@ async fn order(client: &Client, node: &str, plan: &VolumePlan) -> Result<(), Str
     Ok(())
 }
 
-/// Whether the pod is still there and has no node.
-async fn still_waits(client: &Client, intern: &Intern, pod: &Pod) -> Result<(), Outcome> {
-    match get(client, intern, pod).await {
+/// Fails unless the pod still exists and has no node.
+async fn ensure_pending(client: &Client, intern: &Intern, pod: &Pod) -> Result<(), Outcome> {
+    match get_pod(client, intern, pod).await {
         Ok(Some(found)) if found.node.is_none() && !found.terminating && !found.finished => Ok(()),
         Ok(found) => Err(Outcome::Refused(found)),
-        // The next look will tell.
-        Err(error) if cannot_say(&error) => Ok(()),
-        Err(error) => Err(Outcome::Failed(format!("could not look at pod {pod}: {error}"))),
+        // The next poll decides.
+        Err(error) if is_transient(&error) => Ok(()),
+        Err(error) => Err(Outcome::Failed(format!("could not get pod {pod}: {error}"))),
     }
 }
 
@@ -96,10 +96,10 @@ async fn reserve(client: &Client, volume: &Volume, claim: &Claim) -> Result<(), 
         "resourceVersion": claim.resource_version,
     }}});
     if !volume.is_for(claim) {
-        // Nobody but us has chosen it: the controller may take it back.
+        // The binding is ours and not the user's: the PV controller may revert it.
         patch["metadata"]["annotations"] = json!({"pv.kubernetes.io/bound-by-controller": "yes"});
     }
-    let patched = client.patch(Lane::Call, &volume_path(&volume.name), Format::MergePatch, &patch).await;
+    let patched = client.patch(Pool::Call, &volume_path(&volume.name), Format::MergePatch, &patch).await;
     patched.map_err(|error| format!("could not reserve persistentvolume {}: {error}", volume.name))
 }
 
@@ -111,12 +111,12 @@ async fn provision(client: &Client, claim: &Claim, node: &str) -> Result<(), Str
         "resourceVersion": claim.resource_version,
         "annotations": {read::SELECTED_NODE: node},
     }});
-    let patched = client.patch(Lane::Call, &path(claim), Format::MergePatch, &patch).await;
+    let patched = client.patch(Pool::Call, &path(claim), Format::MergePatch, &patch).await;
     patched.map_err(|error| format!("could not select the node of {}: {error}", name(claim)))
 }
 
-/// A claim that does not have its volume yet, if there is one.
-async fn missing<'a>(
+/// The first claim of the plan that is not bound yet.
+async fn first_unbound<'a>(
     client: &Client,
     intern: &Intern,
     node: &str,
@@ -124,7 +124,8 @@ async fn missing<'a>(
 ) -> Result<Option<&'a Claim>, String> {
     let reserved = plan.bind.iter().map(|(volume, claim)| (claim, Some(volume)));
     let mut all = reserved.chain(plan.provision.iter().map(|claim| (claim, None)));
-    let found: Option<wire::Node> = look(client, &format!("/api/v1/nodes/{node}"), &format!("node {node}")).await?;
+    let found: Option<wire::Node> =
+        get_object(client, &format!("/api/v1/nodes/{node}"), &format!("node {node}")).await?;
     let Some(found) = found else { return Ok(all.next().map(|(claim, _)| &**claim)) };
     let node = read::node(&found, intern).map_err(|error| error.to_string())?;
     for (claim, volume) in all {
@@ -135,8 +136,8 @@ async fn missing<'a>(
     Ok(None)
 }
 
-/// Whether a claim has its volume, which has to reach the node. A volume may be taken back that was reserved for it, and
-/// a provisioner gives up by taking the node away.
+/// Whether a claim is bound to a volume that is accessible from the node. Fails if a volume reserved for it was
+/// released, or if the provisioner gave up by removing the selected node.
 async fn is_bound(
     client: &Client,
     intern: &Intern,
@@ -144,7 +145,7 @@ async fn is_bound(
     reserved: Option<&Arc<Volume>>,
     node: &Node,
 ) -> Result<bool, String> {
-    let found: Option<wire::PersistentVolumeClaim> = look(client, &path(claim), &name(claim)).await?;
+    let found: Option<wire::PersistentVolumeClaim> = get_object(client, &path(claim), &name(claim)).await?;
     let Some(found) = found else { return Ok(false) };
     let now = read::claim(&found, intern).map_err(|error| error.to_string())?;
     let volume = match reserved {
@@ -156,30 +157,30 @@ async fn is_bound(
         None => None,
     };
     let Some(volume) = volume else { return Ok(false) };
-    let told = format!("persistentvolume {volume}");
-    let found: Option<wire::PersistentVolume> = look(client, &volume_path(&volume), &told).await?;
+    let name_of_volume = format!("persistentvolume {volume}");
+    let found: Option<wire::PersistentVolume> = get_object(client, &volume_path(&volume), &name_of_volume).await?;
     let Some(found) = found else { return Ok(false) };
     let volume = read::volume(&found, intern).map_err(|error| error.to_string())?;
     if !volume.is_for(claim) {
-        return Err(format!("{told} is not for {} any more", name(claim)));
+        return Err(format!("{name_of_volume} is not for {} any more", name(claim)));
     }
     if !volume.reaches(&node.labels) {
-        return Err(format!("{told} cannot be used on node {}", node.name));
+        return Err(format!("{name_of_volume} cannot be used on node {}", node.name));
     }
     Ok(now.bound)
 }
 
-/// An object as the API server has it; `None`: it could not say.
-async fn look<T: DeserializeOwned>(client: &Client, path: &str, name: &str) -> Result<Option<T>, String> {
-    match client.get(Lane::Call, path).await {
+/// An object as the API server has it; `None`: a transient error.
+async fn get_object<T: DeserializeOwned>(client: &Client, path: &str, name: &str) -> Result<Option<T>, String> {
+    match client.get(Pool::Call, path).await {
         Ok(found) => Ok(Some(found)),
-        Err(error) if cannot_say(&error) => Ok(None),
-        Err(error) => Err(format!("could not look at {name}: {error}")),
+        Err(error) if is_transient(&error) => Ok(None),
+        Err(error) => Err(format!("could not get {name}: {error}")),
     }
 }
 
-/// Whether the API server may say something else a moment later: it may have too much to do.
-fn cannot_say(error: &Error) -> bool {
+/// Whether the API server may answer a moment later: it failed, or is overloaded.
+fn is_transient(error: &Error) -> bool {
     error.is_uncertain() || error.code() == Some(429)
 }
 
@@ -207,7 +208,7 @@ mod tests {
 
     const CLAIM: &str = "/api/v1/namespaces/default/persistentvolumeclaims/c";
 
-    /// Everything as it has to be for the pod `new` to go to the node `a`, by path.
+    /// The objects by path, so that the pod `new` can be bound to the node `a`.
     fn objects() -> Value {
         json!({
             "/api/v1/nodes/a": testing::node("a", json!({})),
@@ -235,11 +236,11 @@ mod tests {
         bound
     }
 
-    /// A server with these objects; where there are several for a path each is shown once, and the last from then on.
+    /// A server with these objects. An array is a sequence of versions: each is shown once, the last one from then on.
     async fn serve(objects: Value) -> FakeApi {
         let objects = parking_lot::Mutex::new(objects);
-        FakeApi::start(move |asked| match objects.lock().get_mut(&asked.path) {
-            _ if asked.method != Method::GET => (200, "{}".to_owned()),
+        FakeApi::start(move |request| match objects.lock().get_mut(&request.path) {
+            _ if request.method != Method::GET => (200, "{}".to_owned()),
             Some(Value::Array(shown)) if shown.len() > 1 => (200, shown.remove(0).to_string()),
             Some(Value::Array(shown)) => (200, shown[0].to_string()),
             Some(Value::Null) | None => (404, json!({"message": "not found", "code": 404}).to_string()),
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_waited_for_without_a_pod() {
+    async fn waiting_for_volumes_ends_with_the_pod() {
         let waits = |pod: Value| {
             let mut objects = objects();
             objects[CLAIM] = claim();
@@ -289,26 +290,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_volume_has_to_be_there_for_the_claim_and_reach_the_node() {
+    async fn the_volume_must_belong_to_the_claim_and_be_accessible_from_the_node() {
         let mut taken_back = volume("a");
         taken_back["spec"]["claimRef"] = Value::Null;
         let mut no_node = claim();
         no_node["metadata"]["annotations"] = json!({});
-        for (path, object, told) in [
-            ("/api/v1/persistentvolumes/v", Value::Null, "could not look at persistentvolume v: "),
+        for (path, object, message) in [
+            ("/api/v1/persistentvolumes/v", Value::Null, "could not get persistentvolume v: "),
             ("/api/v1/persistentvolumes/v", volume("b"), "persistentvolume v cannot be used on node a"),
             (
                 "/api/v1/persistentvolumes/v",
                 taken_back,
                 "persistentvolume v is not for persistentvolumeclaim default/c any more",
             ),
-            ("/api/v1/nodes/a", Value::Null, "could not look at node a: "),
+            ("/api/v1/nodes/a", Value::Null, "could not get node a: "),
             (CLAIM, no_node, "provisioning failed for persistentvolumeclaim default/c"),
         ] {
             let mut objects = objects();
             objects[path] = object;
             let outcome = wait_for(true, objects).await.unwrap_err();
-            assert!(matches!(&outcome, Outcome::Failed(error) if error.starts_with(told)), "{outcome:?}");
+            assert!(matches!(&outcome, Outcome::Failed(error) if error.starts_with(message)), "{outcome:?}");
         }
     }
 }

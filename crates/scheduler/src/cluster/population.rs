@@ -8,25 +8,27 @@ use super::NodeId;
 use crate::model::Pod;
 use crate::model::Shape;
 
-/// Pods of one shape.
+/// All pods of one shape.
 #[derive(Debug)]
-pub struct Population {
-    pub shape: Arc<Shape>,
-    /// On which nodes they are. No count is zero.
-    pub on: HashMap<NodeId, Count>,
+pub(crate) struct Population {
+    /// What they have in common.
+    pub(crate) shape: Arc<Shape>,
+    /// Their number by node. No count is zero.
+    pub(crate) on: HashMap<NodeId, Count>,
 }
 
-/// How many pods there are.
+/// A number of pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Count {
-    pub all: i64,
-    /// Those of them that are being deleted.
-    pub terminating: i64,
+pub(crate) struct Count {
+    /// All of them.
+    pub(crate) all: i64,
+    /// Those that are terminating.
+    pub(crate) terminating: i64,
 }
 
 impl Count {
-    /// Those that are there to stay.
-    pub fn lasting(self) -> i64 {
+    /// Those that are not terminating.
+    pub(crate) fn not_terminating(self) -> i64 {
         self.all - self.terminating
     }
 
@@ -36,13 +38,14 @@ impl Count {
     }
 }
 
-/// A shape by its address: shapes are kept once, and one that has a population lives.
+/// A shape's address. Shapes are interned, and a population keeps its shape alive.
 type Key = usize;
 
 fn key(shape: &Arc<Shape>) -> Key {
     Arc::as_ptr(shape).addr()
 }
 
+/// All populations of a cluster.
 #[derive(Debug, Default)]
 pub(super) struct Populations {
     all: HashMap<Key, Population>,

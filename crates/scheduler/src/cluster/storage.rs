@@ -1,4 +1,4 @@
-//! Claims, volumes and drivers, with what is assumed about them.
+//! Claims, volumes and drivers, and what is assumed about them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,52 +12,62 @@ use crate::model::CsiDriver;
 use crate::model::CsiNode;
 use crate::model::Volume;
 
-/// What is known of storage. Claims and capacities are kept by `namespace/name`, the rest by name.
+/// The storage objects of the cluster. Claims and capacities are keyed by `namespace/name`, the rest by name.
 #[derive(Debug, Default)]
-pub struct Storage {
-    pub claims: HashMap<String, Arc<Claim>>,
-    pub volumes: HashMap<Arc<str>, Arc<Volume>>,
-    pub classes: HashMap<Arc<str>, Class>,
-    pub csi_nodes: HashMap<Arc<str>, CsiNode>,
-    pub csi_drivers: HashMap<Arc<str>, CsiDriver>,
-    pub capacities: HashMap<String, Capacity>,
-    pub attachments: HashMap<Arc<str>, Attachment>,
+pub(crate) struct Storage {
+    /// PersistentVolumeClaims.
+    pub(crate) claims: HashMap<String, Arc<Claim>>,
+    /// PersistentVolumes.
+    pub(crate) volumes: HashMap<Arc<str>, Arc<Volume>>,
+    /// StorageClasses.
+    pub(crate) classes: HashMap<Arc<str>, Class>,
+    /// CSINodes.
+    pub(crate) csi_nodes: HashMap<Arc<str>, CsiNode>,
+    /// CSIDrivers.
+    pub(crate) csi_drivers: HashMap<Arc<str>, CsiDriver>,
+    /// CSIStorageCapacities.
+    pub(crate) capacities: HashMap<String, Capacity>,
+    /// VolumeAttachments.
+    pub(crate) attachments: HashMap<Arc<str>, Attachment>,
 }
 
-/// What has to be done to the volumes of a pod before it can be bound to the node chosen for it.
+/// What must be done about a pod's volumes before it is bound to its node.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct VolumePlan {
-    /// Volumes to reserve for a claim each.
-    pub bind: Vec<(Arc<Volume>, Arc<Claim>)>,
+pub(crate) struct VolumePlan {
+    /// Volumes to reserve, each with its claim.
+    pub(crate) bind: Vec<(Arc<Volume>, Arc<Claim>)>,
     /// Claims whose volumes are to be provisioned for the node.
-    pub provision: Vec<Arc<Claim>>,
+    pub(crate) provision: Vec<Arc<Claim>>,
 }
 
 impl VolumePlan {
-    pub fn is_empty(&self) -> bool {
+    /// Whether nothing must be done.
+    pub(crate) fn is_empty(&self) -> bool {
         self.bind.is_empty() && self.provision.is_empty()
     }
 }
 
-/// What was known before something was assumed, to take it back.
+/// The state before an assumption, to revert it.
 #[derive(Debug, Default)]
-pub struct AssumedVolumes {
+pub(crate) struct AssumedVolumes {
     /// Before and after.
     volumes: Vec<(Arc<Volume>, Arc<Volume>)>,
     claims: Vec<(Arc<Claim>, Arc<Claim>)>,
 }
 
 impl Storage {
-    pub fn claim(&self, namespace: &str, name: &str) -> Option<&Arc<Claim>> {
+    /// The claim of this name.
+    pub(crate) fn claim(&self, namespace: &str, name: &str) -> Option<&Arc<Claim>> {
         self.claims.get(&key(namespace, name))
     }
 
-    pub fn put_claim(&mut self, claim: Claim) {
+    /// Adds or updates a claim.
+    pub(crate) fn put_claim(&mut self, claim: Claim) {
         self.claims.insert(key(&claim.namespace, &claim.name), Arc::new(claim));
     }
 
-    /// The plan's volumes and claims count as taken from now on.
-    pub fn assume(&mut self, plan: &VolumePlan, node: &Arc<str>) -> AssumedVolumes {
+    /// Counts the plan's volumes and claims as taken.
+    pub(crate) fn assume(&mut self, plan: &VolumePlan, node: &Arc<str>) -> AssumedVolumes {
         let mut assumed = AssumedVolumes::default();
         for (volume, claim) in &plan.bind {
             let (namespace, name, uid) = (claim.namespace.clone(), claim.name.clone(), claim.uid.clone());
@@ -73,8 +83,8 @@ impl Storage {
         assumed
     }
 
-    /// Takes back what was assumed, as far as the API server has not told anything newer.
-    pub fn forget(&mut self, assumed: AssumedVolumes) {
+    /// Reverts an assumption, except for objects that the API server has updated since.
+    pub(crate) fn forget(&mut self, assumed: AssumedVolumes) {
         for (before, after) in assumed.volumes {
             if let Some(known) = self.volumes.get_mut(&after.name).filter(|known| Arc::ptr_eq(known, &after)) {
                 *known = before;
@@ -99,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_assumed_is_taken_back_unless_there_is_news() {
+    fn assumptions_are_reverted_unless_the_object_was_updated() {
         let mut storage = Storage::default();
         let claim = Arc::new(Claim { name: Arc::from("c"), namespace: Arc::from("n"), ..Claim::default() });
         let volume = |name: &str| Arc::new(Volume { name: Arc::from(name), ..Volume::default() });

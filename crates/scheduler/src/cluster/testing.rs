@@ -1,4 +1,4 @@
-//! Clusters for tests, from the JSON of the API.
+//! Clusters for tests, made from API objects in JSON.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::model::Intern;
 use crate::model::Pod;
 use crate::read;
 
-/// A node of this name, merged with what `more` says.
+/// A node of this name, merged with `more`.
 pub(crate) fn node(name: &str, more: Value) -> Value {
     let mut node = json!({
         "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
@@ -20,7 +20,7 @@ pub(crate) fn node(name: &str, more: Value) -> Value {
     node
 }
 
-/// A pod of this name in the namespace `default`, merged with what `more` says.
+/// A pod of this name in the namespace `default`, merged with `more`.
 pub(crate) fn pod(name: &str, more: Value) -> Value {
     let mut pod = json!({
         "metadata": {"name": name, "namespace": "default", "uid": name},
@@ -41,7 +41,7 @@ fn merge(into: &mut Value, more: Value) {
     }
 }
 
-/// A cluster under construction.
+/// Builds a cluster.
 #[derive(Default)]
 pub(crate) struct Builder {
     pub(crate) cluster: Cluster,
@@ -68,7 +68,7 @@ impl Builder {
         self
     }
 
-    /// A pod to be placed.
+    /// A pod to schedule.
     pub(crate) fn pod(&self, more: Value) -> Arc<Pod> {
         self.read(pod("new", more))
     }

@@ -1,4 +1,4 @@
-//! The cluster keeps its sums right.
+//! The cluster's sums stay correct.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn cpu(cluster: &Cluster, node: &str) -> i64 {
 }
 
 #[test]
-fn pods_take_room_until_they_are_removed() {
+fn pods_count_until_they_are_removed() {
     let mut cluster = Builder::default().nodes(&["a"]).runs("p", "a", requests("1")).cluster;
     assert_eq!(cpu(&cluster, "a"), 1000);
     assert_eq!(cluster.node(cluster.node_named("a").unwrap()).ports.len(), 1);
@@ -42,21 +42,21 @@ fn an_assumed_pod_is_confirmed_by_the_watch_and_then_not_forgotten() {
 }
 
 #[test]
-fn a_pod_that_asks_for_more_than_there_is_leaves_the_account_of_the_others() {
+fn a_huge_request_does_not_distort_the_sums() {
     let huge = json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"memory": "8Ei"}}}]}});
     let builder = Builder::default().nodes(&["a"]).runs("p", "a", requests("1")).runs("huge", "a", huge.clone());
     let mut cluster = builder.runs("huger", "a", huge).cluster;
-    let taken = cluster.node(cluster.node_named("a").unwrap()).taken;
-    assert_eq!(taken.1.get(), i64::MAX);
+    let requested = cluster.node(cluster.node_named("a").unwrap()).nonzero_requested;
+    assert_eq!(requested.1.get(), i64::MAX);
     cluster.remove_pod("huge");
     cluster.remove_pod("huger");
     let info = cluster.node(cluster.node_named("a").unwrap());
     assert_eq!((info.requested.cpu.get(), info.requested.memory.get()), (1000, 0));
-    assert_eq!((info.taken.0.get(), info.taken.1.get()), (1000, 200 << 20));
+    assert_eq!((info.nonzero_requested.0.get(), info.nonzero_requested.1.get()), (1000, 200 << 20));
 }
 
 #[test]
-fn a_forgotten_pod_leaves_its_room() {
+fn a_forgotten_pod_frees_its_room() {
     let builder = Builder::default().nodes(&["a"]);
     let pod = builder.pod(requests("1"));
     let mut cluster = builder.cluster;
@@ -67,7 +67,7 @@ fn a_forgotten_pod_leaves_its_room() {
 }
 
 #[test]
-fn a_pod_may_come_before_its_node_and_stay_after_it() {
+fn a_pod_may_arrive_before_its_node_and_stay_after_it() {
     let mut cluster = Builder::default().runs("p", "late", requests("1")).cluster;
     assert_eq!((cluster.node_count(), cluster.nodes().count()), (0, 0));
     let late = Node { name: Arc::from("late"), ..Node::default() };
@@ -80,7 +80,7 @@ fn a_pod_may_come_before_its_node_and_stay_after_it() {
 }
 
 #[test]
-fn slots_of_nodes_are_used_again() {
+fn node_slots_are_reused() {
     let mut cluster = Builder::default().nodes(&["a", "b"]).cluster;
     cluster.remove_node("a");
     cluster.put_node(Node { name: Arc::from("c"), ..Node::default() });
@@ -88,7 +88,7 @@ fn slots_of_nodes_are_used_again() {
 }
 
 #[test]
-fn a_question_without_some_pods_leaves_everything_as_it_was() {
+fn a_query_without_some_pods_restores_the_cluster() {
     let builder = Builder::default().nodes(&["a"]).runs("p", "a", requests("1")).runs("q", "a", requests("2"));
     let mut cluster = builder.cluster;
     let seen = cluster.without(&[Arc::from("p")], |cluster| cpu(cluster, "a"));

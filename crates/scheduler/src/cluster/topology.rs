@@ -1,4 +1,4 @@
-//! Which nodes belong together by the value of one label.
+//! Nodes grouped by the value of one label.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::Cluster;
 use super::NodeId;
 
-/// The nodes by the value of one label. It is made again whenever a node's labels change.
+/// The nodes grouped by the value of one label, in domains numbered from 0. Rebuilt when a node's labels change.
 #[derive(Debug)]
-pub struct Topology {
-    /// The number of the domain of each node slot, or [`NONE`].
+pub(crate) struct Topology {
+    /// The domain of each node slot, or [`NONE`].
     of: Vec<u32>,
     domains: usize,
 }
@@ -29,13 +29,13 @@ impl Topology {
         Topology { of, domains: numbers.len() }
     }
 
-    /// The number of the domain a node is in; `None` when the node is not known or does not have the label.
-    pub fn domain(&self, node: NodeId) -> Option<usize> {
+    /// The domain of a node; `None` if the node does not exist or does not have the label.
+    pub(crate) fn domain(&self, node: NodeId) -> Option<usize> {
         self.of.get(node.index()).filter(|number| **number != NONE).map(|number| *number as usize)
     }
 
-    /// How many domains there are. Their numbers are below that.
-    pub fn domains(&self) -> usize {
+    /// The number of domains.
+    pub(crate) fn domains(&self) -> usize {
         self.domains
     }
 }

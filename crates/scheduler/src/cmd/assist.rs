@@ -1,31 +1,20 @@
-//! `assist`: a person plays scheduler, at a full screen or line by line.
+//! `assist`: a user schedules by hand, on a full screen or line by line.
 //!
-//! ```text
-//! follow --updates--> desk (the world) <--steps-- clerk --> bind, report, the bound pods
-//!                      |      `--------orders------^
-//!       terminal: screen, draw     prompt: plain
-//! ```
-//!
-//! - `desk`: what is known, and how a binding is ordered; `clerk` carries it out; `steps`: what a pod's status tells;
-//! - `facts`: what is told of pods and nodes; `text`: so that it fits; `log`: what came of the last bindings;
-//! - `screen`: the full screen as a state, painted by `draw`; `plain`: the conversation as a state;
-//! - `terminal` and `prompt` connect these with a person.
-//!
-//! The world and all decisions about it are the scheduler's own; nothing here decides whether a pod fits.
+//! See `README.md` of the crate for the data flow.
 
-mod clerk;
-mod desk;
+mod app;
+mod binder;
 mod draw;
-mod facts;
 mod log;
 mod plain;
+mod progress;
 mod prompt;
 mod screen;
-mod steps;
 mod terminal;
 #[cfg(test)]
 mod testing;
 mod text;
+mod view;
 
 use std::io;
 use std::io::IsTerminal;
@@ -38,58 +27,59 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::mpsc::unbounded_channel;
 use tracing_subscriber::EnvFilter;
 
-use self::desk::Desk;
-use self::desk::Sources;
+use self::app::App;
+use self::app::Receivers;
 use super::Error;
-use super::run::asked_to_stop;
+use super::run::shutdown_signal;
 use crate::api::Client;
-use crate::api::Lane;
-use crate::follow;
+use crate::api::Pool;
 use crate::model::Intern;
-use crate::world::World;
+use crate::reflector;
+use crate::store::Store;
 
 #[derive(Args)]
 pub(super) struct AssistArgs {
-    /// Line by line instead of a full screen, for pipes and screen readers; also where there is no terminal to paint on
+    /// Line by line instead of a full screen, for pipes and screen readers; the default where there is no terminal
     #[arg(long)]
     plain: bool,
 }
 
-/// Talks with the person until the person ends it. `server` is where the cluster is.
+/// Interacts with the user until the user quits. `server` is shown in the title.
 pub(super) async fn run(client: &Client, names: &[String], server: &str, args: &AssistArgs) -> Result<(), Error> {
-    // Whoever may not ask is told at once, and not by an empty list.
-    let _: IgnoredAny = client.get(Lane::Call, "/api/v1/nodes?limit=1").await?;
+    // Fail early if the API server is unreachable or forbids listing, rather than show an empty list.
+    let _: IgnoredAny = client.get(Pool::Call, "/api/v1/nodes?limit=1").await?;
     let intern = Arc::new(Intern::default());
     let (sender, updates) = unbounded_channel();
-    let _followers = follow::start(client, &intern, &sender);
-    let clerk = clerk::hire(client, &intern);
-    let world = World::new(names.iter().map(|name| intern.str(name)));
-    let mut desk = Desk::new(world, Sources { updates, steps: clerk.steps, notes: listen() }, clerk.orders);
+    let _reflectors = reflector::start(client, &intern, &sender);
+    let binder = binder::start(client, &intern);
+    let store = Store::new(names.iter().map(|name| intern.str(name)));
+    let mut app =
+        App::new(store, Receivers { updates, progress: binder.progress, notes: redirect_log() }, binder.requests);
     let title = format!("dockside-scheduler for {} at {server}", names.join(", "));
-    let ended = if args.plain || !has_screen() {
+    let result = if args.plain || !has_screen() {
         let answers = prompt::read_answers(io::BufReader::new(io::stdin()));
         let mut streams = prompt::Streams { out: io::stdout(), errors: io::stderr() };
         tokio::select! {
-            ended = prompt::talk(&mut desk, title, answers, &mut streams) => ended,
-            () = asked_to_stop() => Ok(()),
+            result = prompt::run(&mut app, title, answers, &mut streams) => result,
+            () = shutdown_signal() => Ok(()),
         }
     } else {
-        terminal::work(&mut desk, title, asked_to_stop()).await
+        terminal::run(&mut app, title, shutdown_signal()).await
     };
-    drop(desk);
-    // The clerk does not panic, and there is nothing to be done if it did.
-    let _ = clerk.end.await;
-    ended.map_err(|error| Error::Refused(format!("could not talk with you: {error}")))
+    drop(app);
+    // The task does not panic; there is nothing to clean up if it did.
+    let _ = binder.end.await;
+    result.map_err(|error| Error::Refused(format!("could not use the terminal: {error}")))
 }
 
-/// Whether there is a terminal that can be painted on.
+/// Whether the full screen can be used.
 fn has_screen() -> bool {
     let term = std::env::var("TERM").unwrap_or_default();
     io::stdin().is_terminal() && io::stdout().is_terminal() && !matches!(term.as_str(), "" | "dumb")
 }
 
-/// Has the log told to the person: the API server being away, for example.
-fn listen() -> UnboundedReceiver<String> {
+/// Redirects log messages to the user, for example when the API server is unavailable.
+fn redirect_log() -> UnboundedReceiver<String> {
     let (sender, notes) = unbounded_channel();
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new("dockside=info"))
@@ -98,17 +88,17 @@ fn listen() -> UnboundedReceiver<String> {
         .with_target(false)
         .with_level(false)
         .with_writer(move || Notes(sender.clone()));
-    // Fails only where a log was started before, and then that one has the notes.
+    // Fails only if logging is already initialised; the messages then go there.
     let _ = log.try_init();
     notes
 }
 
-/// Each write is a line of the log.
+/// Sends each write, which is one line of the log.
 struct Notes(UnboundedSender<String>);
 
 impl io::Write for Notes {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Nobody listens any more only when everything ends.
+        // The receiver is dropped only at shutdown.
         let _ = self.0.send(String::from_utf8_lossy(line).trim().to_owned());
         Ok(line.len())
     }

@@ -1,24 +1,24 @@
-//! `explain`: of every node, why a pod fits there or not, and how well.
+//! `explain`: for every node why a pod fits or not, and its score.
 
 use clap::Args;
 
 use super::Error;
+use super::pending_pod;
 use super::table::table;
-use super::waiting_pod;
 use crate::decide::explain;
-use crate::world::World;
+use crate::store::Store;
 
 #[derive(Args)]
 pub(super) struct ExplainArgs {
-    /// A waiting pod, as NAME or NAMESPACE/NAME
+    /// A pending pod, as NAME or NAMESPACE/NAME
     pod: String,
 }
 
-pub(super) fn show(world: &mut World, args: &ExplainArgs) -> Result<String, Error> {
-    let pod = waiting_pod(world, &args.pod)?;
+pub(super) fn show(store: &mut Store, args: &ExplainArgs) -> Result<String, Error> {
+    let pod = pending_pod(store, &args.pod)?;
     let mut rows: Vec<(i64, String, Vec<String>)> = Vec::new();
-    for (id, verdict) in explain(&pod, &mut world.cluster) {
-        let node = world.cluster.node(id).node.name.to_string();
+    for (id, verdict) in explain(&pod, &mut store.cluster) {
+        let node = store.cluster.node(id).node.name.to_string();
         let total = verdict.points();
         let score = total.map_or_else(|| "no".to_owned(), |total| total.to_string());
         let why = verdict.refusal().unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! `nodes`: the nodes, with what is free on them.
+//! `nodes`: lists nodes with their free resources.
 
 use super::table::bytes;
 use super::table::cpu;

@@ -1,14 +1,14 @@
-//! `pods`: the pods that wait.
+//! `pods`: lists pending pods.
 
 use super::table::bytes;
 use super::table::cpu;
 use super::table::table;
+use crate::model::PendingState;
 use crate::model::Pod;
-use crate::model::Standing;
-use crate::world::World;
+use crate::store::Store;
 
-pub(super) fn show(world: &World) -> String {
-    let mut pods: Vec<_> = world.queue.pods().collect();
+pub(super) fn show(store: &Store) -> String {
+    let mut pods: Vec<_> = store.queue.pods().collect();
     pods.sort_by_key(|pod| (-i64::from(pod.shape.priority), pod.to_string()));
     let row = |pod: &&std::sync::Arc<Pod>| {
         let requests = &pod.shape.requests;
@@ -26,10 +26,10 @@ pub(super) fn show(world: &World) -> String {
 }
 
 fn state(pod: &Pod) -> String {
-    match pod.standing() {
-        Standing::Gated => "gated".to_owned(),
-        Standing::Nominated(node) => format!("waits for others to leave {node}"),
-        Standing::Refused(message) => message.to_owned(),
-        Standing::New => "new".to_owned(),
+    match pod.pending_state() {
+        PendingState::Gated => "gated".to_owned(),
+        PendingState::Nominated(node) => format!("waiting for victims on {node}"),
+        PendingState::Unschedulable(message) => message.to_owned(),
+        PendingState::New => "new".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! `run`: the scheduler at work.
+//! `run`: runs the scheduler.
 
 use std::net::SocketAddr;
 
@@ -15,25 +15,25 @@ use crate::run;
 
 #[derive(Args)]
 pub(super) struct RunArgs {
-    /// Where /healthz, /readyz and /metrics are served
+    /// The address of /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:10261")]
     listen: SocketAddr,
-    /// Whether to work only while holding the lease, so that there can be several replicas
+    /// Use leader election: schedule only while holding the lease, so that several replicas can run
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     leader_elect: bool,
     /// The namespace of the lease
     #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
     lease_namespace: String,
-    /// The lease; replicas of one scheduler need the same
+    /// The name of the lease; replicas of one scheduler use the same
     #[arg(long, value_name = "NAME", default_value = "dockside-scheduler")]
     lease_name: String,
-    /// How many bindings may be under way at once
+    /// The most bindings in flight
     #[arg(long, value_name = "NUMBER", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
     max_bindings: u16,
-    /// How much is logged
+    /// The log level
     #[arg(long, value_enum, default_value_t = Level::Info)]
     log_level: Level,
-    /// Log JSON, one object a line
+    /// Log JSON objects, one per line
     #[arg(long)]
     log_json: bool,
 }
@@ -49,11 +49,11 @@ pub(super) async fn run(client: Client, args: RunArgs, names: Vec<String>) -> Re
         lease: args.leader_elect.then_some(lease),
         bindings: args.max_bindings.into(),
     };
-    Ok(run::run(client, options, asked_to_stop()).await?)
+    Ok(run::run(client, options, shutdown_signal()).await?)
 }
 
-/// Done when somebody asks the process to end.
-pub(super) async fn asked_to_stop() {
+/// Completes on SIGTERM or SIGINT.
+pub(super) async fn shutdown_signal() {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut signals) => signals.recv().await,

@@ -1,6 +1,6 @@
-//! Columns of text.
+//! Tables of text.
 
-/// Rows under a head, each column as wide as its widest cell.
+/// Rows under a header, each column as wide as its widest cell.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |at: usize| {
         let cells = rows.iter().map(|row| row[at].chars().count());
@@ -18,12 +18,12 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Processors, from thousandths.
+/// CPUs from millicores.
 pub(super) fn cpu(milli: i64) -> String {
     if milli % 1000 == 0 { (milli / 1000).to_string() } else { format!("{milli}m") }
 }
 
-/// Bytes, in the largest binary unit in which something is left in front of the point.
+/// Bytes in the largest binary unit of which there is at least one.
 pub(super) fn bytes(bytes: i64) -> String {
     const UNITS: [(&str, i64); 4] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10)];
     match UNITS.into_iter().find(|(_, size)| bytes.abs() >= *size) {

@@ -1,7 +1,7 @@
-//! Decisions in clusters made at random keep every rule, and miss no node.
+//! Decisions in random clusters follow every rule and miss no feasible node.
 //!
-//! The rules are written down here a second time, in the plainest way: loops over every pod there is, on the
-//! descriptions that the clusters are made from and not on what the scheduler keeps.
+//! The rules are implemented here a second time in the simplest way: loops over all pods, on the descriptions from
+//! which the clusters were generated and not on the scheduler's own data.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ struct Machine {
 }
 
 #[derive(Clone, Debug)]
-struct Wish {
+struct PodSpec {
     app: u8,
     cpu: u32,
     fast: bool,
@@ -78,7 +78,7 @@ fn machine() -> impl Strategy<Value = Machine> {
         })
 }
 
-fn wish() -> impl Strategy<Value = Wish> {
+fn spec() -> impl Strategy<Value = PodSpec> {
     (
         0..3_u8,
         0..3_u32,
@@ -89,7 +89,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         option::weighted(0.2, (0..3_u8, key())),
         option::weighted(0.3, (key(), 1..3_i64)),
     )
-        .prop_map(|(app, cpu, fast, tolerant, port, near, away, spread)| Wish {
+        .prop_map(|(app, cpu, fast, tolerant, port, near, away, spread)| PodSpec {
             app,
             cpu,
             fast,
@@ -116,7 +116,7 @@ impl Machine {
     }
 }
 
-impl Wish {
+impl PodSpec {
     fn json(&self) -> Value {
         let term = |(app, key): (u8, Key)| {
             json!({"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": key.label(),
@@ -145,15 +145,15 @@ impl Wish {
     }
 }
 
-/// The rules, in the plainest way.
-struct Plain<'a> {
+/// The rules, implemented naively.
+struct Naive<'a> {
     machines: &'a [Machine],
-    /// Who is where.
-    placed: Vec<(&'a Wish, usize)>,
+    /// Placed pods with the index of their machine.
+    placed: Vec<(&'a PodSpec, usize)>,
 }
 
-impl Plain<'_> {
-    /// What is the same for two machines that are together.
+impl Naive<'_> {
+    /// Machines with the same value are in one domain.
     fn domain(&self, machine: usize, key: Key) -> Option<usize> {
         match key {
             Key::Host => Some(machine),
@@ -165,44 +165,44 @@ impl Plain<'_> {
         self.domain(a, key).is_some() && self.domain(a, key) == self.domain(b, key)
     }
 
-    fn allows(&self, wish: &Wish, machine: usize) -> bool {
+    fn allows(&self, spec: &PodSpec, machine: usize) -> bool {
         let it = &self.machines[machine];
-        let here: Vec<_> = self.placed.iter().filter(|(_, at)| *at == machine).map(|(wish, _)| wish).collect();
+        let here: Vec<_> = self.placed.iter().filter(|(_, at)| *at == machine).map(|(spec, _)| spec).collect();
         let used: u32 = here.iter().map(|other| other.cpu).sum();
         !it.cordoned
-            && (!it.tainted || wish.tolerant)
-            && (!wish.fast || it.fast)
+            && (!it.tainted || spec.tolerant)
+            && (!spec.fast || it.fast)
             && here.len() < usize::from(it.pods)
-            && (wish.cpu == 0 || used + wish.cpu <= it.cpu)
-            && (wish.port.is_none() || here.iter().all(|other| other.port != wish.port))
-            && wish.near.is_none_or(|near| self.allows_near(wish, near, machine))
-            && wish.away.is_none_or(|away| !self.is_near(away, machine))
-            && !self.is_unwelcome(wish, machine)
-            && wish.spread.is_none_or(|(key, skew)| self.allows_spread(wish, key, skew, machine))
+            && (spec.cpu == 0 || used + spec.cpu <= it.cpu)
+            && (spec.port.is_none() || here.iter().all(|other| other.port != spec.port))
+            && spec.near.is_none_or(|near| self.allows_near(spec, near, machine))
+            && spec.away.is_none_or(|away| !self.is_near(away, machine))
+            && !self.is_unwelcome(spec, machine)
+            && spec.spread.is_none_or(|(key, skew)| self.allows_spread(spec, key, skew, machine))
     }
 
     fn is_near(&self, (app, key): (u8, Key), machine: usize) -> bool {
         self.placed.iter().any(|(other, at)| other.app == app && self.together(*at, machine, key))
     }
 
-    fn allows_near(&self, wish: &Wish, near: (u8, Key), machine: usize) -> bool {
+    fn allows_near(&self, spec: &PodSpec, near: (u8, Key), machine: usize) -> bool {
         let (app, key) = near;
         let exists = self.placed.iter().any(|(other, at)| other.app == app && self.domain(*at, key).is_some());
-        self.domain(machine, key).is_some() && (self.is_near(near, machine) || (!exists && wish.app == app))
+        self.domain(machine, key).is_some() && (self.is_near(near, machine) || (!exists && spec.app == app))
     }
 
-    fn is_unwelcome(&self, wish: &Wish, machine: usize) -> bool {
+    fn is_unwelcome(&self, spec: &PodSpec, machine: usize) -> bool {
         self.placed
             .iter()
-            .any(|(other, at)| other.away.is_some_and(|(app, key)| app == wish.app && self.together(*at, machine, key)))
+            .any(|(other, at)| other.away.is_some_and(|(app, key)| app == spec.app && self.together(*at, machine, key)))
     }
 
-    fn allows_spread(&self, wish: &Wish, key: Key, skew: i64, machine: usize) -> bool {
-        // A machine that the pod's selector leaves out is not compared.
-        let compared = |at: usize| !wish.fast || self.machines[at].fast;
+    fn allows_spread(&self, spec: &PodSpec, key: Key, skew: i64, machine: usize) -> bool {
+        // Machines excluded by the pod's node selector are not compared.
+        let compared = |at: usize| !spec.fast || self.machines[at].fast;
         let count = |domain: usize| {
-            let same = |(other, at): &&(&Wish, usize)| {
-                other.app == wish.app && compared(*at) && self.domain(*at, key) == Some(domain)
+            let same = |(other, at): &&(&PodSpec, usize)| {
+                other.app == spec.app && compared(*at) && self.domain(*at, key) == Some(domain)
             };
             i64::try_from(self.placed.iter().filter(same).count()).unwrap()
         };
@@ -220,9 +220,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn no_placement_breaks_a_rule_and_no_feasible_pod_is_left(
+    fn no_placement_breaks_a_rule_and_no_feasible_node_is_missed(
         machines in vec(machine(), 1..6),
-        wishes in vec(wish(), 1..14),
+        specs in vec(spec(), 1..14),
         choice in any::<usize>(),
     ) {
         let intern = Intern::default();
@@ -231,20 +231,20 @@ proptest! {
             builder = builder.node(&at.to_string(), machine.json());
         }
         let mut cluster = builder.cluster;
-        let mut plain = Plain { machines: &machines, placed: Vec::new() };
-        for (at, wish) in wishes.iter().enumerate() {
-            let wire = serde_json::from_value(testing::pod(&format!("pod-{at}"), wish.json())).unwrap();
+        let mut naive = Naive { machines: &machines, placed: Vec::new() };
+        for (at, spec) in specs.iter().enumerate() {
+            let wire = serde_json::from_value(testing::pod(&format!("pod-{at}"), spec.json())).unwrap();
             let pod = Arc::new(read::pod(&wire, &intern).unwrap());
             match decide(&pod, &mut cluster, |several| choice % several) {
                 Ok(placement) => {
                     let name = cluster.node(placement.node).node.name.clone();
-                    prop_assert!(plain.allows(wish, index(&name)), "{wish:?} was placed on {name}");
-                    plain.placed.push((wish, index(&name)));
+                    prop_assert!(naive.allows(spec, index(&name)), "{spec:?} was placed on {name}");
+                    naive.placed.push((spec, index(&name)));
                     cluster.put_pod(Arc::new(Pod { node: Some(name), ..Pod::clone(&pod) }));
                 }
-                Err(unfit) => {
-                    let missed: Vec<_> = (0..machines.len()).filter(|at| plain.allows(wish, *at)).collect();
-                    prop_assert!(missed.is_empty(), "{wish:?} fits on {missed:?}: {}", unfit.message());
+                Err(fit_error) => {
+                    let missed: Vec<_> = (0..machines.len()).filter(|at| naive.allows(spec, *at)).collect();
+                    prop_assert!(missed.is_empty(), "{spec:?} fits on {missed:?}: {}", fit_error.message());
                 }
             }
         }

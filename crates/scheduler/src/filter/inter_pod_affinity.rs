@@ -1,8 +1,8 @@
-//! Near some pods and away from others: what this pod requires, and what those that are there require of it.
+//! Required pod affinity and anti-affinity: the pod's own, and the anti-affinity of existing pods towards it.
 
 use std::sync::Arc;
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
@@ -18,14 +18,14 @@ use crate::model::Shape;
 pub(super) const FILTER: Filter = Filter {
     name: "InterPodAffinity",
     prepare,
-    woken_by: Events::NODE_ADDED
-        .or(Events::NODE_LABELS)
-        .or(Events::POD_GONE)
-        .or(Events::POD_PLACED)
-        .or(Events::NAMESPACE),
+    events: ClusterEvents::NODE_ADDED
+        .or(ClusterEvents::NODE_LABELS)
+        .or(ClusterEvents::POD_REMOVED)
+        .or(ClusterEvents::POD_ADDED)
+        .or(ClusterEvents::NAMESPACE),
 };
 
-/// Domains of one topology in which some pod is.
+/// The domains of one topology that contain at least one matching pod.
 struct Occupied {
     key: Arc<str>,
     topology: Arc<Topology>,
@@ -39,7 +39,7 @@ impl Occupied {
         Occupied { key: key.clone(), topology, domains }
     }
 
-    /// Adds the places of some pods; returns whether there was one.
+    /// Marks the domains of these pods; returns whether any pod is in a domain.
     fn add(&mut self, population: &Population) -> bool {
         let mut any = false;
         for id in population.on.keys() {
@@ -51,20 +51,21 @@ impl Occupied {
         any
     }
 
-    /// `None` when the node is in no domain.
+    /// Whether the node's domain is occupied; `None` if the node is in no domain.
     fn holds(&self, id: NodeId) -> Option<bool> {
         self.topology.domain(id).map(|domain| self.domains[domain])
     }
 }
 
+/// The required terms that apply to one pod, with the domains of the pods they match.
 struct Terms {
-    /// Per required affinity term.
+    /// One per required affinity term.
     near: Vec<Occupied>,
-    /// No pod is anywhere that this pod wants to be near to, and it would be such a pod itself: it may begin.
+    /// No existing pod matches all affinity terms, and the pod matches them itself: it may be the first of its group.
     begins: bool,
-    /// Per required anti-affinity term.
+    /// One per required anti-affinity term.
     away: Vec<Occupied>,
-    /// Where pods are that do not want this one near.
+    /// Domains of existing pods whose anti-affinity matches this pod.
     unwelcome: Vec<Occupied>,
 }
 
@@ -91,31 +92,31 @@ impl Terms {
     fn check(&self, id: NodeId) -> Result<(), Refusal> {
         let near: Option<Vec<bool>> = self.near.iter().map(|occupied| occupied.holds(id)).collect();
         if !near.is_some_and(|near| self.begins || near.into_iter().all(|holds| holds)) {
-            return Err(Refusal::lasting("node(s) didn't match pod affinity rules"));
+            return Err(Refusal::unresolvable("node(s) didn't match pod affinity rules"));
         }
         if self.away.iter().any(|occupied| occupied.holds(id) == Some(true)) {
-            return Err(Refusal::curable("node(s) didn't match pod anti-affinity rules"));
+            return Err(Refusal::resolvable("node(s) didn't match pod anti-affinity rules"));
         }
         if self.unwelcome.iter().any(|occupied| occupied.holds(id) == Some(true)) {
-            return Err(Refusal::curable("node(s) didn't satisfy existing pods anti-affinity rules"));
+            return Err(Refusal::resolvable("node(s) didn't satisfy existing pods anti-affinity rules"));
         }
         Ok(())
     }
 }
 
-/// Whether a term is about pods of this shape.
+/// Whether a term matches pods of this shape.
 pub(crate) fn matches(term: &PodTerm, shape: &Shape, cluster: &Cluster) -> bool {
     term.matches(&shape.namespace, &shape.labels, cluster.namespaces.get(&shape.namespace))
 }
 
-/// Whether another pod's term is about this pod. A namespace that is not known counts as one without labels.
+/// Whether an existing pod's term matches the incoming pod. An unknown namespace counts as one without labels.
 pub(crate) fn matches_incoming(term: &PodTerm, shape: &Shape, cluster: &Cluster) -> bool {
     let none = Labels::default();
     let labels = cluster.namespaces.get(&shape.namespace).unwrap_or(&none);
     term.matches(&shape.namespace, &shape.labels, Some(labels))
 }
 
-/// Where the pods are that all affinity terms are about, and whether there are any.
+/// The domains of the pods that match all affinity terms, and whether there are any.
 fn near(shape: &Shape, cluster: &Cluster) -> (Vec<Occupied>, bool) {
     let mut near: Vec<_> = shape.affinity.iter().map(|term| Occupied::new(&term.topology_key, cluster)).collect();
     let mut any = false;
@@ -132,7 +133,7 @@ fn near(shape: &Shape, cluster: &Cluster) -> (Vec<Occupied>, bool) {
     (near, any)
 }
 
-/// Where the pods are that an anti-affinity term is about.
+/// The domains of the pods that match each anti-affinity term.
 fn away(shape: &Shape, cluster: &Cluster) -> Vec<Occupied> {
     let mut away: Vec<_> = shape.anti_affinity.iter().map(|term| Occupied::new(&term.topology_key, cluster)).collect();
     if away.is_empty() {
@@ -148,7 +149,7 @@ fn away(shape: &Shape, cluster: &Cluster) -> Vec<Occupied> {
     away
 }
 
-/// Where the pods are whose anti-affinity is about this pod.
+/// The domains of existing pods whose anti-affinity matches this pod.
 fn unwelcome(shape: &Shape, cluster: &Cluster) -> Vec<Occupied> {
     let mut all: Vec<Occupied> = Vec::new();
     for population in cluster.populations_with_anti_affinity() {
@@ -202,19 +203,19 @@ mod tests {
     }
 
     #[test]
-    fn affinity_is_to_the_domain_where_such_a_pod_is() {
+    fn affinity_selects_the_domains_of_matching_pods() {
         assert_eq!(fits(&zones().runs("p", "a", app("web")), near("db")), ["a", "b"]);
     }
 
     #[test]
-    fn the_first_of_pods_that_want_to_be_together_may_begin_where_there_is_a_domain() {
+    fn the_first_pod_of_a_group_fits_any_node_in_a_domain() {
         assert_eq!(fits(&zones(), near("web")), ["a", "b", "c"]);
         assert!(fits(&zones(), near("db")).is_empty());
         assert_eq!(fits(&zones().runs("p", "c", app("web")), near("web")), ["c"]);
     }
 
     #[test]
-    fn all_terms_have_to_be_about_one_pod() {
+    fn all_terms_must_match_the_same_pod() {
         let mut pod = near("db");
         let terms = &mut pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
         terms.as_array_mut().unwrap().push(json!({"topologyKey": "kubernetes.io/hostname",
@@ -225,19 +226,19 @@ mod tests {
     }
 
     #[test]
-    fn anti_affinity_keeps_away_from_the_domain_of_such_a_pod() {
+    fn anti_affinity_excludes_the_domains_of_matching_pods() {
         assert_eq!(fits(&zones().runs("p", "a", app("web")), away("db")), ["c", "d"]);
     }
 
     #[test]
-    fn pods_that_are_there_keep_others_away_too() {
+    fn anti_affinity_of_existing_pods_excludes_their_domains() {
         assert_eq!(fits(&zones().runs("p", "a", away("db")), app("web")), ["c", "d"]);
         assert_eq!(fits(&zones().runs("p", "a", away("db")), app("db")), ["a", "b", "c", "d"]);
         assert_eq!(fits(&zones().runs("p", "d", away("db")), app("web")), ["a", "b", "c", "d"]);
     }
 
     #[test]
-    fn terms_are_about_the_own_namespace_unless_they_say_others() {
+    fn terms_match_the_own_namespace_unless_others_are_given() {
         let other = json!({"metadata": {"namespace": "other", "labels": {"app": "web"}}});
         let builder = zones().namespace("other", json!({"team": "x"})).runs("p", "a", other);
         let keeps = |more: Value| fits(&builder, with_term("db", "podAntiAffinity", more));
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_being_deleted_still_keeps_others_away() {
+    fn a_terminating_pod_still_counts_for_anti_affinity() {
         let gone = json!({"metadata": {"labels": {"app": "web"}, "deletionTimestamp": "2026-01-01T00:00:00Z"}});
         assert_eq!(fits(&zones().runs("p", "a", gone), away("db")), ["c", "d"]);
     }

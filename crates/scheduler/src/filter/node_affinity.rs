@@ -1,6 +1,6 @@
 //! Node selector and required node affinity.
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
@@ -9,7 +9,7 @@ use crate::model::Pod;
 use crate::model::node_matches;
 
 pub(super) const FILTER: Filter =
-    Filter { name: "NodeAffinity", prepare, woken_by: Events::NODE_ADDED.or(Events::NODE_LABELS) };
+    Filter { name: "NodeAffinity", prepare, events: ClusterEvents::NODE_ADDED.or(ClusterEvents::NODE_LABELS) };
 
 fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
     let shape = &*pod.shape;
@@ -20,7 +20,7 @@ fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
         if node_matches(shape, &info.node) {
             Ok(())
         } else {
-            Err(Refusal::lasting("node(s) didn't match Pod's node affinity/selector"))
+            Err(Refusal::unresolvable("node(s) didn't match Pod's node affinity/selector"))
         }
     })))
 }
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn terms_are_alternatives_and_an_empty_one_is_none() {
+    fn terms_are_alternatives_and_an_empty_term_matches_nothing() {
         let named = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["c"]}]});
         let fast = json!({"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]});
         assert_eq!(fits(&cluster(), required(json!([fast, named]))), ["a", "c"]);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_term_with_a_number_that_is_none_selects_nothing_and_the_others_hold() {
+    fn a_term_with_an_invalid_number_matches_nothing_and_the_others_stay_valid() {
         let sized = |value: &str| json!({"matchExpressions": [{"key": "size", "operator": "Gt", "values": [value]}]});
         assert!(fits(&cluster(), required(json!([sized("5.10")]))).is_empty());
         assert_eq!(fits(&cluster(), required(json!([sized("5.10"), sized("10")]))), ["b"]);

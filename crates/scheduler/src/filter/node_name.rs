@@ -1,13 +1,13 @@
-//! A pod that names its node goes nowhere else.
+//! A pod with `spec.nodeName` fits that node only.
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
 use crate::cluster::Cluster;
 use crate::model::Pod;
 
-pub(super) const FILTER: Filter = Filter { name: "NodeName", prepare, woken_by: Events::NODE_ADDED };
+pub(super) const FILTER: Filter = Filter { name: "NodeName", prepare, events: ClusterEvents::NODE_ADDED };
 
 fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
     let Some(name) = &pod.node else { return Ok(None) };
@@ -15,7 +15,7 @@ fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
         if info.node.name == *name {
             Ok(())
         } else {
-            Err(Refusal::lasting("node(s) didn't match the requested node name"))
+            Err(Refusal::unresolvable("node(s) didn't match the requested node name"))
         }
     })))
 }

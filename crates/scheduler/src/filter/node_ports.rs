@@ -1,6 +1,6 @@
-//! Two pods cannot have one port of a node.
+//! A host port can be used once per node.
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
@@ -8,16 +8,16 @@ use crate::cluster::Cluster;
 use crate::model::Pod;
 
 pub(super) const FILTER: Filter =
-    Filter { name: "NodePorts", prepare, woken_by: Events::NODE_ADDED.or(Events::POD_GONE) };
+    Filter { name: "NodePorts", prepare, events: ClusterEvents::NODE_ADDED.or(ClusterEvents::POD_REMOVED) };
 
 fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
-    let wanted = &pod.shape.ports;
-    if wanted.is_empty() {
+    let ports = &pod.shape.ports;
+    if ports.is_empty() {
         return Ok(None);
     }
     Ok(Some(Box::new(|_, info| {
-        if info.ports.iter().any(|taken| wanted.iter().any(|port| port.conflicts(taken))) {
-            Err(Refusal::curable("node(s) didn't have free ports for the requested pod ports"))
+        if info.ports.iter().any(|used| ports.iter().any(|port| port.conflicts(used))) {
+            Err(Refusal::resolvable("node(s) didn't have free ports for the requested pod ports"))
         } else {
             Ok(())
         }
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_refuses_the_node() {
+    fn a_used_host_port_rejects_the_node() {
         let builder = Builder::default().nodes(&["a", "b"]).runs("p", "a", port(80, "10.0.0.1", "TCP"));
         for (pod, fitting) in [
             (port(80, "", ""), vec!["b"]),

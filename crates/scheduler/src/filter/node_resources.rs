@@ -1,8 +1,8 @@
-//! What a pod asks for has to be left, of every resource, and the node must not have its number of pods yet.
+//! Every requested resource must be free on the node, and so must one of its pod slots.
 
 use std::borrow::Cow;
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Reasons;
@@ -15,54 +15,54 @@ use crate::model::Resources;
 pub(super) const FILTER: Filter = Filter {
     name: "NodeResourcesFit",
     prepare,
-    woken_by: Events::NODE_ADDED.or(Events::NODE_ALLOCATABLE).or(Events::POD_GONE),
+    events: ClusterEvents::NODE_ADDED.or(ClusterEvents::NODE_ALLOCATABLE).or(ClusterEvents::POD_REMOVED),
 };
 
 fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
-    let wanted = &pod.shape.requests;
-    Ok(Some(Box::new(move |_, info| if has_room(wanted, info) { Ok(()) } else { Err(shortage(wanted, info)) })))
+    let requested = &pod.shape.requests;
+    Ok(Some(Box::new(move |_, info| if has_room(requested, info) { Ok(()) } else { Err(shortage(requested, info)) })))
 }
 
-fn has_room(wanted: &Resources, info: &NodeInfo) -> bool {
+fn has_room(requested: &Resources, info: &NodeInfo) -> bool {
     let (has, used) = (&info.node.allocatable, &info.requested);
-    let fits = |wanted: i64, has: i64, used: i64| wanted == 0 || wanted <= has - used;
+    let fits = |requested: i64, has: i64, used: i64| requested == 0 || requested <= has - used;
     has_pod_slot(info)
-        && fits(wanted.cpu, has.cpu, used.cpu.get())
-        && fits(wanted.memory, has.memory, used.memory.get())
-        && fits(wanted.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage.get())
-        && wanted.named.iter().all(|(name, amount)| fits(*amount, has.get(name), used.get(name)))
+        && fits(requested.cpu, has.cpu, used.cpu.get())
+        && fits(requested.memory, has.memory, used.memory.get())
+        && fits(requested.ephemeral_storage, has.ephemeral_storage, used.ephemeral_storage.get())
+        && requested.named.iter().all(|(name, amount)| fits(*amount, has.get(name), used.get(name)))
 }
 
 fn has_pod_slot(info: &NodeInfo) -> bool {
     i64::try_from(info.pods.len()).is_ok_and(|pods| pods < info.node.max_pods)
 }
 
-/// What is missing. More than the whole node has is not cured by other pods going away.
-fn shortage(wanted: &Resources, info: &NodeInfo) -> Refusal {
+/// The missing resources. A request above the node's allocatable amount is unresolvable: no preemption helps.
+fn shortage(requested: &Resources, info: &NodeInfo) -> Refusal {
     let (has, used) = (&info.node.allocatable, &info.requested);
     let mut reasons: Vec<Cow<'static, str>> = Vec::new();
-    let mut curable = true;
+    let mut resolvable = true;
     if !has_pod_slot(info) {
         reasons.push("Too many pods".into());
     }
-    let mut compare = |reason: Cow<'static, str>, wanted: i64, has: i64, used: i64| {
-        if wanted > 0 && wanted > has - used {
+    let mut compare = |reason: Cow<'static, str>, requested: i64, has: i64, used: i64| {
+        if requested > 0 && requested > has - used {
             reasons.push(reason);
-            curable &= wanted <= has;
+            resolvable &= requested <= has;
         }
     };
-    compare("Insufficient cpu".into(), wanted.cpu, has.cpu, used.cpu.get());
-    compare("Insufficient memory".into(), wanted.memory, has.memory, used.memory.get());
+    compare("Insufficient cpu".into(), requested.cpu, has.cpu, used.cpu.get());
+    compare("Insufficient memory".into(), requested.memory, has.memory, used.memory.get());
     compare(
         "Insufficient ephemeral-storage".into(),
-        wanted.ephemeral_storage,
+        requested.ephemeral_storage,
         has.ephemeral_storage,
         used.ephemeral_storage.get(),
     );
-    for (name, amount) in &wanted.named {
+    for (name, amount) in &requested.named {
         compare(format!("Insufficient {name}").into(), *amount, has.get(name), used.get(name));
     }
-    Refusal { reasons: Reasons::Several(reasons), curable }
+    Refusal { reasons: Reasons::Several(reasons), resolvable }
 }
 
 #[cfg(test)]
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn every_resource_has_to_be_left() {
+    fn every_requested_resource_has_to_be_free() {
         for (requests, fitting) in [
             (json!({}), vec!["a", "b"]),
             (json!({"cpu": "1"}), vec!["a", "b"]),
@@ -101,21 +101,21 @@ mod tests {
     }
 
     #[test]
-    fn a_node_takes_no_more_pods_than_it_says() {
+    fn a_node_takes_no_more_pods_than_allocatable() {
         let builder = Builder::default().node("a", json!({"status": {"allocatable": {"pods": "1"}}}));
         assert_eq!(fits(&builder, json!({})), ["a"]);
         assert!(fits(&builder.runs("p", "a", json!({})), json!({})).is_empty());
     }
 
     #[test]
-    fn all_that_is_missing_is_told_and_whether_it_can_be_cured() {
+    fn every_missing_resource_is_reported_and_whether_preemption_may_help() {
         let builder = cluster();
         let info = builder.cluster.node(builder.cluster.node_named("a").unwrap());
         let refusal = |requests| shortage(&builder.pod(asks(requests)).shape.requests, info);
         let busy = refusal(json!({"cpu": "2", "memory": "8Gi"}));
-        assert_eq!((busy.to_string().as_str(), busy.curable), ("Insufficient cpu, Insufficient memory", true));
+        assert_eq!((busy.to_string().as_str(), busy.resolvable), ("Insufficient cpu, Insufficient memory", true));
         let small = refusal(json!({"cpu": "2", "example.com/gpu": "1"}));
         assert_eq!(small.to_string(), "Insufficient cpu, Insufficient example.com/gpu");
-        assert!(!small.curable);
+        assert!(!small.resolvable);
     }
 }

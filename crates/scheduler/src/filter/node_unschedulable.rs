@@ -1,6 +1,6 @@
-//! A node that somebody cordoned takes no pods, except those that tolerate its taint.
+//! A cordoned node takes only pods that tolerate its taint.
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
@@ -10,7 +10,7 @@ use crate::model::Pod;
 use crate::model::Taint;
 
 pub(super) const FILTER: Filter =
-    Filter { name: "NodeUnschedulable", prepare, woken_by: Events::NODE_ADDED.or(Events::NODE_TAINTS) };
+    Filter { name: "NodeUnschedulable", prepare, events: ClusterEvents::NODE_ADDED.or(ClusterEvents::NODE_TAINTS) };
 
 const TAINT: &str = "node.kubernetes.io/unschedulable";
 
@@ -22,7 +22,7 @@ fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
         return Ok(None);
     }
     Ok(Some(Box::new(|_, info| {
-        if info.node.unschedulable { Err(Refusal::lasting("node(s) were unschedulable")) } else { Ok(()) }
+        if info.node.unschedulable { Err(Refusal::unresolvable("node(s) were unschedulable")) } else { Ok(()) }
     })))
 }
 

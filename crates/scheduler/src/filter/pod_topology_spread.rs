@@ -1,8 +1,8 @@
-//! Required topology spread constraints: no domain may get too far ahead of the emptiest.
+//! Required topology spread constraints: no domain may exceed the emptiest one by more than maxSkew.
 
 use std::sync::Arc;
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
@@ -16,20 +16,20 @@ use crate::model::Spread;
 pub(super) const FILTER: Filter = Filter {
     name: "PodTopologySpread",
     prepare,
-    woken_by: Events::NODE_ADDED
-        .or(Events::NODE_REMOVED)
-        .or(Events::NODE_LABELS)
-        .or(Events::NODE_TAINTS)
-        .or(Events::POD_GONE)
-        .or(Events::POD_PLACED),
+    events: ClusterEvents::NODE_ADDED
+        .or(ClusterEvents::NODE_REMOVED)
+        .or(ClusterEvents::NODE_LABELS)
+        .or(ClusterEvents::NODE_TAINTS)
+        .or(ClusterEvents::POD_REMOVED)
+        .or(ClusterEvents::POD_ADDED),
 };
 
-/// One constraint with what it is compared with.
+/// One constraint with its counts.
 struct Counted {
     topology: Arc<Topology>,
     /// Matching pods by domain.
     pods: Vec<i64>,
-    /// The most pods that a domain may have before the new one comes, if it counts itself.
+    /// The most matching pods that a domain may have before the pod is added.
     limit: i64,
 }
 
@@ -47,19 +47,19 @@ fn prepare<'a>(pod: &'a Pod, cluster: &'a Cluster) -> Prepared<'a> {
 impl Counted {
     fn check(&self, id: NodeId) -> Result<(), Refusal> {
         match self.topology.domain(id) {
-            None => {
-                Err(Refusal::lasting("node(s) didn't match pod topology spread constraints (missing required label)"))
-            }
+            None => Err(Refusal::unresolvable(
+                "node(s) didn't match pod topology spread constraints (missing required label)",
+            )),
             Some(domain) if self.pods[domain] > self.limit => {
-                Err(Refusal::curable("node(s) didn't match pod topology spread constraints"))
+                Err(Refusal::resolvable("node(s) didn't match pod topology spread constraints"))
             }
             Some(_) => Ok(()),
         }
     }
 }
 
-/// Counts the pods of one constraint. Only nodes count that have the labels of all constraints and that the constraint
-/// does not leave out for their labels or taints; only domains with such a node are compared.
+/// Counts the pods of one constraint. Only nodes count that have the labels of all constraints and that the
+/// constraint's node affinity and taint policies include; only domains with such a node are compared.
 fn count(pod: &Pod, cluster: &Cluster, constraint: &Spread, topologies: &[Arc<Topology>], at: usize) -> Counted {
     let topology = &topologies[at];
     let mut counts = vec![false; cluster.node_slots()];
@@ -86,8 +86,8 @@ fn count(pod: &Pod, cluster: &Cluster, constraint: &Spread, topologies: &[Arc<To
     Counted { topology: topology.clone(), pods: domains.into_iter().map(Option::unwrap_or_default).collect(), limit }
 }
 
-/// Tells of each node how many pods a constraint is about there. Pods that are being deleted do not count, and an empty
-/// selector counts none.
+/// Calls `add` with each node and the number of its pods that match a constraint. Terminating pods do not count, and an
+/// empty selector matches none.
 pub(crate) fn add_matching(pod: &Pod, cluster: &Cluster, constraint: &Spread, mut add: impl FnMut(NodeId, i64)) {
     if constraint.pods.is_empty() {
         return;
@@ -96,7 +96,7 @@ pub(crate) fn add_matching(pod: &Pod, cluster: &Cluster, constraint: &Spread, mu
         let shape = &population.shape;
         if shape.namespace == pod.shape.namespace && constraint.pods.matches(&shape.labels) {
             for (id, count) in &population.on {
-                add(*id, count.lasting());
+                add(*id, count.not_terminating());
             }
         }
     }
@@ -140,25 +140,25 @@ mod tests {
     }
 
     #[test]
-    fn a_fuller_domain_has_to_wait_for_the_emptiest() {
+    fn a_domain_may_not_exceed_the_emptiest_by_more_than_max_skew() {
         assert_eq!(fits(&cluster(), spread(json!({}))), ["c"]);
         assert_eq!(fits(&cluster(), spread(json!({"maxSkew": 2}))), ["a", "b", "c"]);
     }
 
     #[test]
-    fn a_pod_that_does_not_count_itself_may_go_one_further() {
+    fn a_pod_that_does_not_match_its_own_selector_may_exceed_by_one() {
         let mut pod = spread(json!({}));
         pod["metadata"]["labels"]["app"] = json!("other");
         assert_eq!(fits(&cluster(), pod), ["a", "b", "c"]);
     }
 
     #[test]
-    fn an_empty_domain_holds_the_others_back() {
+    fn an_empty_domain_excludes_the_others() {
         assert_eq!(fits(&cluster().node("e", zone("3")), spread(json!({}))), ["e"]);
     }
 
     #[test]
-    fn too_few_domains_count_as_an_empty_one_more() {
+    fn fewer_domains_than_min_domains_count_as_an_empty_one() {
         assert!(fits(&cluster(), spread(json!({"minDomains": 3}))).is_empty());
         assert_eq!(fits(&cluster(), spread(json!({"minDomains": 3, "maxSkew": 2}))), ["c"]);
     }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_left_out_by_selector_or_taint_do_not_count() {
+    fn nodes_excluded_by_selector_or_taint_do_not_count() {
         let dry =
             json!({"metadata": {"labels": {"zone": "3"}}, "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}});
         let builder = cluster().node("e", dry);

@@ -1,25 +1,29 @@
-//! Why a node is refused.
+//! Why a filter rejects a node.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// What a filter says against a node.
+/// A filter's rejection of a node.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    pub reasons: Reasons,
-    /// Whether it could help if other pods went away.
-    pub curable: bool,
+pub(crate) struct Refusal {
+    /// What people read.
+    pub(crate) reasons: Reasons,
+    /// Whether preempting pods may help. If not, kube-scheduler calls it UnschedulableAndUnresolvable.
+    pub(crate) resolvable: bool,
 }
 
-/// The reasons, in kube-scheduler's words. Most refusals have one, which costs no memory.
+/// The reasons, in kube-scheduler's words. Most refusals have a static one, which needs no allocation.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reasons {
+pub(crate) enum Reasons {
+    /// The usual case.
     One(Cow<'static, str>),
+    /// For example one per missing resource.
     Several(Vec<Cow<'static, str>>),
 }
 
 impl Reasons {
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
+    /// The reasons in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         let reasons = match self {
             Reasons::One(reason) => std::slice::from_ref(reason),
             Reasons::Several(reasons) => reasons,
@@ -29,19 +33,14 @@ impl Reasons {
 }
 
 impl Refusal {
-    /// A refusal that can end when other pods go away.
-    pub fn curable(reason: &'static str) -> Refusal {
-        Refusal { reasons: Reasons::One(Cow::Borrowed(reason)), curable: true }
+    /// A refusal that preemption may resolve.
+    pub(crate) fn resolvable(reason: &'static str) -> Refusal {
+        Refusal { reasons: Reasons::One(Cow::Borrowed(reason)), resolvable: true }
     }
 
-    /// A refusal about the node or the pod itself.
-    pub fn lasting(reason: &'static str) -> Refusal {
-        Refusal { reasons: Reasons::One(Cow::Borrowed(reason)), curable: false }
-    }
-
-    /// A lasting refusal that names something.
-    pub fn told(reason: String) -> Refusal {
-        Refusal { reasons: Reasons::One(Cow::Owned(reason)), curable: false }
+    /// A refusal because of the node or the pod itself: preemption does not help.
+    pub(crate) fn unresolvable(reason: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { reasons: Reasons::One(reason.into()), resolvable: false }
     }
 }
 

@@ -1,20 +1,20 @@
-//! Every taint that forbids a node has to be tolerated.
+//! Every NoSchedule and NoExecute taint of the node must be tolerated.
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
 use crate::cluster::Cluster;
 use crate::model::Pod;
-use crate::model::forbidding;
+use crate::model::find_untolerated_taint;
 
 pub(super) const FILTER: Filter =
-    Filter { name: "TaintToleration", prepare, woken_by: Events::NODE_ADDED.or(Events::NODE_TAINTS) };
+    Filter { name: "TaintToleration", prepare, events: ClusterEvents::NODE_ADDED.or(ClusterEvents::NODE_TAINTS) };
 
 fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
-    Ok(Some(Box::new(|_, info| match forbidding(&info.node.taints, &pod.shape.tolerations) {
+    Ok(Some(Box::new(|_, info| match find_untolerated_taint(&info.node.taints, &pod.shape.tolerations) {
         None => Ok(()),
-        Some(_) => Err(Refusal::lasting("node(s) had untolerated taint(s)")),
+        Some(_) => Err(Refusal::unresolvable("node(s) had untolerated taint(s)")),
     })))
 }
 
@@ -26,7 +26,7 @@ mod tests {
     use crate::filter::tests::fits;
 
     #[test]
-    fn taints_forbid_unless_tolerated() {
+    fn taints_reject_unless_tolerated() {
         let tainted = |effect: &str| json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": effect}]}});
         let builder = Builder::default()
             .node("preferred", tainted("PreferNoSchedule"))

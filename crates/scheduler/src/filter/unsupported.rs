@@ -1,18 +1,18 @@
-//! Refuses pods that ask for what this scheduler cannot give: better left waiting than placed against their wishes.
+//! Rejects pods with fields that this scheduler does not support: they stay pending, which is better than a wrong node.
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
 use crate::cluster::Cluster;
 use crate::model::Pod;
 
-pub(super) const FILTER: Filter = Filter { name: "Unsupported", prepare, woken_by: Events::NONE };
+pub(super) const FILTER: Filter = Filter { name: "Unsupported", prepare, events: ClusterEvents::NONE };
 
 fn prepare<'a>(pod: &'a Pod, _: &'a Cluster) -> Prepared<'a> {
     match &*pod.shape.unsupported {
         [] => Ok(None),
-        fields => Err(Refusal::told(format!("this scheduler does not support {}", fields.join(", ")))),
+        fields => Err(Refusal::unresolvable(format!("this scheduler does not support {}", fields.join(", ")))),
     }
 }
 

@@ -1,9 +1,9 @@
-//! Bound volumes have to reach the node; volumes that wait for their first pod have to be there, or to be provisioned
-//! there. What is to be done for the node that is chosen is a [`VolumePlan`].
+//! Bound volumes must be accessible from the node. Claims whose class has WaitForFirstConsumer need an available volume
+//! there, or a provisioner that can make one there. What must be done for the chosen node is a [`VolumePlan`].
 
 use std::sync::Arc;
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Reasons;
@@ -23,12 +23,12 @@ use crate::model::Volume;
 pub(super) const FILTER: Filter = Filter {
     name: "VolumeBinding",
     prepare,
-    woken_by: Events::NODE_ADDED
-        .or(Events::NODE_LABELS)
-        .or(Events::CLAIM)
-        .or(Events::VOLUME)
-        .or(Events::STORAGE_CLASS)
-        .or(Events::CSI),
+    events: ClusterEvents::NODE_ADDED
+        .or(ClusterEvents::NODE_LABELS)
+        .or(ClusterEvents::CLAIM)
+        .or(ClusterEvents::VOLUME)
+        .or(ClusterEvents::STORAGE_CLASS)
+        .or(ClusterEvents::CSI),
 };
 
 const UNREACHABLE: &str = "node(s) didn't match PersistentVolume's node affinity";
@@ -44,11 +44,11 @@ fn prepare<'a>(pod: &'a Pod, cluster: &'a Cluster) -> Prepared<'a> {
     Ok(Some(Box::new(move |_, info: &NodeInfo| claims.plan(&info.node, cluster).map(drop))))
 }
 
-/// What is to be done about a pod's volumes before it goes to a node.
+/// What must be done about a pod's volumes before it is bound to a node.
 ///
 /// # Errors
-/// The refusal, when the pod cannot go there.
-pub fn plan(pod: &Pod, cluster: &Cluster, info: &NodeInfo) -> Result<VolumePlan, Refusal> {
+/// The refusal, if the pod does not fit the node.
+pub(crate) fn plan(pod: &Pod, cluster: &Cluster, info: &NodeInfo) -> Result<VolumePlan, Refusal> {
     if pod.shape.claims.is_empty() {
         return Ok(VolumePlan::default());
     }
@@ -58,16 +58,18 @@ pub fn plan(pod: &Pod, cluster: &Cluster, info: &NodeInfo) -> Result<VolumePlan,
 /// A pod's claims by what is left to do for them.
 #[derive(Default)]
 struct Claims<'a> {
-    /// With its volume, if that exists.
+    /// The volume of each bound claim; `None` if it does not exist.
     bound: Vec<Option<&'a Arc<Volume>>>,
+    /// Claims without a volume.
     waiting: Vec<Waiting<'a>>,
 }
 
-/// A claim that gets its volume once it is known which node it is for.
+/// A claim that gets a volume once the pod's node is known (WaitForFirstConsumer).
 struct Waiting<'a> {
     claim: &'a Arc<Claim>,
     class: &'a Class,
-    /// Volumes that would do, the smallest first; with one that is reserved for the claim already, that alone.
+    /// Available volumes that satisfy the claim, the smallest first. A volume already reserved for the claim is the
+    /// only candidate.
     candidates: Vec<&'a Arc<Volume>>,
 }
 
@@ -90,10 +92,10 @@ impl<'a> Claims<'a> {
                 Some(class) if class.waits_for_consumer == Some(true) && claim.volume.is_none() => {
                     claims.waiting.push(Waiting { claim, class, candidates: candidates(claim, cluster) });
                 }
-                _ => return Err(Refusal::lasting("pod has unbound immediate PersistentVolumeClaims")),
+                _ => return Err(Refusal::unresolvable("pod has unbound immediate PersistentVolumeClaims")),
             }
         }
-        // Small ones first, so that they do not take what only a large one needs.
+        // Small claims first, so that they do not take volumes only a large claim needs.
         claims.waiting.sort_by_key(|waiting| waiting.claim.request);
         Ok(claims)
     }
@@ -112,12 +114,16 @@ impl<'a> Claims<'a> {
         if refused.is_empty() && self.bound.iter().any(Option::is_none) {
             refused.push(GONE.into());
         }
-        if refused.is_empty() { Ok(plan) } else { Err(Refusal { reasons: Reasons::Several(refused), curable: false }) }
+        if refused.is_empty() {
+            Ok(plan)
+        } else {
+            Err(Refusal { reasons: Reasons::Several(refused), resolvable: false })
+        }
     }
 
     fn plan_waiting(&self, node: &Node, cluster: &Cluster, plan: &mut VolumePlan) -> Result<(), Refusal> {
         if self.waiting.iter().any(|one| one.claim.selected_node.as_ref().is_some_and(|name| *name != node.name)) {
-            return Err(Refusal::lasting(NONE_TO_BIND));
+            return Err(Refusal::unresolvable(NONE_TO_BIND));
         }
         let mut provision = Vec::new();
         for waiting in &self.waiting {
@@ -135,22 +141,24 @@ impl<'a> Claims<'a> {
     }
 }
 
-/// The claim of a volume, if it can be used.
+/// The claim of a pod's volume, if it can be used.
 fn usable<'a>(claim: &ClaimRef, pod: &Pod, cluster: &'a Cluster) -> Result<&'a Arc<Claim>, Refusal> {
     let name = pod.claim_name(claim);
     let ephemeral = matches!(claim, ClaimRef::Ephemeral(_));
     let waiting = || {
-        Refusal::told(format!("waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}"))
+        Refusal::unresolvable(format!(
+            "waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}"
+        ))
     };
     let known = cluster.storage.claim(pod.namespace(), &name);
     let claim = known.ok_or_else(|| if ephemeral { waiting() } else { missing(&name) })?;
     if claim.lost {
         let volume = claim.volume.as_deref().unwrap_or_default();
         let reason = format!("persistentvolumeclaim {name:?} bound to non-existent persistentvolume {volume:?}");
-        return Err(Refusal::told(reason));
+        return Err(Refusal::unresolvable(reason));
     }
     if claim.terminating {
-        return Err(Refusal::told(format!("persistentvolumeclaim {name:?} is being deleted")));
+        return Err(Refusal::unresolvable(format!("persistentvolumeclaim {name:?} is being deleted")));
     }
     if ephemeral && claim.owner.as_ref() != Some(&pod.uid) {
         return Err(not_owned(&name, pod));
@@ -158,13 +166,13 @@ fn usable<'a>(claim: &ClaimRef, pod: &Pod, cluster: &'a Cluster) -> Result<&'a A
     Ok(claim)
 }
 
-/// The refusal of a pod when the claim of its ephemeral volume belongs to somebody else.
+/// The refusal of a pod when the claim of its ephemeral volume has another owner.
 fn not_owned(claim: &str, pod: &Pod) -> Refusal {
     let namespace = pod.namespace();
-    Refusal::told(format!("PVC {namespace}/{claim} was not created for pod {pod} (pod is not owner)"))
+    Refusal::unresolvable(format!("PVC {namespace}/{claim} was not created for pod {pod} (pod is not owner)"))
 }
 
-/// Volumes that a claim could have on the right node.
+/// Volumes that satisfy a claim, whatever their node affinity.
 fn candidates<'a>(claim: &Claim, cluster: &'a Cluster) -> Vec<&'a Arc<Volume>> {
     let suits = |volume: &&Arc<Volume>| {
         volume.capacity >= claim.request
@@ -177,7 +185,7 @@ fn candidates<'a>(claim: &Claim, cluster: &'a Cluster) -> Vec<&'a Arc<Volume>> {
         volume.claim.is_none()
             && volume.available
             && claim.selector.as_ref().is_none_or(|selector| selector.matches(&volume.labels))
-            && volume.modes.contain(claim.modes)
+            && volume.modes.contains(claim.modes)
     };
     let all = || cluster.storage.volumes.values().filter(suits);
     if let Some(reserved) = all().find(|volume| volume.is_for(claim)) {
@@ -189,7 +197,7 @@ fn candidates<'a>(claim: &Claim, cluster: &'a Cluster) -> Vec<&'a Arc<Volume>> {
 }
 
 impl<'a> Waiting<'a> {
-    /// The smallest volume that reaches the node and is not taken by the plan yet.
+    /// The smallest candidate accessible from the node and not yet in the plan.
     fn find(&self, node: &Node, plan: &VolumePlan) -> Option<&'a Arc<Volume>> {
         let taken = |volume: &Arc<Volume>| plan.bind.iter().any(|(other, _)| other.name == volume.name);
         self.candidates.iter().find(|volume| volume.reaches(&node.labels) && !taken(volume)).copied()
@@ -197,7 +205,7 @@ impl<'a> Waiting<'a> {
 
     fn can_be_provisioned(&self, node: &Node, cluster: &Cluster) -> Result<(), Refusal> {
         if !self.class.provisions() || !self.class.reaches(&node.labels) {
-            return Err(Refusal::lasting(NONE_TO_BIND));
+            return Err(Refusal::unresolvable(NONE_TO_BIND));
         }
         let publishes =
             cluster.storage.csi_drivers.get(&self.class.provisioner).is_some_and(|csi| csi.storage_capacity);
@@ -209,7 +217,7 @@ impl<'a> Waiting<'a> {
             })
         };
         if self.claim.has_request && publishes && !has_room() {
-            return Err(Refusal::lasting(TOO_SMALL));
+            return Err(Refusal::unresolvable(TOO_SMALL));
         }
         Ok(())
     }
@@ -230,7 +238,7 @@ mod tests {
         json!({"spec": {"volumes": claims.iter().map(volume).collect::<Vec<_>>()}})
     }
 
-    /// A volume that only one node reaches.
+    /// A volume that is accessible from one node only.
     fn local(node: &str, size: &str) -> Value {
         json!({"spec": {"capacity": {"storage": size}, "storageClassName": "local", "nodeAffinity": {"required":
             {"nodeSelectorTerms": [{"matchExpressions": [
@@ -252,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_volume_has_to_reach_the_node() {
+    fn a_bound_volume_must_be_accessible_from_the_node() {
         let builder = cluster().claim("c", bound_to("v")).volume("v", local("b", "1Gi"));
         assert_eq!(fits(&builder, uses(&["c"])), ["b"]);
         let lost = cluster().claim("c", bound_to("none"));
@@ -260,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_whose_affinity_compares_with_no_number_reaches_no_node() {
+    fn a_volume_affinity_with_an_invalid_number_matches_no_node() {
         let mut volume = local("a", "1Gi");
         volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"] =
             json!([{"key": "size", "operator": "Lt", "values": ["5.10"]}]);
@@ -269,15 +277,15 @@ mod tests {
     }
 
     #[test]
-    fn an_unbound_claim_that_does_not_wait_refuses_the_pod() {
+    fn an_unbound_immediate_claim_rejects_the_pod() {
         let builder = cluster().class("now", json!({"volumeBindingMode": "Immediate"}));
         let builder = builder.claim("c", json!({"spec": {"storageClassName": "now"}}));
-        let told = "VolumeBinding: pod has unbound immediate PersistentVolumeClaims";
-        assert_eq!(verdict(&builder, uses(&["c"]), "a").unwrap(), told);
+        let expected = "VolumeBinding: pod has unbound immediate PersistentVolumeClaims";
+        assert_eq!(verdict(&builder, uses(&["c"]), "a").unwrap(), expected);
     }
 
     #[test]
-    fn a_waiting_claim_takes_the_smallest_volume_that_is_large_enough_there() {
+    fn a_delayed_claim_gets_the_smallest_sufficient_volume() {
         let builder = cluster()
             .claim("c", wants("2Gi"))
             .volume("small", local("a", "1Gi"))
@@ -298,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_reserved_for_the_claim_decides() {
+    fn a_volume_reserved_for_the_claim_is_the_only_candidate() {
         let mut reserved = local("a", "9Gi");
         reserved["spec"]["claimRef"] = json!({"namespace": "default", "name": "c"});
         let builder = cluster().claim("c", wants("1Gi")).volume("v", local("b", "1Gi")).volume("w", reserved);
@@ -306,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn provisioning_is_for_the_selected_node_and_where_the_class_reaches() {
+    fn provisioning_follows_selected_node_and_allowed_topologies() {
         let class = json!({"volumeBindingMode": "WaitForFirstConsumer", "allowedTopologies": [
             {"matchLabelExpressions": [{"key": "kubernetes.io/hostname", "values": ["b", "c"]}]}]});
         let claim = json!({"spec": {"storageClassName": "made"}});
@@ -318,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_being_deleted_refuses_the_pod() {
+    fn a_terminating_claim_rejects_the_pod() {
         let builder = cluster().claim(
             "c",
             json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"},

@@ -1,10 +1,10 @@
-//! How many volumes of a CSI driver can be attached to a node.
+//! The number of volumes a CSI driver can attach to a node is limited.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
@@ -19,16 +19,16 @@ use crate::model::Source;
 pub(super) const FILTER: Filter = Filter {
     name: "NodeVolumeLimits",
     prepare,
-    woken_by: Events::CSI.or(Events::POD_GONE).or(Events::CLAIM).or(Events::VOLUME),
+    events: ClusterEvents::CSI.or(ClusterEvents::POD_REMOVED).or(ClusterEvents::CLAIM).or(ClusterEvents::VOLUME),
 };
 
-/// A volume as its driver knows it: the driver, and what tells it from others.
+/// A volume as its driver identifies it: driver name and volume handle.
 type Attached = (Arc<str>, String);
 
 fn prepare<'a>(pod: &'a Pod, cluster: &'a Cluster) -> Prepared<'a> {
-    // A claim that does not exist, or is not the pod's, is refused by VolumeBinding, whatever is said here.
-    let known = |claim| cluster.storage.claim(pod.namespace(), &pod.claim_name(claim));
-    let claims: Vec<_> = pod.shape.claims.iter().filter_map(known).collect();
+    // VolumeBinding rejects a claim that does not exist or has another owner; this filter skips it.
+    let claim_of = |claim| cluster.storage.claim(pod.namespace(), &pod.claim_name(claim));
+    let claims: Vec<_> = pod.shape.claims.iter().filter_map(claim_of).collect();
     if claims.is_empty() {
         return Ok(None);
     }
@@ -36,29 +36,29 @@ fn prepare<'a>(pod: &'a Pod, cluster: &'a Cluster) -> Prepared<'a> {
         let Some(csi) = cluster.storage.csi_nodes.get(&info.node.name).filter(|csi| !csi.limits.is_empty()) else {
             return Ok(());
         };
-        let wanted: HashSet<_> = claims.iter().filter_map(|claim| attached(claim, csi, cluster)).collect();
-        if wanted.is_empty() || fits(wanted, csi, info, cluster) {
+        let requested: HashSet<_> = claims.iter().filter_map(|claim| attached(claim, csi, cluster)).collect();
+        if requested.is_empty() || fits(requested, csi, info, cluster) {
             Ok(())
         } else {
-            Err(Refusal::curable("node(s) exceed max volume count"))
+            Err(Refusal::resolvable("node(s) exceed max volume count"))
         }
     })))
 }
 
-/// Whether these volumes can be attached besides those that are, or are about to be.
-fn fits(mut wanted: HashSet<Attached>, csi: &CsiNode, info: &NodeInfo, cluster: &Cluster) -> bool {
-    let mut there: HashSet<Attached> = HashSet::new();
+/// Whether these volumes can be attached besides those already attached or needed by the node's pods.
+fn fits(mut requested: HashSet<Attached>, csi: &CsiNode, info: &NodeInfo, cluster: &Cluster) -> bool {
+    let mut in_use: HashSet<Attached> = HashSet::new();
     for pod in &info.pods {
         for claim in &pod.shape.claims {
             let claim = cluster.storage.claim(pod.namespace(), &pod.claim_name(claim));
-            there.extend(claim.and_then(|claim| attached(claim, csi, cluster)));
+            in_use.extend(claim.and_then(|claim| attached(claim, csi, cluster)));
         }
     }
-    wanted.retain(|volume| !there.contains(volume));
+    requested.retain(|volume| !in_use.contains(volume));
     for attachment in cluster.storage.attachments.values().filter(|attachment| attachment.node == info.node.name) {
         let volume = cluster.storage.volumes.get(&attachment.volume);
         if let Some(Source::Csi { handle, .. }) = volume.map(|volume| &volume.source) {
-            there.insert((attachment.attacher.clone(), handle.to_string()));
+            in_use.insert((attachment.attacher.clone(), handle.to_string()));
         }
     }
     let count = |volumes: &HashSet<Attached>| {
@@ -68,14 +68,14 @@ fn fits(mut wanted: HashSet<Attached>, csi: &CsiNode, info: &NodeInfo, cluster: 
         }
         counts
     };
-    let there = count(&there);
-    count(&wanted).into_iter().all(|(driver, new)| {
+    let in_use = count(&in_use);
+    count(&requested).into_iter().all(|(driver, new)| {
         let limit = csi.limits.iter().find(|(name, _)| *name == driver);
-        limit.is_none_or(|(_, limit)| there.get(&driver).copied().unwrap_or(0) + new <= *limit)
+        limit.is_none_or(|(_, limit)| in_use.get(&driver).copied().unwrap_or(0) + new <= *limit)
     })
 }
 
-/// The volume of a claim, if a driver attaches it. One that is yet to be provisioned counts by its claim.
+/// The volume of a claim, if a CSI driver attaches it. A volume not yet provisioned is identified by its claim.
 fn attached(claim: &Claim, csi: &CsiNode, cluster: &Cluster) -> Option<Attached> {
     let migrated = |kind: &InTree| csi.migrated.iter().any(|plugin| **plugin == *kind.plugin);
     let volume = claim.volume.as_ref().and_then(|name| cluster.storage.volumes.get(name));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_takes_no_more_volumes_than_its_driver_says() {
+    fn a_node_takes_no_more_volumes_than_its_driver_allows() {
         let limit = json!({"spec": {"drivers": [{"name": "disks", "allocatable": {"count": 1}}]}});
         let builder = ["one", "two"].into_iter().fold(Builder::default().nodes(&["a", "b"]), bound);
         let builder = builder.csi_node("a", limit).runs("p", "a", uses("one"));
@@ -134,10 +134,10 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_is_yet_to_be_made_is_not_for_this_filter_to_tell_of() {
+    fn a_missing_ephemeral_claim_is_left_to_volume_binding() {
         let builder = Builder::default().nodes(&["a"]).csi_node("a", json!({}));
         let pod = json!({"spec": {"volumes": [{"name": "v", "ephemeral": {}}]}});
-        let told = verdict(&builder, pod, "a").unwrap();
-        assert!(told.starts_with("VolumeBinding: waiting for ephemeral volume controller"), "{told}");
+        let reason = verdict(&builder, pod, "a").unwrap();
+        assert!(reason.starts_with("VolumeBinding: waiting for ephemeral volume controller"), "{reason}");
     }
 }

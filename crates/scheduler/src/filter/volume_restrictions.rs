@@ -1,6 +1,6 @@
-//! Volumes that only one pod may use: claims with ReadWriteOncePod, and disks named in the pod itself.
+//! Volumes that only one pod may use: claims with ReadWriteOncePod, and in-line disks.
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
@@ -9,8 +9,11 @@ use crate::model::AccessModes;
 use crate::model::ClaimRef;
 use crate::model::Pod;
 
-pub(super) const FILTER: Filter =
-    Filter { name: "VolumeRestrictions", prepare, woken_by: Events::NODE_ADDED.or(Events::POD_GONE).or(Events::CLAIM) };
+pub(super) const FILTER: Filter = Filter {
+    name: "VolumeRestrictions",
+    prepare,
+    events: ClusterEvents::NODE_ADDED.or(ClusterEvents::POD_REMOVED).or(ClusterEvents::CLAIM),
+};
 
 const IN_USE: &str =
     "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod";
@@ -20,7 +23,7 @@ fn prepare<'a>(pod: &'a Pod, cluster: &'a Cluster) -> Prepared<'a> {
     for claim in &pod.shape.claims {
         let ClaimRef::Named(name) = claim else { continue };
         let Some(known) = cluster.storage.claim(pod.namespace(), name) else { return Err(missing(name)) };
-        in_use |= known.modes.contain(AccessModes::ONE_POD) && is_used(claim, pod, cluster);
+        in_use |= known.modes.contains(AccessModes::ONE_POD) && is_used(claim, pod, cluster);
     }
     let disks = &pod.shape.disks;
     if !in_use && disks.is_empty() {
@@ -29,18 +32,18 @@ fn prepare<'a>(pod: &'a Pod, cluster: &'a Cluster) -> Prepared<'a> {
     Ok(Some(Box::new(move |_, info| {
         let mut taken = info.pods.iter().flat_map(|other| &other.shape.disks);
         if taken.any(|other| disks.iter().any(|disk| disk.conflicts(other))) {
-            return Err(Refusal::curable("node(s) had no available disk"));
+            return Err(Refusal::resolvable("node(s) had no available disk"));
         }
-        if in_use { Err(Refusal::curable(IN_USE)) } else { Ok(()) }
+        if in_use { Err(Refusal::resolvable(IN_USE)) } else { Ok(()) }
     })))
 }
 
 /// The refusal of a pod whose claim does not exist.
 pub(super) fn missing(claim: &str) -> Refusal {
-    Refusal::told(format!("persistentvolumeclaim {claim:?} not found"))
+    Refusal::unresolvable(format!("persistentvolumeclaim {claim:?} not found"))
 }
 
-/// Whether some pod on a node that exists uses a claim.
+/// Whether a pod on an existing node uses the claim.
 fn is_used(claim: &ClaimRef, pod: &Pod, cluster: &Cluster) -> bool {
     cluster.populations().any(|population| {
         population.shape.namespace == pod.shape.namespace
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_does_not_exist_refuses_every_node() {
+    fn a_missing_claim_rejects_every_node() {
         let builder = Builder::default().nodes(&["a"]);
         assert_eq!(
             verdict(&builder, claim("none"), "a").unwrap(),

@@ -1,8 +1,8 @@
-//! Volumes that carry the labels of a zone or region can be used there only.
+//! Volumes with zone or region labels can be used in these zones or regions only.
 
 use std::sync::Arc;
 
-use super::Events;
+use super::ClusterEvents;
 use super::Filter;
 use super::Prepared;
 use super::Refusal;
@@ -15,10 +15,14 @@ use crate::model::Pod;
 pub(super) const FILTER: Filter = Filter {
     name: "VolumeZone",
     prepare,
-    woken_by: Events::NODE_ADDED.or(Events::NODE_LABELS).or(Events::CLAIM).or(Events::VOLUME).or(Events::STORAGE_CLASS),
+    events: ClusterEvents::NODE_ADDED
+        .or(ClusterEvents::NODE_LABELS)
+        .or(ClusterEvents::CLAIM)
+        .or(ClusterEvents::VOLUME)
+        .or(ClusterEvents::STORAGE_CLASS),
 };
 
-/// The labels of zones and regions, and what each is called today.
+/// Zone and region labels, each with its current name.
 const LABELS: [(&str, &str); 4] = [
     ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
     ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
@@ -26,10 +30,10 @@ const LABELS: [(&str, &str); 4] = [
     ("topology.kubernetes.io/region", "topology.kubernetes.io/region"),
 ];
 
-/// Between the zones of a volume that is in several.
+/// Separates the zones of a volume that is in several.
 const SEPARATOR: &str = "__";
 
-/// A volume's label.
+/// A zone or region label of a volume.
 struct Place {
     key: &'static str,
     today: &'static str,
@@ -58,7 +62,7 @@ fn prepare<'a>(pod: &'a Pod, cluster: &'a Cluster) -> Prepared<'a> {
         if !zoned || places.iter().all(|place| place.is(labels)) {
             Ok(())
         } else {
-            Err(Refusal::lasting("node(s) had no available volume zone"))
+            Err(Refusal::unresolvable("node(s) had no available volume zone"))
         }
     })))
 }
@@ -68,26 +72,26 @@ fn places_of(name: &str, pod: &Pod, cluster: &Cluster) -> Result<Vec<Place>, Ref
     let claim = storage.claim(pod.namespace(), name).ok_or_else(|| missing(name))?;
     let Some(volume) = &claim.volume else {
         if claim.class.is_empty() {
-            return Err(Refusal::lasting("PersistentVolumeClaim had no pv name and storageClass name"));
+            return Err(Refusal::unresolvable("PersistentVolumeClaim had no pv name and storageClass name"));
         }
         let class = storage.classes.get(&claim.class).ok_or_else(|| missing_class(&claim.class))?;
         return match class.waits_for_consumer {
             Some(true) => Ok(Vec::new()),
-            Some(false) => Err(Refusal::lasting("PersistentVolume had no name")),
-            None => Err(Refusal::told(format!("VolumeBindingMode not set for StorageClass {:?}", claim.class))),
+            Some(false) => Err(Refusal::unresolvable("PersistentVolume had no name")),
+            None => Err(Refusal::unresolvable(format!("VolumeBindingMode not set for StorageClass {:?}", claim.class))),
         };
     };
-    let missing = || Refusal::told(format!("persistentvolume {volume:?} not found"));
+    let missing = || Refusal::unresolvable(format!("persistentvolume {volume:?} not found"));
     let volume = storage.volumes.get(volume).ok_or_else(missing)?;
     let place = |(key, today)| volume.labels.get(key).map(|value| Place { key, today, value: value.clone() });
-    // A label that names no zone at all is no label.
+    // A label without any zone is ignored.
     let named = |place: &Place| place.value.split(SEPARATOR).all(|zone| !zone.trim().is_empty());
     Ok(LABELS.into_iter().filter_map(place).filter(named).collect())
 }
 
-/// The refusal of a pod with a claim of a class that does not exist.
+/// The refusal of a pod with a claim whose class does not exist.
 pub(super) fn missing_class(class: &str) -> Refusal {
-    Refusal::told(format!("storageclass.storage.k8s.io {class:?} not found"))
+    Refusal::unresolvable(format!("storageclass.storage.k8s.io {class:?} not found"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where a pod wants to be, by the labels of nodes and of other pods.
+//! Affinities and spread constraints of a pod.
 
 use std::sync::Arc;
 
@@ -7,61 +7,66 @@ use super::labels::Requirement;
 use super::labels::Selector;
 use super::node::Node;
 use super::node::Taint;
-use super::node::forbidding;
+use super::node::find_untolerated_taint;
 use super::pod::Shape;
 
-/// Terms of which one has to hold.
+/// Terms of which at least one has to match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NodeSelector(pub Box<[NodeTerm]>);
+pub(crate) struct NodeSelector(pub(crate) Box<[NodeTerm]>);
 
 impl NodeSelector {
-    pub fn matches(&self, name: &str, labels: &Labels) -> bool {
+    /// Whether the node with this name and these labels is selected.
+    pub(crate) fn matches(&self, name: &str, labels: &Labels) -> bool {
         self.0.iter().any(|term| term.matches(name, labels))
     }
 }
 
-/// Conditions that all have to hold.
+/// Requirements that all have to match.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct NodeTerm {
-    pub labels: Box<[Requirement]>,
-    /// On the node's name, the only field there is.
-    pub names: Box<[Requirement]>,
+pub(crate) struct NodeTerm {
+    /// On the node's labels.
+    pub(crate) labels: Box<[Requirement]>,
+    /// On the node's name, the only selectable field.
+    pub(crate) names: Box<[Requirement]>,
 }
 
 impl NodeTerm {
-    /// A term without conditions selects nothing.
-    pub fn matches(&self, name: &str, labels: &Labels) -> bool {
+    /// Whether the node matches; a term without requirements matches nothing.
+    pub(crate) fn matches(&self, name: &str, labels: &Labels) -> bool {
         !self.is_empty()
             && self.labels.iter().all(|requirement| requirement.matches(labels))
             && self.names.iter().all(|requirement| requirement.accepts(Some(name)))
     }
 
-    pub fn is_empty(&self) -> bool {
+    /// Whether there is no requirement.
+    pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.names.is_empty()
     }
 }
 
-/// Whether a pod's node selector and its required node affinity hold for a node.
-pub fn node_matches(shape: &Shape, node: &Node) -> bool {
+/// Whether a node matches a pod's node selector and required node affinity.
+pub(crate) fn node_matches(shape: &Shape, node: &Node) -> bool {
     shape.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
         && shape.node_affinity.as_ref().is_none_or(|selector| selector.matches(&node.name, &node.labels))
 }
 
-/// Pods to be near to or away from.
+/// One term of pod affinity or anti-affinity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PodTerm {
-    pub topology_key: Arc<str>,
-    pub pods: Selector,
-    pub namespaces: Box<[Arc<str>]>,
-    /// Namespaces by their labels, besides those by name.
-    pub namespace_selector: Selector,
+pub(crate) struct PodTerm {
+    /// The node label whose values are the domains.
+    pub(crate) topology_key: Arc<str>,
+    /// Selects pods by their labels.
+    pub(crate) pods: Selector,
+    /// Namespaces by name.
+    pub(crate) namespaces: Box<[Arc<str>]>,
+    /// Further namespaces, by their labels.
+    pub(crate) namespace_selector: Selector,
 }
 
 impl PodTerm {
-    /// Whether the term is about pods with these labels in this namespace.
-    ///
-    /// `namespace_labels` are `None` for a namespace that is not known.
-    pub fn matches(&self, namespace: &Arc<str>, labels: &Labels, namespace_labels: Option<&Labels>) -> bool {
+    /// Whether the term matches a pod with these labels in this namespace. `namespace_labels` is `None` for an unknown
+    /// namespace.
+    pub(crate) fn matches(&self, namespace: &Arc<str>, labels: &Labels, namespace_labels: Option<&Labels>) -> bool {
         let by_labels = || match namespace_labels {
             Some(labels) => self.namespace_selector.matches(labels),
             None => self.namespace_selector.is_empty(),
@@ -72,30 +77,34 @@ impl PodTerm {
 
 /// One topology spread constraint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Spread {
-    pub topology_key: Arc<str>,
-    pub max_skew: i64,
-    pub min_domains: i64,
-    /// Whether it must hold, or should.
-    pub required: bool,
-    pub pods: Selector,
-    /// Whether only nodes count that the pod's node affinity accepts.
-    pub honor_affinity: bool,
-    /// Whether only nodes count whose taints the pod tolerates.
-    pub honor_taints: bool,
+pub(crate) struct Spread {
+    /// The node label whose values are the domains.
+    pub(crate) topology_key: Arc<str>,
+    /// The largest allowed difference to the emptiest domain.
+    pub(crate) max_skew: i64,
+    /// With fewer domains the emptiest one counts as empty.
+    pub(crate) min_domains: i64,
+    /// DoNotSchedule; otherwise ScheduleAnyway.
+    pub(crate) required: bool,
+    /// Selects the pods to count.
+    pub(crate) pods: Selector,
+    /// nodeAffinityPolicy: only nodes matching the pod's node affinity count.
+    pub(crate) honor_affinity: bool,
+    /// nodeTaintsPolicy: only nodes whose taints the pod tolerates count.
+    pub(crate) honor_taints: bool,
 }
 
 impl Spread {
-    /// Whether a node's pods are counted for a pod of this shape.
-    pub fn counts(&self, shape: &Shape, node: &Node) -> bool {
-        let allowed = |taints: &[Taint]| forbidding(taints, &shape.tolerations).is_none();
+    /// Whether a node's pods count for a pod of this shape.
+    pub(crate) fn counts(&self, shape: &Shape, node: &Node) -> bool {
+        let allowed = |taints: &[Taint]| find_untolerated_taint(taints, &shape.tolerations).is_none();
         (!self.honor_affinity || node_matches(shape, node)) && (!self.honor_taints || allowed(&node.taints))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::labels::Test;
+    use super::super::labels::Operator;
     use super::*;
 
     #[test]
@@ -106,9 +115,11 @@ mod tests {
 
     #[test]
     fn node_terms_are_alternatives_and_their_conditions_are_not() {
-        let named =
-            |name: &str| Requirement { key: Arc::from("metadata.name"), test: Test::In([Arc::from(name)].into()) };
-        let zone = Requirement { key: Arc::from("zone"), test: Test::Exists };
+        let named = |name: &str| Requirement {
+            key: Arc::from("metadata.name"),
+            operator: Operator::In([Arc::from(name)].into()),
+        };
+        let zone = Requirement { key: Arc::from("zone"), operator: Operator::Exists };
         let both = NodeTerm { labels: [zone].into(), names: [named("a")].into() };
         let other = NodeTerm { labels: [].into(), names: [named("b")].into() };
         let selector = NodeSelector([both, other].into());
@@ -127,7 +138,7 @@ mod tests {
             namespaces: namespaces.iter().map(|name| Arc::from(*name)).collect(),
             namespace_selector,
         };
-        let absent = Requirement { key: Arc::from("team"), test: Test::DoesNotExist };
+        let absent = Requirement { key: Arc::from("team"), operator: Operator::DoesNotExist };
         let lost: Arc<str> = Arc::from("lost");
         let labels = Labels::default();
         assert!(term(&["lost"], Selector::Nothing).matches(&lost, &labels, None));

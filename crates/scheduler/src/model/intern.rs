@@ -1,4 +1,4 @@
-//! One copy of what many objects have: strings, and the shapes of pods.
+//! One copy of values that many objects share: strings and pod shapes.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -8,16 +8,16 @@ use parking_lot::Mutex;
 
 use super::pod::Shape;
 
-/// Keeps what is used somewhere. Several decoders may share one.
+/// Interns strings and shapes that are in use. May be shared by several decoders.
 #[derive(Debug, Default)]
-pub struct Intern {
+pub(crate) struct Intern {
     strings: Mutex<Pool<str>>,
     shapes: Mutex<Pool<Shape>>,
 }
 
 impl Intern {
-    /// The one copy of a string.
-    pub fn str(&self, text: &str) -> Arc<str> {
+    /// The shared copy of a string.
+    pub(crate) fn str(&self, text: &str) -> Arc<str> {
         let mut strings = self.strings.lock();
         if let Some(known) = strings.known.get(text) {
             return known.clone();
@@ -25,8 +25,8 @@ impl Intern {
         strings.keep(Arc::from(text))
     }
 
-    /// The one copy of a shape.
-    pub fn shape(&self, shape: Shape) -> Arc<Shape> {
+    /// The shared copy of a shape.
+    pub(crate) fn shape(&self, shape: Shape) -> Arc<Shape> {
         let mut shapes = self.shapes.lock();
         if let Some(known) = shapes.known.get(&shape) {
             return known.clone();
@@ -35,7 +35,7 @@ impl Intern {
     }
 }
 
-/// Below this many, nothing is swept.
+/// A pool below this size is not swept.
 const FIRST_SWEEP: usize = 1024;
 
 #[derive(Debug)]
@@ -51,8 +51,8 @@ impl<T: ?Sized> Default for Pool<T> {
 }
 
 impl<T: ?Sized + Eq + Hash> Pool<T> {
-    /// Adds one. What nobody else holds any more goes whenever the pool has doubled, so that names which come and go do
-    /// not pile up.
+    /// Adds a value. Whenever the pool has doubled, values used nowhere else are dropped, so that names that come and
+    /// go do not accumulate.
     fn keep(&mut self, one: Arc<T>) -> Arc<T> {
         self.known.insert(one.clone());
         if self.known.len() >= self.sweep_at {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_holds_is_let_go() {
+    fn values_used_nowhere_else_are_dropped() {
         let intern = Intern::default();
         let kept = intern.str("kept");
         for number in 0..10 * FIRST_SWEEP {

@@ -1,14 +1,14 @@
-//! Labels and the selectors that look for them, compiled once.
+//! Labels, and compiled selectors.
 
 use std::sync::Arc;
 
 /// The labels of one object, sorted by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Labels(Box<[(Arc<str>, Arc<str>)]>);
+pub(crate) struct Labels(Box<[(Arc<str>, Arc<str>)]>);
 
 impl Labels {
-    /// Labels in any order; of two with one key the last counts.
-    pub fn new(pairs: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Labels {
+    /// Labels in any order; for a repeated key the last value counts.
+    pub(crate) fn new(pairs: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Labels {
         let mut pairs: Vec<_> = pairs.into_iter().collect();
         pairs.sort_by(|a, b| a.0.cmp(&b.0));
         pairs.dedup_by(|later, earlier| {
@@ -22,91 +22,99 @@ impl Labels {
     }
 
     /// The value of the label `key`.
-    pub fn get(&self, key: &str) -> Option<&Arc<str>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Arc<str>> {
         self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok().map(|at| &self.0[at].1)
     }
 
-    pub fn is_empty(&self) -> bool {
+    /// Whether there is no label.
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
+    /// All labels, sorted by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>)> {
         self.0.iter().map(|(key, value)| (key, value))
     }
 }
 
-/// One condition on the label `key`.
+/// One requirement of a selector.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Requirement {
-    pub key: Arc<str>,
-    pub test: Test,
+pub(crate) struct Requirement {
+    /// The label's key.
+    pub(crate) key: Arc<str>,
+    /// The condition on its value.
+    pub(crate) operator: Operator,
 }
 
-/// What is asked of a label's value.
+/// The condition of a requirement on a label's value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Test {
+pub(crate) enum Operator {
+    /// The value is one of these.
     In(Box<[Arc<str>]>),
-    /// Also holds where there is no such label.
+    /// The value is none of these, or the label is absent.
     NotIn(Box<[Arc<str>]>),
+    /// The label is present.
     Exists,
+    /// The label is absent.
     DoesNotExist,
-    /// The value is a whole number above this one.
-    Above(i64),
-    /// The value is a whole number below this one.
-    Below(i64),
-    /// There is nothing to compare with: no value will do.
+    /// The value is an integer above this one.
+    Gt(i64),
+    /// The value is an integer below this one.
+    Lt(i64),
+    /// The bound is not an integer: no value matches.
     Never,
 }
 
 impl Requirement {
-    /// Whether a label of this value, or its absence, is what is asked for.
-    pub fn accepts(&self, value: Option<&str>) -> bool {
-        match (&self.test, value) {
-            (Test::In(values), Some(value)) => values.iter().any(|known| **known == *value),
-            (Test::NotIn(values), Some(value)) => values.iter().all(|known| **known != *value),
-            (Test::Exists, Some(_)) | (Test::NotIn(_) | Test::DoesNotExist, None) => true,
-            (Test::Above(bound), Some(value)) => value.parse::<i64>().is_ok_and(|value| value > *bound),
-            (Test::Below(bound), Some(value)) => value.parse::<i64>().is_ok_and(|value| value < *bound),
-            (Test::DoesNotExist | Test::Never, Some(_)) | (_, None) => false,
+    /// Whether a value, or the absence of the label, satisfies the requirement.
+    pub(crate) fn accepts(&self, value: Option<&str>) -> bool {
+        match (&self.operator, value) {
+            (Operator::In(values), Some(value)) => values.iter().any(|known| **known == *value),
+            (Operator::NotIn(values), Some(value)) => values.iter().all(|known| **known != *value),
+            (Operator::Exists, Some(_)) | (Operator::NotIn(_) | Operator::DoesNotExist, None) => true,
+            (Operator::Gt(bound), Some(value)) => value.parse::<i64>().is_ok_and(|value| value > *bound),
+            (Operator::Lt(bound), Some(value)) => value.parse::<i64>().is_ok_and(|value| value < *bound),
+            (Operator::DoesNotExist | Operator::Never, Some(_)) | (_, None) => false,
         }
     }
 
-    /// Whether `labels` have what is asked for.
-    pub fn matches(&self, labels: &Labels) -> bool {
+    /// Whether `labels` satisfy the requirement.
+    pub(crate) fn matches(&self, labels: &Labels) -> bool {
         self.accepts(labels.get(&self.key).map(|value| &**value))
     }
 }
 
-/// A label selector: every requirement has to hold.
+/// A label selector.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Selector {
-    /// A selector that is not there selects nothing.
+pub(crate) enum Selector {
+    /// An absent selector: matches nothing.
     Nothing,
-    /// An empty one selects everything.
+    /// All requirements have to match; an empty selector matches everything.
     All(Box<[Requirement]>),
 }
 
 impl Selector {
-    /// The selector of these labels and no more.
-    pub fn of_labels(labels: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Selector {
-        let exact = |(key, value)| Requirement { key, test: Test::In(Box::new([value])) };
+    /// The selector that requires exactly these values.
+    pub(crate) fn of_labels(labels: impl IntoIterator<Item = (Arc<str>, Arc<str>)>) -> Selector {
+        let exact = |(key, value)| Requirement { key, operator: Operator::In(Box::new([value])) };
         Selector::All(labels.into_iter().map(exact).collect())
     }
 
-    pub fn matches(&self, labels: &Labels) -> bool {
+    /// Whether an object with these labels is selected.
+    pub(crate) fn matches(&self, labels: &Labels) -> bool {
         match self {
             Selector::Nothing => false,
             Selector::All(requirements) => requirements.iter().all(|requirement| requirement.matches(labels)),
         }
     }
 
-    /// Whether this selects everything because it asks for nothing.
-    pub fn is_empty(&self) -> bool {
+    /// Whether it is present and has no requirement.
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Selector::All(requirements) if requirements.is_empty())
     }
 
     /// This selector with further requirements.
-    pub fn and(self, more: impl IntoIterator<Item = Requirement>) -> Selector {
+    pub(crate) fn and(self, more: impl IntoIterator<Item = Requirement>) -> Selector {
         match self {
             Selector::Nothing => Selector::Nothing,
             Selector::All(requirements) => Selector::All(requirements.into_vec().into_iter().chain(more).collect()),
@@ -136,25 +144,25 @@ mod tests {
 
     #[test]
     fn requirements_hold_as_in_kubernetes() {
-        for (test, value, holds) in [
-            (Test::In(values(&["a", "b"])), Some("b"), true),
-            (Test::In(values(&["a"])), None, false),
-            (Test::NotIn(values(&["a"])), Some("a"), false),
-            (Test::NotIn(values(&["a"])), Some("b"), true),
-            (Test::NotIn(values(&["a"])), None, true),
-            (Test::Exists, Some(""), true),
-            (Test::Exists, None, false),
-            (Test::DoesNotExist, None, true),
-            (Test::DoesNotExist, Some("x"), false),
-            (Test::Above(4), Some("5"), true),
-            (Test::Above(4), Some("4"), false),
-            (Test::Above(4), Some("many"), false),
-            (Test::Below(4), Some("3"), true),
-            (Test::Below(4), None, false),
-            (Test::Never, Some("3"), false),
-            (Test::Never, None, false),
+        for (operator, value, holds) in [
+            (Operator::In(values(&["a", "b"])), Some("b"), true),
+            (Operator::In(values(&["a"])), None, false),
+            (Operator::NotIn(values(&["a"])), Some("a"), false),
+            (Operator::NotIn(values(&["a"])), Some("b"), true),
+            (Operator::NotIn(values(&["a"])), None, true),
+            (Operator::Exists, Some(""), true),
+            (Operator::Exists, None, false),
+            (Operator::DoesNotExist, None, true),
+            (Operator::DoesNotExist, Some("x"), false),
+            (Operator::Gt(4), Some("5"), true),
+            (Operator::Gt(4), Some("4"), false),
+            (Operator::Gt(4), Some("many"), false),
+            (Operator::Lt(4), Some("3"), true),
+            (Operator::Lt(4), None, false),
+            (Operator::Never, Some("3"), false),
+            (Operator::Never, None, false),
         ] {
-            let requirement = Requirement { key: Arc::from("key"), test };
+            let requirement = Requirement { key: Arc::from("key"), operator };
             assert_eq!(requirement.accepts(value), holds, "{requirement:?} {value:?}");
         }
     }

@@ -1,32 +1,40 @@
-//! What a scheduler has to know of a node.
+//! Nodes, as far as scheduling depends on them.
 
 use std::sync::Arc;
 
 use super::labels::Labels;
 use super::resources::Resources;
 
-/// A node, without what runs on it.
+/// A node, without its pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Node {
-    pub name: Arc<str>,
-    pub labels: Labels,
-    pub taints: Box<[Taint]>,
-    pub unschedulable: bool,
-    pub allocatable: Resources,
-    /// How many pods may run here.
-    pub max_pods: i64,
-    /// Every name of every image that is here, with its size in bytes.
-    pub images: Box<[(Arc<str>, i64)]>,
-    /// Whether the kubelet says it is ready. Only people look at this: the taints keep pods away.
-    pub ready: bool,
+pub(crate) struct Node {
+    /// `metadata.name`.
+    pub(crate) name: Arc<str>,
+    /// `metadata.labels`.
+    pub(crate) labels: Labels,
+    /// `spec.taints`.
+    pub(crate) taints: Box<[Taint]>,
+    /// Cordoned (`spec.unschedulable`).
+    pub(crate) unschedulable: bool,
+    /// What pods may request in total.
+    pub(crate) allocatable: Resources,
+    /// The most pods that may run here.
+    pub(crate) max_pods: i64,
+    /// Every name of every image on the node, with its size in bytes.
+    pub(crate) images: Box<[(Arc<str>, i64)]>,
+    /// The Ready condition, for display only: taints keep pods away from a node that is not ready.
+    pub(crate) ready: bool,
 }
 
-/// What keeps pods away from a node.
+/// A taint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Taint {
-    pub key: Arc<str>,
-    pub value: Arc<str>,
-    pub effect: Effect,
+pub(crate) struct Taint {
+    /// The key.
+    pub(crate) key: Arc<str>,
+    /// The value; may be empty.
+    pub(crate) value: Arc<str>,
+    /// What it does to pods without a matching toleration.
+    pub(crate) effect: Effect,
 }
 
 impl std::fmt::Display for Taint {
@@ -37,22 +45,27 @@ impl std::fmt::Display for Taint {
     }
 }
 
+/// The effect of a taint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
+pub(crate) enum Effect {
+    /// Such pods are not scheduled here.
     NoSchedule,
+    /// Such pods are scheduled elsewhere if possible.
     PreferNoSchedule,
+    /// Such pods are not scheduled here, and evicted.
     NoExecute,
 }
 
 impl Effect {
-    /// The effect of this name in the API.
-    pub fn named(name: &str) -> Option<Effect> {
+    /// The effect with this name in the API.
+    pub(crate) fn named(name: &str) -> Option<Effect> {
         [Effect::NoSchedule, Effect::PreferNoSchedule, Effect::NoExecute]
             .into_iter()
             .find(|known| known.as_str() == name)
     }
 
-    pub fn as_str(self) -> &'static str {
+    /// The name in the API.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Effect::NoSchedule => "NoSchedule",
             Effect::PreferNoSchedule => "PreferNoSchedule",
@@ -60,32 +73,37 @@ impl Effect {
         }
     }
 
-    /// Whether an untolerated taint with this effect forbids the node.
-    pub fn forbids(self) -> bool {
+    /// Whether an untolerated taint with this effect rejects the node.
+    pub(crate) fn forbids(self) -> bool {
         self != Effect::PreferNoSchedule
     }
 }
 
-/// What lets a pod onto tainted nodes.
+/// A toleration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Toleration {
+pub(crate) struct Toleration {
     /// Empty: every key.
-    pub key: Arc<str>,
-    pub value: TolerationValue,
+    pub(crate) key: Arc<str>,
+    /// The values it tolerates.
+    pub(crate) value: TolerationValue,
     /// `None`: every effect.
-    pub effect: Option<Effect>,
+    pub(crate) effect: Option<Effect>,
 }
 
+/// The taint values a toleration matches.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum TolerationValue {
+pub(crate) enum TolerationValue {
+    /// Operator Exists: every value.
     Any,
+    /// Operator Equal: this value.
     Equal(Arc<str>),
-    /// An operator or an effect that this scheduler does not know: it tolerates nothing.
+    /// An unknown operator or effect: the toleration matches no taint.
     Unknown,
 }
 
 impl Toleration {
-    pub fn tolerates(&self, taint: &Taint) -> bool {
+    /// Whether it matches a taint.
+    pub(crate) fn tolerates(&self, taint: &Taint) -> bool {
         let value = match &self.value {
             TolerationValue::Any => true,
             TolerationValue::Equal(value) => *value == taint.value,
@@ -97,8 +115,8 @@ impl Toleration {
     }
 }
 
-/// The first taint that forbids the node to a pod with these tolerations.
-pub fn forbidding<'a>(taints: &'a [Taint], tolerations: &[Toleration]) -> Option<&'a Taint> {
+/// The first NoSchedule or NoExecute taint that none of the tolerations matches.
+pub(crate) fn find_untolerated_taint<'a>(taints: &'a [Taint], tolerations: &[Toleration]) -> Option<&'a Taint> {
     let tolerated = |taint: &Taint| tolerations.iter().any(|toleration| toleration.tolerates(taint));
     taints.iter().find(|taint| taint.effect.forbids() && !tolerated(taint))
 }
@@ -126,8 +144,8 @@ mod tests {
     }
 
     #[test]
-    fn a_preference_forbids_nothing() {
+    fn a_prefer_no_schedule_taint_rejects_nothing() {
         let taint = Taint { key: Arc::from("k"), value: Arc::from(""), effect: Effect::PreferNoSchedule };
-        assert_eq!(forbidding(&[taint], &[]), None);
+        assert_eq!(find_untolerated_taint(&[taint], &[]), None);
     }
 }

@@ -1,7 +1,7 @@
-//! What a scheduler has to know of a pod.
+//! Pods, as far as scheduling depends on them.
 //!
-//! Nearly all of it is the same for every pod of one controller: it lives in a [`Shape`], which such pods share. A pod
-//! of its own is little more than a name and a place.
+//! Most of a pod is the same for all pods of one controller: it is in a [`Shape`], which such pods share. The pod
+//! itself is little more than a name and a node.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,52 +16,56 @@ use super::resources::Resources;
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Pod {
-    pub uid: Arc<str>,
-    pub name: Box<str>,
-    pub shape: Arc<Shape>,
-    /// Where it is bound to.
-    pub node: Option<Arc<str>>,
-    /// Where it is to go once those that make room for it are gone.
-    pub nominated: Option<Arc<str>>,
-    /// Somebody deletes it.
-    pub terminating: bool,
-    /// It is deleted because a scheduler chose it to make room.
-    pub preempted: bool,
-    /// It has ended: it takes no room any more.
-    pub finished: bool,
-    /// It has scheduling gates: nobody may place it yet.
-    pub gated: bool,
-    /// When it was made, in seconds since 1970. Only people look at this.
-    pub created: i64,
-    /// When it started, in seconds since 1970; a pod that has not is later than all that have.
-    pub started: i64,
+pub(crate) struct Pod {
+    /// The uid, or `namespace/name` if the API server sent none.
+    pub(crate) uid: Arc<str>,
+    /// `metadata.name`.
+    pub(crate) name: Box<str>,
+    /// What it has in common with equal pods.
+    pub(crate) shape: Arc<Shape>,
+    /// The node it is bound to.
+    pub(crate) node: Option<Arc<str>>,
+    /// The node nominated for it (`status.nominatedNodeName`).
+    pub(crate) nominated: Option<Arc<str>>,
+    /// It is being deleted.
+    pub(crate) terminating: bool,
+    /// It is being deleted because a scheduler preempted it.
+    pub(crate) preempted: bool,
+    /// Succeeded or Failed: it uses no resources any more.
+    pub(crate) finished: bool,
+    /// It has scheduling gates and must not be scheduled yet.
+    pub(crate) gated: bool,
+    /// Creation time in seconds since 1970, for display only.
+    pub(crate) created: i64,
+    /// Start time in seconds since 1970; the maximum for a pod that has not started.
+    pub(crate) started: i64,
     /// The message of its condition PodScheduled=False, if it has that.
-    pub unscheduled: Option<Arc<str>>,
+    pub(crate) unscheduled: Option<Arc<str>>,
 }
 
 impl Pod {
-    pub fn namespace(&self) -> &Arc<str> {
+    /// `metadata.namespace`.
+    pub(crate) fn namespace(&self) -> &Arc<str> {
         &self.shape.namespace
     }
 
-    /// How far it has come, as long as it has no node.
-    pub fn standing(&self) -> Standing<'_> {
+    /// Why it is pending, as long as it has no node.
+    pub(crate) fn pending_state(&self) -> PendingState<'_> {
         match (&self.nominated, &self.unscheduled) {
-            _ if self.gated => Standing::Gated,
-            (Some(node), _) => Standing::Nominated(node),
-            (None, Some(message)) => Standing::Refused(message),
-            (None, None) => Standing::New,
+            _ if self.gated => PendingState::Gated,
+            (Some(node), _) => PendingState::Nominated(node),
+            (None, Some(message)) => PendingState::Unschedulable(message),
+            (None, None) => PendingState::New,
         }
     }
 
-    /// Whether it takes part of a node.
-    pub fn is_placed(&self) -> bool {
+    /// Whether it counts on a node.
+    pub(crate) fn is_placed(&self) -> bool {
         self.node.is_some() && !self.finished
     }
 
-    /// The name of the claim that a volume of this pod is about.
-    pub fn claim_name(&self, claim: &ClaimRef) -> String {
+    /// The name of the claim that a volume of this pod refers to.
+    pub(crate) fn claim_name(&self, claim: &ClaimRef) -> String {
         match claim {
             ClaimRef::Named(name) => name.to_string(),
             ClaimRef::Ephemeral(volume) => format!("{}-{volume}", self.name),
@@ -69,15 +73,16 @@ impl Pod {
     }
 }
 
-/// How far a pod that waits has come.
+/// Why a pod is pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing<'a> {
-    /// Nobody may place it yet.
+pub(crate) enum PendingState<'a> {
+    /// It has scheduling gates.
     Gated,
-    /// It waits for others to leave this node.
+    /// Its victims on this node are terminating.
     Nominated(&'a str),
-    /// It fitted nowhere when it was tried last, with what was said then.
-    Refused(&'a str),
+    /// No node fit in the last attempt, with that attempt's message.
+    Unschedulable(&'a str),
+    /// It has not been tried yet.
     New,
 }
 
@@ -88,44 +93,60 @@ impl fmt::Display for Pod {
     }
 }
 
-/// All that decides where a pod may go and where it is best placed. Equal pods share one.
+/// Everything that decides which nodes fit and how they score. Equal pods share one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Shape {
-    pub namespace: Arc<str>,
-    pub labels: Labels,
-    /// The scheduler that is asked to place it.
-    pub scheduler: Arc<str>,
-    pub priority: i32,
-    /// Whether others may have to go for it.
-    pub preempts: bool,
-    pub requests: Resources,
-    /// What it counts for in scores while it is to be placed: containers that ask for nothing count a little.
-    pub wanted: Rough,
-    /// The same, once it is placed.
-    pub taken: Rough,
-    pub ports: Box<[HostPort]>,
-    pub tolerations: Box<[Toleration]>,
-    pub node_selector: Labels,
-    pub node_affinity: Option<NodeSelector>,
-    pub preferred_nodes: Box<[(i32, NodeTerm)]>,
-    pub affinity: Box<[PodTerm]>,
-    pub anti_affinity: Box<[PodTerm]>,
-    pub preferred_affinity: Box<[(i32, PodTerm)]>,
-    pub preferred_anti_affinity: Box<[(i32, PodTerm)]>,
-    pub spread: Box<[Spread]>,
-    pub claims: Box<[ClaimRef]>,
-    pub disks: Box<[Disk]>,
-    /// The image of each container, and of each init container.
-    pub images: Box<[Arc<str>]>,
-    /// The controller, when it is of a kind that spreads its pods.
-    pub owner: Option<Owner>,
-    /// What it asks for that this scheduler cannot give, by name of the field.
-    pub unsupported: Box<[Box<str>]>,
+/// `metadata.namespace`.
+pub(crate) struct Shape {
+    /// `metadata.labels`.
+    pub(crate) namespace: Arc<str>,
+    pub(crate) labels: Labels,
+    /// `spec.schedulerName`.
+    pub(crate) scheduler: Arc<str>,
+    /// `spec.priority`.
+    pub(crate) priority: i32,
+    /// Whether it may preempt other pods.
+    pub(crate) preempts: bool,
+    /// What it requests, by Kubernetes' formula for pods.
+    pub(crate) requests: Resources,
+    /// CPU and memory for scores while the pod is incoming. Containers without a request count with a default.
+    pub(crate) nonzero_incoming: NonZeroRequests,
+    /// CPU and memory for scores once the pod is on a node.
+    pub(crate) nonzero_placed: NonZeroRequests,
+    /// Host ports.
+    pub(crate) ports: Box<[HostPort]>,
+    /// `spec.tolerations`.
+    pub(crate) tolerations: Box<[Toleration]>,
+    /// `spec.nodeSelector`.
+    pub(crate) node_selector: Labels,
+    /// Required node affinity.
+    pub(crate) node_affinity: Option<NodeSelector>,
+    /// Preferred node affinity: weight and term.
+    pub(crate) preferred_nodes: Box<[(i32, NodeTerm)]>,
+    /// Required pod affinity.
+    pub(crate) affinity: Box<[PodTerm]>,
+    /// Required pod anti-affinity.
+    pub(crate) anti_affinity: Box<[PodTerm]>,
+    /// Preferred pod affinity: weight and term.
+    pub(crate) preferred_affinity: Box<[(i32, PodTerm)]>,
+    /// Preferred pod anti-affinity: weight and term.
+    pub(crate) preferred_anti_affinity: Box<[(i32, PodTerm)]>,
+    /// Topology spread constraints.
+    pub(crate) spread: Box<[Spread]>,
+    /// PersistentVolumeClaims of its volumes.
+    pub(crate) claims: Box<[ClaimRef]>,
+    /// In-line disks with exclusive access.
+    pub(crate) disks: Box<[Disk]>,
+    /// The image of each container and init container.
+    pub(crate) images: Box<[Arc<str>]>,
+    /// The controller, if it is of a kind whose pods are spread.
+    pub(crate) owner: Option<Owner>,
+    /// Fields that this scheduler does not support or cannot read, for the refusal.
+    pub(crate) unsupported: Box<[Box<str>]>,
 }
 
 impl Shape {
-    /// Whether it has a say in where others of some kind go, or the others in where it goes.
-    pub fn has_pod_terms(&self) -> bool {
+    /// Whether it has any pod affinity or anti-affinity term.
+    pub(crate) fn has_pod_terms(&self) -> bool {
         !(self.affinity.is_empty()
             && self.anti_affinity.is_empty()
             && self.preferred_affinity.is_empty()
@@ -133,54 +154,61 @@ impl Shape {
     }
 }
 
-/// Processor and memory as scores count them.
+/// CPU (millicores) and memory (bytes) as scores count them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Rough {
-    pub cpu: i64,
-    pub memory: i64,
+pub(crate) struct NonZeroRequests {
+    /// In millicores.
+    pub(crate) cpu: i64,
+    /// In bytes.
+    pub(crate) memory: i64,
 }
 
-/// A port of the node that a pod takes.
+/// A host port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HostPort {
+pub(crate) struct HostPort {
     /// `0.0.0.0` stands for every address.
-    pub ip: Arc<str>,
-    pub protocol: Arc<str>,
-    pub port: i32,
+    pub(crate) ip: Arc<str>,
+    /// TCP, UDP or SCTP.
+    pub(crate) protocol: Arc<str>,
+    /// The number.
+    pub(crate) port: i32,
 }
 
 impl HostPort {
-    pub const EVERY_IP: &'static str = "0.0.0.0";
+    /// The address that stands for every address.
+    pub(crate) const EVERY_IP: &'static str = "0.0.0.0";
 
-    /// Whether two pods with these ports cannot be on one node.
-    pub fn conflicts(&self, other: &HostPort) -> bool {
+    /// Whether pods with these ports cannot be on one node.
+    pub(crate) fn conflicts(&self, other: &HostPort) -> bool {
         self.port == other.port
             && self.protocol == other.protocol
             && (self.ip == other.ip || *self.ip == *Self::EVERY_IP || *other.ip == *Self::EVERY_IP)
     }
 }
 
-/// The persistent volume claim of a volume.
+/// The PersistentVolumeClaim of a volume.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ClaimRef {
+pub(crate) enum ClaimRef {
+    /// A claim by name.
     Named(Arc<str>),
-    /// A claim made for this pod; here is the volume's name.
+    /// A claim made for a generic ephemeral volume; this is the volume's name.
     Ephemeral(Arc<str>),
 }
 
-/// A disk named in the pod itself, of a kind that only one node or pod can write to.
+/// An in-line disk of a kind that allows one writer only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Disk {
-    /// What has to be equal to be the same disk.
-    pub id: Arc<str>,
-    /// The servers, for kinds that are the same disk as soon as they have one in common.
-    pub monitors: Box<[Arc<str>]>,
-    /// Two that only read do not disturb each other.
-    pub shareable: bool,
+pub(crate) struct Disk {
+    /// Equal for the same disk.
+    pub(crate) id: Arc<str>,
+    /// RBD monitors: the disk is the same only if one monitor is in common. Empty for other kinds.
+    pub(crate) monitors: Box<[Arc<str>]>,
+    /// Mounted read-only: two such pods do not conflict.
+    pub(crate) shareable: bool,
 }
 
 impl Disk {
-    pub fn conflicts(&self, other: &Disk) -> bool {
+    /// Whether pods with these disks cannot be on one node.
+    pub(crate) fn conflicts(&self, other: &Disk) -> bool {
         let common = self.monitors.is_empty() || self.monitors.iter().any(|monitor| other.monitors.contains(monitor));
         self.id == other.id && common && !(self.shareable && other.shareable)
     }
@@ -188,15 +216,21 @@ impl Disk {
 
 /// The controller of a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Owner {
-    pub kind: OwnerKind,
-    pub name: Arc<str>,
+pub(crate) struct Owner {
+    /// Its kind.
+    pub(crate) kind: OwnerKind,
+    /// Its name, in the pod's namespace.
+    pub(crate) name: Arc<str>,
 }
 
+/// The kinds of controllers whose pods are spread by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OwnerKind {
+pub(crate) enum OwnerKind {
+    /// A ReplicationController.
     ReplicationController,
+    /// A ReplicaSet.
     ReplicaSet,
+    /// A StatefulSet.
     StatefulSet,
 }
 

@@ -1,4 +1,4 @@
-//! Namespaces, disruption budgets and controllers, as far as placing a pod depends on them.
+//! Namespaces, disruption budgets and controllers, as far as scheduling depends on them.
 
 use std::sync::Arc;
 
@@ -8,34 +8,46 @@ use super::pod::OwnerKind;
 
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Namespace {
-    pub name: Arc<str>,
-    pub labels: Labels,
+pub(crate) struct Namespace {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Its labels, for namespace selectors.
+    pub(crate) labels: Labels,
 }
 
-/// A pod disruption budget.
+/// A PodDisruptionBudget.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Budget {
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-    pub pods: Selector,
-    /// How many of its pods may be taken away now.
-    pub allowed: i32,
-    /// Names of pods that are being taken away already.
-    pub disrupted: Box<[Arc<str>]>,
+pub(crate) struct Budget {
+    /// Its namespace.
+    pub(crate) namespace: Arc<str>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Selects the protected pods.
+    pub(crate) pods: Selector,
+    /// How many of its pods may be evicted now.
+    pub(crate) allowed: i32,
+    /// Names of pods whose eviction is already counted.
+    pub(crate) disrupted: Box<[Arc<str>]>,
 }
 
-/// Something that has pods which are better spread.
+/// A service or a controller, whose pods are spread by default.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    pub kind: GroupKind,
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-    pub pods: Selector,
+pub(crate) struct Group {
+    /// What it is.
+    pub(crate) kind: GroupKind,
+    /// Its namespace.
+    pub(crate) namespace: Arc<str>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Selects its pods.
+    pub(crate) pods: Selector,
 }
 
+/// The kind of a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GroupKind {
+pub(crate) enum GroupKind {
+    /// A Service.
     Service,
+    /// A controller of pods.
     Controller(OwnerKind),
 }

@@ -1,70 +1,76 @@
-//! Amounts of what a node has and a pod asks for.
+//! Amounts of resources.
 
 use std::sync::Arc;
 
-/// Resources with names of their own (extended resources, huge pages), sorted by name.
-pub type Named = Vec<(Arc<str>, i64)>;
+/// Amounts of extended resources and huge pages, sorted by name.
+pub(crate) type Named = Vec<(Arc<str>, i64)>;
 
-/// What a pod asks for, or what a node offers.
+/// What a pod requests, or what a node offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Resources {
-    /// In thousandths of a processor.
-    pub cpu: i64,
+pub(crate) struct Resources {
+    /// In millicores.
+    pub(crate) cpu: i64,
     /// In bytes.
-    pub memory: i64,
+    pub(crate) memory: i64,
     /// Local disk space, in bytes.
-    pub ephemeral_storage: i64,
-    pub named: Named,
+    pub(crate) ephemeral_storage: i64,
+    /// Everything else.
+    pub(crate) named: Named,
 }
 
 impl Resources {
-    /// How much there is of a resource that is not one of the three.
-    pub fn get(&self, name: &str) -> i64 {
+    /// The amount of a resource in `named`.
+    pub(crate) fn get(&self, name: &str) -> i64 {
         self.named.binary_search_by(|(known, _)| (**known).cmp(name)).map_or(0, |at| self.named[at].1)
     }
 }
 
-/// A sum that stays exact however large it gets: each pod that goes takes away what it brought, and no more.
+/// A sum that stays exact at any size: removing a pod subtracts exactly what it added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Total(i128);
+pub(crate) struct Total(i128);
 
 impl Total {
-    pub fn add(&mut self, amount: i64) {
+    /// Adds an amount.
+    pub(crate) fn add(&mut self, amount: i64) {
         self.0 += i128::from(amount);
     }
 
-    /// Takes away what [`Total::add`] has added.
-    pub fn remove(&mut self, amount: i64) {
+    /// Subtracts what [`Total::add`] has added.
+    pub(crate) fn remove(&mut self, amount: i64) {
         self.0 -= i128::from(amount);
     }
 
-    /// The sum; of one that is more than what fits, the largest that does, which is more than any node has to give.
-    pub fn get(self) -> i64 {
+    /// The sum, or the largest i64 if it is larger, which is more than any node offers.
+    pub(crate) fn get(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 }
 
-/// What several pods ask for together.
+/// The sum of several pods' requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub cpu: Total,
-    pub memory: Total,
-    pub ephemeral_storage: Total,
+pub(crate) struct Totals {
+    /// In millicores.
+    pub(crate) cpu: Total,
+    /// In bytes.
+    pub(crate) memory: Total,
+    /// In bytes.
+    pub(crate) ephemeral_storage: Total,
     named: Vec<(Arc<str>, Total)>,
 }
 
 impl Totals {
-    /// How much of a resource that is not one of the three.
-    pub fn get(&self, name: &str) -> i64 {
+    /// The sum of a resource other than these three.
+    pub(crate) fn get(&self, name: &str) -> i64 {
         self.named.binary_search_by(|(known, _)| (**known).cmp(name)).map_or(0, |at| self.named[at].1.get())
     }
 
-    pub fn add(&mut self, more: &Resources) {
+    /// Adds a pod's requests.
+    pub(crate) fn add(&mut self, more: &Resources) {
         self.change(more, Total::add);
     }
 
-    /// Takes away what [`Totals::add`] has added.
-    pub fn remove(&mut self, less: &Resources) {
+    /// Subtracts what [`Totals::add`] has added.
+    pub(crate) fn remove(&mut self, less: &Resources) {
         self.change(less, Total::remove);
     }
 
@@ -106,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_amounts_leave_the_others_as_they_were() {
+    fn huge_amounts_do_not_distort_the_sum() {
         let mut sum = Totals::default();
         sum.add(&asks(5, 2));
         for _ in 0..3 {

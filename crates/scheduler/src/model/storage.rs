@@ -1,4 +1,4 @@
-//! Claims, volumes and what provisions and attaches them.
+//! Claims, volumes, and what provisions and attaches them.
 
 use std::sync::Arc;
 
@@ -6,44 +6,55 @@ use super::affinity::NodeSelector;
 use super::labels::Labels;
 use super::labels::Selector;
 
-/// A persistent volume claim.
+/// A PersistentVolumeClaim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-    pub uid: Arc<str>,
-    pub resource_version: Box<str>,
-    /// The volume it is bound to, or about to be.
-    pub volume: Option<Arc<str>>,
-    /// Whether the volume is fully bound.
-    pub bound: bool,
-    /// Empty: no class.
-    pub class: Arc<str>,
+pub(crate) struct Claim {
+    /// Its namespace.
+    pub(crate) namespace: Arc<str>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Its uid.
+    pub(crate) uid: Arc<str>,
+    /// For optimistic concurrency.
+    pub(crate) resource_version: Box<str>,
+    /// The volume it is bound to, or is being bound to.
+    pub(crate) volume: Option<Arc<str>>,
+    /// Whether binding has completed.
+    pub(crate) bound: bool,
+    /// The storage class; empty: none.
+    pub(crate) class: Arc<str>,
     /// The node its volume is being provisioned for.
-    pub selected_node: Option<Arc<str>>,
-    pub lost: bool,
-    pub terminating: bool,
-    pub modes: AccessModes,
-    /// In bytes.
-    pub request: i64,
-    /// Whether a size is asked for at all.
-    pub has_request: bool,
-    pub selector: Option<Selector>,
-    pub block: bool,
-    pub attributes_class: Arc<str>,
-    /// The uid of the controlling owner: the pod, for a claim of an ephemeral volume.
-    pub owner: Option<Arc<str>>,
+    pub(crate) selected_node: Option<Arc<str>>,
+    /// Its volume does not exist any more.
+    pub(crate) lost: bool,
+    /// It is being deleted.
+    pub(crate) terminating: bool,
+    /// Requested access modes.
+    pub(crate) modes: AccessModes,
+    /// Requested size in bytes.
+    pub(crate) request: i64,
+    /// Whether a size is requested at all.
+    pub(crate) has_request: bool,
+    /// Selects volumes by their labels.
+    pub(crate) selector: Option<Selector>,
+    /// volumeMode Block.
+    pub(crate) block: bool,
+    /// The VolumeAttributesClass; empty: none.
+    pub(crate) attributes_class: Arc<str>,
+    /// The uid of the controlling owner: the pod, for an ephemeral volume.
+    pub(crate) owner: Option<Arc<str>>,
 }
 
-/// A set of the four ways to access a volume.
+/// A set of volume access modes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AccessModes(u8);
+pub(crate) struct AccessModes(u8);
 
 impl AccessModes {
-    pub const ONE_POD: AccessModes = AccessModes(8);
+    /// ReadWriteOncePod.
+    pub(crate) const ONE_POD: AccessModes = AccessModes(8);
 
     /// The modes with these names; others are ignored.
-    pub fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> AccessModes {
+    pub(crate) fn named<'a>(names: impl IntoIterator<Item = &'a str>) -> AccessModes {
         AccessModes(names.into_iter().fold(0, |modes, name| {
             modes
                 | match name {
@@ -56,43 +67,57 @@ impl AccessModes {
         }))
     }
 
-    pub fn contain(self, wanted: AccessModes) -> bool {
-        self.0 & wanted.0 == wanted.0
+    /// Whether all of `other` are in the set.
+    pub(crate) fn contains(self, other: AccessModes) -> bool {
+        self.0 & other.0 == other.0
     }
 }
 
-/// A persistent volume.
+/// A PersistentVolume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Volume {
-    pub name: Arc<str>,
-    pub resource_version: Box<str>,
-    pub labels: Labels,
-    pub class: Arc<str>,
-    /// In bytes.
-    pub capacity: i64,
-    pub modes: AccessModes,
-    pub block: bool,
-    pub attributes_class: Arc<str>,
-    pub claim: Option<BoundClaim>,
-    pub affinity: Option<NodeSelector>,
-    /// Whether its phase is Available.
-    pub available: bool,
-    pub terminating: bool,
-    pub source: Source,
+pub(crate) struct Volume {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// For optimistic concurrency.
+    pub(crate) resource_version: Box<str>,
+    /// Its labels.
+    pub(crate) labels: Labels,
+    /// The storage class; empty: none.
+    pub(crate) class: Arc<str>,
+    /// Its size in bytes.
+    pub(crate) capacity: i64,
+    /// Supported access modes.
+    pub(crate) modes: AccessModes,
+    /// volumeMode Block.
+    pub(crate) block: bool,
+    /// The VolumeAttributesClass; empty: none.
+    pub(crate) attributes_class: Arc<str>,
+    /// The claim it is bound to or reserved for.
+    pub(crate) claim: Option<BoundClaim>,
+    /// The nodes it is accessible from; `None`: all.
+    pub(crate) affinity: Option<NodeSelector>,
+    /// Its phase is Available.
+    pub(crate) available: bool,
+    /// It is being deleted.
+    pub(crate) terminating: bool,
+    /// What attaches it.
+    pub(crate) source: Source,
 }
 
 /// The claim a volume is reserved for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BoundClaim {
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-    /// Empty when an administrator reserved it before the claim was made.
-    pub uid: Arc<str>,
+pub(crate) struct BoundClaim {
+    /// The claim's namespace.
+    pub(crate) namespace: Arc<str>,
+    /// The claim's name.
+    pub(crate) name: Arc<str>,
+    /// Empty if an administrator reserved the volume before the claim existed.
+    pub(crate) uid: Arc<str>,
 }
 
 impl Volume {
     /// Whether it is reserved for this claim.
-    pub fn is_for(&self, claim: &Claim) -> bool {
+    pub(crate) fn is_for(&self, claim: &Claim) -> bool {
         self.claim.as_ref().is_some_and(|bound| {
             bound.namespace == claim.namespace
                 && bound.name == claim.name
@@ -100,37 +125,43 @@ impl Volume {
         })
     }
 
-    /// Whether it can be used on a node with these labels.
-    pub fn reaches(&self, labels: &Labels) -> bool {
+    /// Whether it is accessible from a node with these labels.
+    pub(crate) fn reaches(&self, labels: &Labels) -> bool {
         self.affinity.as_ref().is_none_or(|affinity| affinity.matches("", labels))
     }
 }
 
-/// Who attaches a volume.
+/// What attaches a volume.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
+    /// A CSI driver.
     Csi {
+        /// The driver's name.
         driver: Arc<str>,
+        /// The volume's id for the driver.
         handle: Arc<str>,
     },
-    /// A built-in kind that a CSI driver took over, where a node's CSINode says so.
+    /// An in-tree plugin; migrated to CSI where the node's CSINode says so.
     InTree(InTree),
+    /// Neither.
     #[default]
     Other,
 }
 
-/// A built-in kind of volume with the CSI driver that took it over.
+/// An in-tree volume plugin and the CSI driver it is migrated to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InTree {
-    /// The field of a volume's spec.
-    pub field: &'static str,
-    /// The name in `provisioner` and in the list of what was taken over.
-    pub plugin: &'static str,
-    pub driver: &'static str,
+pub(crate) struct InTree {
+    /// The field in a volume's spec.
+    pub(crate) field: &'static str,
+    /// The plugin's name, as in `provisioner` and in the list of migrated plugins.
+    pub(crate) plugin: &'static str,
+    /// The name of the CSI driver.
+    pub(crate) driver: &'static str,
 }
 
 impl InTree {
-    pub const ALL: [InTree; 7] = [
+    /// All migrated plugins.
+    pub(crate) const ALL: [InTree; 7] = [
         InTree { field: "awsElasticBlockStore", plugin: "kubernetes.io/aws-ebs", driver: "ebs.csi.aws.com" },
         InTree { field: "gcePersistentDisk", plugin: "kubernetes.io/gce-pd", driver: "pd.csi.storage.gke.io" },
         InTree { field: "azureDisk", plugin: "kubernetes.io/azure-disk", driver: "disk.csi.azure.com" },
@@ -140,74 +171,85 @@ impl InTree {
         InTree { field: "portworxVolume", plugin: "kubernetes.io/portworx-volume", driver: "pxd.portworx.com" },
     ];
 
-    pub fn by_plugin(plugin: &str) -> Option<InTree> {
+    /// The plugin of this name.
+    pub(crate) fn by_plugin(plugin: &str) -> Option<InTree> {
         InTree::ALL.into_iter().find(|known| known.plugin == plugin)
     }
 }
 
-/// A storage class.
+/// A StorageClass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Class {
-    pub name: Arc<str>,
-    pub provisioner: Arc<str>,
-    /// `None` when the class does not say, which no API server accepts.
-    pub waits_for_consumer: Option<bool>,
-    /// Where volumes can be provisioned: one has to hold, and in it each label has to have one of the values. Empty:
-    /// anywhere.
-    pub topologies: Box<[Box<[TopologyRequirement]>]>,
+pub(crate) struct Class {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// What provisions its volumes.
+    pub(crate) provisioner: Arc<str>,
+    /// Whether volumeBindingMode is WaitForFirstConsumer; `None` if unset, which the API server does not allow.
+    pub(crate) waits_for_consumer: Option<bool>,
+    /// allowedTopologies: one of the terms has to match, with all its labels. Empty: any node.
+    pub(crate) topologies: Box<[Box<[TopologyRequirement]>]>,
 }
 
-/// A label of a node that must have one of these values.
-pub type TopologyRequirement = (Arc<str>, Box<[Arc<str>]>);
+/// A label and the values it may have.
+pub(crate) type TopologyRequirement = (Arc<str>, Box<[Arc<str>]>);
 
 impl Class {
-    /// Whether it can provision at all.
-    pub fn provisions(&self) -> bool {
+    /// Whether it can provision volumes at all.
+    pub(crate) fn provisions(&self) -> bool {
         !self.provisioner.is_empty() && *self.provisioner != *"kubernetes.io/no-provisioner"
     }
 
     /// Whether it can provision for a node with these labels.
-    pub fn reaches(&self, labels: &Labels) -> bool {
+    pub(crate) fn reaches(&self, labels: &Labels) -> bool {
         let has = |(key, values): &TopologyRequirement| labels.get(key).is_some_and(|value| values.contains(value));
         self.topologies.is_empty() || self.topologies.iter().any(|term| !term.is_empty() && term.iter().all(has))
     }
 }
 
-/// What a node's CSI drivers say.
+/// A CSINode.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CsiNode {
-    pub name: Arc<str>,
-    /// How many volumes of a driver can be attached.
-    pub limits: Box<[(Arc<str>, i64)]>,
-    /// The built-in kinds taken over by CSI drivers here.
-    pub migrated: Box<[Arc<str>]>,
+pub(crate) struct CsiNode {
+    /// The node's name.
+    pub(crate) name: Arc<str>,
+    /// The most attachable volumes by driver.
+    pub(crate) limits: Box<[(Arc<str>, i64)]>,
+    /// In-tree plugins that are migrated to CSI on this node.
+    pub(crate) migrated: Box<[Arc<str>]>,
 }
 
-/// A CSI driver.
+/// A CSIDriver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CsiDriver {
-    pub name: Arc<str>,
-    /// Whether it publishes how much room there is.
-    pub storage_capacity: bool,
+pub(crate) struct CsiDriver {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// Whether it publishes CSIStorageCapacity objects.
+    pub(crate) storage_capacity: bool,
 }
 
-/// How much a driver can provision somewhere.
+/// A CSIStorageCapacity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    pub namespace: Arc<str>,
-    pub name: Arc<str>,
-    pub class: Arc<str>,
-    /// The largest volume, in bytes; `None`: not known.
-    pub largest: Option<i64>,
+pub(crate) struct Capacity {
+    /// Its namespace.
+    pub(crate) namespace: Arc<str>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// The storage class it is about.
+    pub(crate) class: Arc<str>,
+    /// The largest volume in bytes; `None`: unknown.
+    pub(crate) largest: Option<i64>,
     /// The nodes it is about.
-    pub nodes: Selector,
+    pub(crate) nodes: Selector,
 }
 
-/// A volume that is attached to a node.
+/// A VolumeAttachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attachment {
-    pub name: Arc<str>,
-    pub node: Arc<str>,
-    pub attacher: Arc<str>,
-    pub volume: Arc<str>,
+pub(crate) struct Attachment {
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// The node.
+    pub(crate) node: Arc<str>,
+    /// The CSI driver.
+    pub(crate) attacher: Arc<str>,
+    /// The PersistentVolume.
+    pub(crate) volume: Arc<str>,
 }

@@ -9,10 +9,10 @@ use super::selector::selector;
 use crate::model::Intern;
 use crate::model::NodeSelector;
 use crate::model::NodeTerm;
+use crate::model::Operator;
 use crate::model::PodTerm;
 use crate::model::Requirement;
 use crate::model::Spread;
-use crate::model::Test;
 use crate::wire;
 
 const NODE: &str = "spec.affinity.nodeAffinity";
@@ -25,7 +25,7 @@ pub(super) fn required_nodes(pod: &wire::Pod, intern: &Intern) -> Result<Option<
     node_selector(required, intern).map(Some).map_err(|bad| bad.within(&format!("{NODE}.{REQUIRED}")))
 }
 
-/// The preferred node affinity. A term without conditions is no preference.
+/// The preferred node affinity. Terms without requirements are dropped.
 pub(super) fn preferred_nodes(pod: &wire::Pod, intern: &Intern) -> Result<Box<[(i32, NodeTerm)]>, BadField> {
     let mut terms = Vec::new();
     for (at, term) in pod.spec.affinity.node_affinity.preferred.iter().enumerate() {
@@ -38,13 +38,14 @@ pub(super) fn preferred_nodes(pod: &wire::Pod, intern: &Intern) -> Result<Box<[(
     Ok(terms.into())
 }
 
-/// Terms of pod affinity or, as `field` says, anti-affinity.
+/// The terms of pod affinity or anti-affinity.
 #[derive(Default)]
 pub(super) struct PodTerms {
     pub(super) required: Box<[PodTerm]>,
     pub(super) preferred: Box<[(i32, PodTerm)]>,
 }
 
+/// Converts pod affinity or anti-affinity; `field` is its name, for errors.
 pub(super) fn pod_terms(
     affinity: &wire::PodAffinity,
     field: &str,
@@ -63,8 +64,8 @@ pub(super) fn pod_terms(
     Ok(PodTerms { required: required.collect::<Result<_, _>>()?, preferred: preferred.collect::<Result<_, _>>()? })
 }
 
-/// The API server has merged matchLabelKeys and mismatchLabelKeys into the label selector when the pod was made: nothing
-/// is left to do about them here.
+/// matchLabelKeys and mismatchLabelKeys need no handling: the API server merged them into the label selector when the
+/// pod was created.
 fn pod_term(term: &wire::PodAffinityTerm, namespace: &Arc<str>, intern: &Intern) -> Result<PodTerm, BadField> {
     let of_pod = term.namespaces.is_empty() && term.namespace_selector.is_none();
     let namespaces = if of_pod {
@@ -81,6 +82,7 @@ fn pod_term(term: &wire::PodAffinityTerm, namespace: &Arc<str>, intern: &Intern)
     })
 }
 
+/// Converts the topology spread constraints.
 pub(super) fn spread(pod: &wire::Pod, intern: &Intern) -> Result<Box<[Spread]>, BadField> {
     let read = |(at, constraint)| {
         spread_constraint(constraint, &pod.metadata.labels, intern)
@@ -97,12 +99,12 @@ fn spread_constraint(
     let required = match constraint.when_unsatisfiable.as_str() {
         "DoNotSchedule" => true,
         "ScheduleAnyway" => false,
-        other => return Err(BadField::new("whenUnsatisfiable", format!("{other:?} is not known"))),
+        other => return Err(BadField::new("whenUnsatisfiable", format!("{other:?} is unknown"))),
     };
     let honor = |policy: &Option<String>, default: bool| policy.as_ref().map_or(default, |policy| policy == "Honor");
     let same = |key: &String| {
         let value = intern.str(labels.get(key)?);
-        Some(Requirement { key: intern.str(key), test: Test::In([value].into()) })
+        Some(Requirement { key: intern.str(key), operator: Operator::In([value].into()) })
     };
     let pods = selector(constraint.label_selector.as_ref(), intern).map_err(|bad| bad.within("labelSelector"))?;
     Ok(Spread {

@@ -10,18 +10,18 @@ use crate::model::Node;
 use crate::model::Taint;
 use crate::wire;
 
-/// Makes a node of what the API server sent.
+/// Converts a node.
 ///
 /// # Errors
-/// Names the field that makes no sense.
-pub fn node(wire: &wire::Node, intern: &Intern) -> Result<Node, Invalid> {
+/// An invalid field.
+pub(crate) fn node(wire: &wire::Node, intern: &Intern) -> Result<Node, Invalid> {
     read(wire, intern).map_err(|bad| bad.of("node", &wire.metadata))
 }
 
 fn read(wire: &wire::Node, intern: &Intern) -> Result<Node, BadField> {
     let (allocatable, max_pods) = resources::allocatable(wire, intern)?;
     let taints = wire.spec.taints.iter().enumerate().map(|(at, taint)| {
-        let unknown = || BadField::new(format!("spec.taints[{at}].effect"), format!("{:?} is not known", taint.effect));
+        let unknown = || BadField::new(format!("spec.taints[{at}].effect"), format!("{:?} is unknown", taint.effect));
         let effect = Effect::named(&taint.effect).ok_or_else(unknown)?;
         Ok(Taint { key: intern.str(&taint.key), value: intern.str(&taint.value), effect })
     });
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_offers_what_is_allocatable_or_else_its_capacity() {
+    fn allocatable_falls_back_to_capacity() {
         let read = |status| {
             let wire = serde_json::from_value(json!({"metadata": {"name": "n"}, "status": status})).unwrap();
             let node = node(&wire, &Intern::default()).unwrap();
@@ -58,9 +58,9 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_taint_effect_is_told_with_its_field() {
+    fn an_unknown_taint_effect_is_reported_with_its_field() {
         let wire = json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "a", "effect": "Maybe"}]}});
         let error = node(&serde_json::from_value(wire).unwrap(), &Intern::default()).unwrap_err();
-        assert_eq!(error.to_string(), "node n: spec.taints[0].effect: \"Maybe\" is not known");
+        assert_eq!(error.to_string(), "node n: spec.taints[0].effect: \"Maybe\" is unknown");
     }
 }

@@ -25,11 +25,11 @@ use crate::model::Toleration;
 use crate::model::TolerationValue;
 use crate::wire;
 
-/// Makes a pod of what the API server sent.
+/// Converts a pod.
 ///
 /// # Errors
-/// Names the field that makes no sense.
-pub fn pod(wire: &wire::Pod, intern: &Intern) -> Result<Pod, Invalid> {
+/// An invalid field.
+pub(crate) fn pod(wire: &wire::Pod, intern: &Intern) -> Result<Pod, Invalid> {
     let shape = shape(wire, intern).map_err(|bad| bad.of("pod", &wire.metadata))?;
     let status = &wire.status;
     let condition = |kind: &str| status.conditions.iter().find(|condition| condition.kind == kind);
@@ -64,9 +64,9 @@ fn shape(wire: &wire::Pod, intern: &Intern) -> Result<Shape, BadField> {
     if !spec.resource_claims.is_empty() {
         unsupported.push("spec.resourceClaims".into());
     }
-    let wishes = wishes(wire, &namespace, intern).unwrap_or_else(|bad| {
+    let constraints = constraints(wire, &namespace, intern).unwrap_or_else(|bad| {
         unsupported.push(format!("{} ({})", bad.field, bad.reason).into());
-        Wishes::default()
+        PlacementConstraints::default()
     });
     Ok(Shape {
         labels: labels(&wire.metadata.labels, intern),
@@ -74,18 +74,18 @@ fn shape(wire: &wire::Pod, intern: &Intern) -> Result<Shape, BadField> {
         priority: spec.priority.unwrap_or(0),
         preempts: spec.preemption_policy.as_deref() != Some("Never"),
         requests: requests.requests,
-        wanted: requests.wanted,
-        taken: requests.taken,
+        nonzero_incoming: requests.nonzero_incoming,
+        nonzero_placed: requests.nonzero_placed,
         ports: ports(wire, intern),
         tolerations: spec.tolerations.iter().map(|one| toleration(one, intern)).collect(),
         node_selector: labels(&spec.node_selector, intern),
-        node_affinity: wishes.required_nodes,
-        preferred_nodes: wishes.preferred_nodes,
-        affinity: wishes.near.required,
-        anti_affinity: wishes.away.required,
-        preferred_affinity: wishes.near.preferred,
-        preferred_anti_affinity: wishes.away.preferred,
-        spread: wishes.spread,
+        node_affinity: constraints.required_nodes,
+        preferred_nodes: constraints.preferred_nodes,
+        affinity: constraints.near.required,
+        anti_affinity: constraints.away.required,
+        preferred_affinity: constraints.near.preferred,
+        preferred_anti_affinity: constraints.away.preferred,
+        spread: constraints.spread,
         claims: spec.volumes.iter().filter_map(|volume| claim(volume, intern)).collect(),
         disks: spec.volumes.iter().filter_map(|volume| disk(volume, intern)).collect(),
         images: containers(wire).map(|container| intern.str(&full_image_name(&container.image))).collect(),
@@ -95,9 +95,9 @@ fn shape(wire: &wire::Pod, intern: &Intern) -> Result<Shape, BadField> {
     })
 }
 
-/// Where a pod wants to be. One that cannot be read takes its room all the same where it is, and is not placed.
+/// The affinities and spread constraints. A pod with invalid ones still counts on its node, but is not scheduled.
 #[derive(Default)]
-struct Wishes {
+struct PlacementConstraints {
     required_nodes: Option<NodeSelector>,
     preferred_nodes: Box<[(i32, NodeTerm)]>,
     near: PodTerms,
@@ -105,9 +105,9 @@ struct Wishes {
     spread: Box<[Spread]>,
 }
 
-fn wishes(wire: &wire::Pod, namespace: &Arc<str>, intern: &Intern) -> Result<Wishes, BadField> {
+fn constraints(wire: &wire::Pod, namespace: &Arc<str>, intern: &Intern) -> Result<PlacementConstraints, BadField> {
     let affinity = &wire.spec.affinity;
-    Ok(Wishes {
+    Ok(PlacementConstraints {
         required_nodes: affinity::required_nodes(wire, intern)?,
         preferred_nodes: affinity::preferred_nodes(wire, intern)?,
         near: affinity::pod_terms(&affinity.pod_affinity, "podAffinity", namespace, intern)?,
@@ -120,11 +120,11 @@ fn containers(wire: &wire::Pod) -> impl Iterator<Item = &wire::Container> {
     wire.spec.init_containers.iter().chain(&wire.spec.containers)
 }
 
-/// Ports of the node, of all containers that run while the pod does.
+/// Host ports of all containers that run as long as the pod.
 fn ports(wire: &wire::Pod, intern: &Intern) -> Box<[HostPort]> {
-    let lasting = wire.spec.init_containers.iter().filter(|container| is_sidecar(container));
+    let sidecars = wire.spec.init_containers.iter().filter(|container| is_sidecar(container));
     let or = |value: &String, default: &str| intern.str(if value.is_empty() { default } else { value });
-    lasting
+    sidecars
         .chain(&wire.spec.containers)
         .flat_map(|container| &container.ports)
         .filter(|port| port.host_port > 0)
@@ -235,13 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_given_is_remembered_by_name() {
+    fn unsupported_fields_are_recorded() {
         let pod = read(json!({"metadata": {"name": "p"}, "spec": {"resourceClaims": [{"name": "gpu"}]}}));
         assert_eq!(*pod.shape.unsupported, [Box::<str>::from("spec.resourceClaims")]);
     }
 
     #[test]
-    fn an_operator_that_is_not_known_tolerates_nothing() {
+    fn an_unknown_operator_tolerates_nothing() {
         let pod = read(json!({"metadata": {"name": "p"}, "spec": {"tolerations": [
             {"key": "a", "operator": "Lt", "value": "5"}, {"operator": "Exists", "effect": "Sometimes"},
         ]}}));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_whose_wishes_cannot_be_read_takes_its_room_and_is_told_which_field_it_is() {
+    fn a_pod_with_an_invalid_affinity_keeps_its_requests_and_names_the_field() {
         let pod = read(json!({"metadata": {"name": "p"}, "spec": {
             "nodeName": "a",
             "containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}],
@@ -258,13 +258,13 @@ mod tests {
                     "matchExpressions": [{"key": "a", "operator": "Near", "values": ["b"]}]}}]}},
         }}));
         assert_eq!((pod.node.as_deref(), pod.shape.requests.cpu), (Some("a"), 2000));
-        let told = "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector\
-            .matchExpressions[0].operator (\"Near\" is not an operator here)";
-        assert_eq!(*pod.shape.unsupported, [Box::<str>::from(told)]);
+        let field = "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector\
+            .matchExpressions[0].operator (\"Near\" is not a valid operator)";
+        assert_eq!(*pod.shape.unsupported, [Box::<str>::from(field)]);
     }
 
     #[test]
-    fn a_bad_quantity_is_told_with_object_and_field() {
+    fn an_invalid_quantity_is_reported_with_object_and_field() {
         let wire = json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"overhead": {"cpu": "much"}}});
         let error = pod(&serde_json::from_value(wire).unwrap(), &Intern::default()).unwrap_err();
         assert!(error.to_string().starts_with("pod n/p: spec.overhead[cpu]: \"much\""), "{error}");

@@ -13,15 +13,16 @@ use crate::model::Namespace;
 use crate::model::Selector;
 use crate::wire;
 
-pub fn namespace(wire: &wire::Namespace, intern: &Intern) -> Namespace {
+/// Converts a namespace.
+pub(crate) fn namespace(wire: &wire::Namespace, intern: &Intern) -> Namespace {
     Namespace { name: intern.str(&wire.metadata.name), labels: labels(&wire.metadata.labels, intern) }
 }
 
-/// Makes a budget of what the API server sent.
+/// Converts a PodDisruptionBudget.
 ///
 /// # Errors
-/// Names the field that makes no sense.
-pub fn budget(wire: &wire::PodDisruptionBudget, intern: &Intern) -> Result<Budget, Invalid> {
+/// An invalid field.
+pub(crate) fn budget(wire: &wire::PodDisruptionBudget, intern: &Intern) -> Result<Budget, Invalid> {
     let pods = selector(wire.spec.selector.as_ref(), intern)
         .map_err(|bad| bad.within("spec.selector").of("poddisruptionbudget", &wire.metadata))?;
     Ok(Budget {
@@ -33,20 +34,20 @@ pub fn budget(wire: &wire::PodDisruptionBudget, intern: &Intern) -> Result<Budge
     })
 }
 
-/// Makes a group of a ReplicaSet or a StatefulSet.
+/// Converts a ReplicaSet or a StatefulSet.
 ///
 /// # Errors
-/// Names the field that makes no sense.
-pub fn group(kind: GroupKind, wire: &wire::Controller, intern: &Intern) -> Result<Group, Invalid> {
+/// An invalid field.
+pub(crate) fn group(kind: GroupKind, wire: &wire::Controller, intern: &Intern) -> Result<Group, Invalid> {
     let pods = selector(wire.spec.selector.as_ref(), intern)
         .map_err(|bad| bad.within("spec.selector").of("controller", &wire.metadata))?;
     Ok(of(kind, &wire.metadata, pods, intern))
 }
 
-/// Makes a group of a Service or a ReplicationController.
-pub fn service(kind: GroupKind, wire: &wire::MapSelected, intern: &Intern) -> Group {
+/// Converts a Service or a ReplicationController.
+pub(crate) fn service(kind: GroupKind, wire: &wire::MapSelected, intern: &Intern) -> Group {
     let selector = &wire.spec.selector;
-    // There is no empty map in Protobuf, in which the API server keeps its objects: it is the same as none.
+    // Protobuf, in which the API server stores objects, has no empty map: an empty selector is an absent one.
     let pods = if selector.is_empty() {
         Selector::Nothing
     } else {

@@ -1,16 +1,16 @@
-//! What a pod asks for, by Kubernetes' formula, and what a node offers.
+//! A pod's resource requests by Kubernetes' formula, and a node's allocatable resources.
 
 use kubernetes_quantity::Quantity;
 
 use super::BadField;
 use crate::model::Intern;
+use crate::model::NonZeroRequests;
 use crate::model::Resources;
-use crate::model::Rough;
 use crate::wire;
 
-/// For scores, a container that asks for no processor time counts as if it asked for this.
+/// CPU that a container without a CPU request counts in scores (kube-scheduler's DefaultMilliCPURequest).
 const DEFAULT_CPU: Quantity = Quantity::thousandths(100);
-/// And for memory, as if for this.
+/// Memory that a container without a memory request counts in scores (DefaultMemoryRequest).
 const DEFAULT_MEMORY: Quantity = Quantity::whole(200 * 1024 * 1024);
 
 const CPU: &str = "cpu";
@@ -19,30 +19,32 @@ const EPHEMERAL_STORAGE: &str = "ephemeral-storage";
 const PODS: &str = "pods";
 const HUGE_PAGES: &str = "hugepages-";
 
-/// What a pod asks for, and what it counts for in scores.
+/// A pod's requests, and what it counts in scores.
 pub(super) struct Requests {
     pub(super) requests: Resources,
-    pub(super) wanted: Rough,
-    pub(super) taken: Rough,
+    pub(super) nonzero_incoming: NonZeroRequests,
+    pub(super) nonzero_placed: NonZeroRequests,
 }
 
+/// Computes a pod's requests.
 pub(super) fn requests(pod: &wire::Pod, intern: &Intern) -> Result<Requests, BadField> {
     let defaults = [(CPU, DEFAULT_CPU), (MEMORY, DEFAULT_MEMORY)];
     let exact = total(pod, &[])?;
-    // kube-scheduler's score of free room looks at the containers alone, whatever the pod as a whole asks for.
-    let wanted = with_overhead(pod, of_containers(pod, &defaults)?)?.rough();
+    // kube-scheduler's LeastAllocated uses the containers' requests for the incoming pod, whatever the pod-level
+    // request.
+    let nonzero_incoming = with_overhead(pod, of_containers(pod, &defaults)?)?.nonzero();
     let of_pod = pod.spec.resources.as_ref().map(|resources| &resources.requests);
-    let taken = if of_pod.is_some_and(|requests| requests.keys().any(|name| is_pod_level(name))) {
-        // Where the pod as a whole asks for a resource, its containers' silence about it means nothing.
+    let nonzero_placed = if of_pod.is_some_and(|requests| requests.keys().any(|name| is_pod_level(name))) {
+        // A resource with a pod-level request gets no container defaults.
         let missing: Vec<_> = defaults.into_iter().filter(|(name, _)| exact.get(name).is_none()).collect();
-        total(pod, &missing)?.rough()
+        total(pod, &missing)?.nonzero()
     } else {
-        wanted
+        nonzero_incoming
     };
-    Ok(Requests { requests: exact.resources(intern), wanted, taken })
+    Ok(Requests { requests: exact.resources(intern), nonzero_incoming, nonzero_placed })
 }
 
-/// What a node has for pods, and for how many of them.
+/// A node's allocatable resources, and the number of its pod slots.
 pub(super) fn allocatable(node: &wire::Node, intern: &Intern) -> Result<(Resources, i64), BadField> {
     let (amounts, field) = match &node.status {
         status if status.allocatable.is_empty() => (&status.capacity, "status.capacity"),
@@ -52,7 +54,7 @@ pub(super) fn allocatable(node: &wire::Node, intern: &Intern) -> Result<(Resourc
     Ok((list.resources(intern), list.get(PODS).map_or(0, Quantity::value)))
 }
 
-/// Amounts by name.
+/// Amounts by resource name.
 #[derive(Clone, Default)]
 struct List<'a>(Vec<(&'a str, Quantity)>);
 
@@ -90,9 +92,9 @@ impl<'a> List<'a> {
         self.merge(other, |_, new| new);
     }
 
-    fn rough(&self) -> Rough {
+    fn nonzero(&self) -> NonZeroRequests {
         let amount = |name| self.get(name).unwrap_or_default();
-        Rough { cpu: amount(CPU).milli(), memory: amount(MEMORY).value() }
+        NonZeroRequests { cpu: amount(CPU).milli(), memory: amount(MEMORY).value() }
     }
 
     fn resources(&self, intern: &Intern) -> Resources {
@@ -113,19 +115,19 @@ impl<'a> List<'a> {
     }
 }
 
-/// Whether a scheduler counts a resource that is not one of the usual: extended ones, huge pages, attachable volumes.
+/// Whether a resource is counted by name: extended resources, huge pages, attachable volumes.
 fn is_named(name: &str) -> bool {
     name.starts_with(HUGE_PAGES)
         || name.starts_with("attachable-volumes-")
         || (name.contains('/') && !name.starts_with("requests."))
 }
 
-/// Whether a pod as a whole can ask for a resource.
+/// Whether a resource can have a pod-level request.
 fn is_pod_level(name: &str) -> bool {
     name == CPU || name == MEMORY || name.starts_with(HUGE_PAGES)
 }
 
-/// The sum for a pod, where a container that says nothing about a resource in `defaults` asks for what is there.
+/// The pod's total, where a container without a request for a resource in `defaults` counts with the default.
 fn total<'a>(pod: &'a wire::Pod, defaults: &[(&'a str, Quantity)]) -> Result<List<'a>, BadField> {
     let mut sum = of_containers(pod, defaults)?;
     if let Some(resources) = &pod.spec.resources {
@@ -141,14 +143,14 @@ fn with_overhead<'a>(pod: &'a wire::Pod, mut sum: List<'a>) -> Result<List<'a>, 
     Ok(sum)
 }
 
-/// The most that its containers need at a time.
+/// The most that its containers need at the same time.
 fn of_containers<'a>(pod: &'a wire::Pod, defaults: &[(&'a str, Quantity)]) -> Result<List<'a>, BadField> {
     let mut sum = List::default();
     for (at, container) in pod.spec.containers.iter().enumerate() {
         let field = format!("spec.containers[{at}]");
         sum.add(&one(pod, container, &pod.status.container_statuses, &field, defaults)?);
     }
-    // Sidecars that were started before an init container run beside it, and beside the containers.
+    // A sidecar runs beside the init containers started after it, and beside the containers.
     let (mut sidecars, mut initially) = (List::default(), List::default());
     for (at, container) in pod.spec.init_containers.iter().enumerate() {
         let field = format!("spec.initContainers[{at}]");
@@ -167,12 +169,12 @@ fn of_containers<'a>(pod: &'a wire::Pod, defaults: &[(&'a str, Quantity)]) -> Re
     Ok(sum)
 }
 
-/// Whether an init container runs on while the pod does.
+/// Whether an init container keeps running with the pod (restartPolicy Always).
 pub(super) fn is_sidecar(container: &wire::Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
-/// What one container takes. While it is being resized that is the most of what it has and what it is to get.
+/// The requests of one container. During a resize the larger of the current and the new request counts.
 fn one<'a>(
     pod: &'a wire::Pod,
     container: &'a wire::Container,
@@ -235,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn sidecars_count_beside_what_is_started_after_them() {
+    fn sidecars_count_beside_containers_started_after_them() {
         let read = read(json!({"spec": {
             "containers": [container("a", "100m", "1Gi")],
             "initContainers": [
@@ -248,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_pod_asks_for_as_a_whole_replaces_the_sum() {
+    fn pod_level_requests_replace_the_sum() {
         let read = read(json!({"spec": {
             "containers": [container("a", "100m", "1Gi")],
             "resources": {"requests": {"cpu": "2", "example.com/gpu": "1"}},
@@ -256,19 +258,19 @@ mod tests {
         }}));
         assert_eq!((read.requests.cpu, read.requests.memory), (2000, (1 << 30) + (1 << 20)));
         assert_eq!(read.requests.get("example.com/gpu"), 0);
-        assert_eq!((read.wanted.cpu, read.taken.cpu), (100, 2000));
+        assert_eq!((read.nonzero_incoming.cpu, read.nonzero_placed.cpu), (100, 2000));
     }
 
     #[test]
     fn a_container_without_requests_counts_for_scores_only() {
         let read = read(json!({"spec": {"containers": [{"name": "a"}, container("b", "50m", "1Gi")]}}));
         assert_eq!(read.requests.cpu, 50);
-        assert_eq!(read.wanted, Rough { cpu: 150, memory: (1 << 30) + 200 * 1024 * 1024 });
-        assert_eq!(read.taken, read.wanted);
+        assert_eq!(read.nonzero_incoming, NonZeroRequests { cpu: 150, memory: (1 << 30) + 200 * 1024 * 1024 });
+        assert_eq!(read.nonzero_placed, read.nonzero_incoming);
     }
 
     #[test]
-    fn a_resize_frees_nothing_before_it_is_done() {
+    fn a_resize_frees_nothing_before_it_completes() {
         let resized = |conditions: Value| {
             json!({
                 "spec": {"containers": [container("a", "100m", "1Gi")]},
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn only_resources_with_a_domain_or_a_known_beginning_are_counted_by_name() {
+    fn only_extended_and_known_resources_are_counted_by_name() {
         let read = read(json!({"spec": {"containers": [{"name": "a", "resources": {"requests": {
             "example.com/gpu": "2", "hugepages-2Mi": "4Mi", "ephemeral-storage": "1Ki", "storage": "5",
         }}}]}}));
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_quantity_is_told_with_its_field() {
+    fn an_invalid_quantity_is_reported_with_its_field() {
         let pod = json!({"spec": {"containers": [container("a", "much", "1Gi")]}});
         let bad = requests(&serde_json::from_value(pod).unwrap(), &Intern::default()).err().unwrap();
         assert_eq!(bad.field, "spec.containers[0].resources.requests[cpu]");

@@ -1,20 +1,20 @@
-//! Label and node selectors.
+//! Label selectors and node selectors.
 
 use super::BadField;
 use crate::model::Intern;
 use crate::model::Labels;
 use crate::model::NodeSelector;
 use crate::model::NodeTerm;
+use crate::model::Operator;
 use crate::model::Requirement;
 use crate::model::Selector;
-use crate::model::Test;
 use crate::wire;
 
 pub(super) fn labels(map: &wire::StringMap, intern: &Intern) -> Labels {
     Labels::new(map.iter().map(|(key, value)| (intern.str(key), intern.str(value))))
 }
 
-/// A label selector; one that is absent selects nothing.
+/// Converts a label selector; an absent one matches nothing.
 pub(super) fn selector(selector: Option<&wire::LabelSelector>, intern: &Intern) -> Result<Selector, BadField> {
     let Some(selector) = selector else { return Ok(Selector::Nothing) };
     let exact = selector.match_labels.iter().map(|(key, value)| (intern.str(key), intern.str(value)));
@@ -22,11 +22,11 @@ pub(super) fn selector(selector: Option<&wire::LabelSelector>, intern: &Intern) 
     Ok(Selector::of_labels(exact).and(expressions))
 }
 
-/// Which operators there are.
+/// Which operators are valid.
 #[derive(Clone, Copy, PartialEq)]
 enum Operators {
     OfLabels,
-    /// In node selectors numbers can be compared.
+    /// Node selectors can compare integers as well.
     OfNodes,
 }
 
@@ -46,22 +46,25 @@ fn requirement(
     intern: &Intern,
 ) -> Result<Requirement, BadField> {
     let values = || one.values.iter().map(|value| intern.str(value)).collect();
-    // The API takes any text for a number: what is none is compared with nothing, and the other terms hold as they are.
-    let number = |test: fn(i64) -> Test| match one.values.as_slice() {
-        [value] => Ok(value.parse().map_or(Test::Never, test)),
-        _ => Err(BadField::new("values", "there has to be one number")),
+    // The API accepts any text as the bound of Gt and Lt: one that is not an integer matches no value, and the other
+    // terms stay valid.
+    let number = |operator: fn(i64) -> Operator| match one.values.as_slice() {
+        [value] => Ok(value.parse().map_or(Operator::Never, operator)),
+        _ => Err(BadField::new("values", "exactly one value is required")),
     };
-    let test = match one.operator.as_str() {
-        "In" | "NotIn" if one.values.is_empty() => return Err(BadField::new("values", "there has to be one at least")),
-        "In" => Test::In(values()),
-        "NotIn" => Test::NotIn(values()),
-        "Exists" => Test::Exists,
-        "DoesNotExist" => Test::DoesNotExist,
-        "Gt" if operators == Operators::OfNodes => number(Test::Above)?,
-        "Lt" if operators == Operators::OfNodes => number(Test::Below)?,
-        other => return Err(BadField::new("operator", format!("{other:?} is not an operator here"))),
+    let operator = match one.operator.as_str() {
+        "In" | "NotIn" if one.values.is_empty() => {
+            return Err(BadField::new("values", "at least one value is required"));
+        }
+        "In" => Operator::In(values()),
+        "NotIn" => Operator::NotIn(values()),
+        "Exists" => Operator::Exists,
+        "DoesNotExist" => Operator::DoesNotExist,
+        "Gt" if operators == Operators::OfNodes => number(Operator::Gt)?,
+        "Lt" if operators == Operators::OfNodes => number(Operator::Lt)?,
+        other => return Err(BadField::new("operator", format!("{other:?} is not a valid operator"))),
     };
-    Ok(Requirement { key: intern.str(&one.key), test })
+    Ok(Requirement { key: intern.str(&one.key), operator })
 }
 
 pub(super) fn node_selector(selector: &wire::NodeSelector, intern: &Intern) -> Result<NodeSelector, BadField> {
@@ -72,7 +75,7 @@ pub(super) fn node_selector(selector: &wire::NodeSelector, intern: &Intern) -> R
 
 pub(super) fn node_term(term: &wire::NodeSelectorTerm, intern: &Intern) -> Result<NodeTerm, BadField> {
     if let Some(at) = term.match_fields.iter().position(|field| field.key != "metadata.name") {
-        let reason = format!("{:?} cannot be selected by, only metadata.name", term.match_fields[at].key);
+        let reason = format!("{:?} is not selectable, only metadata.name", term.match_fields[at].key);
         return Err(BadField::new(format!("matchFields[{at}].key"), reason));
     }
     Ok(NodeTerm {

@@ -1,4 +1,4 @@
-//! Claims, volumes, storage classes and what CSI drivers publish.
+//! Claims, volumes, storage classes, and the objects of CSI drivers.
 
 use std::sync::Arc;
 
@@ -23,18 +23,18 @@ use crate::model::Source;
 use crate::model::Volume;
 use crate::wire;
 
-/// Where the class of claims and volumes was written before there was a field.
+/// The class of claims and volumes, before the API had a field for it.
 const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
-/// Which node a claim's volume is provisioned for.
+/// The annotation that requests provisioning for a node.
 pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const MIGRATED: &str = "storage.alpha.kubernetes.io/migrated-plugins";
 
-/// Makes a claim of what the API server sent.
+/// Converts a PersistentVolumeClaim.
 ///
 /// # Errors
-/// Names the field that makes no sense.
-pub fn claim(wire: &wire::PersistentVolumeClaim, intern: &Intern) -> Result<Claim, Invalid> {
+/// An invalid field.
+pub(crate) fn claim(wire: &wire::PersistentVolumeClaim, intern: &Intern) -> Result<Claim, Invalid> {
     read_claim(wire, intern).map_err(|bad| bad.of("persistentvolumeclaim", &wire.metadata))
 }
 
@@ -74,11 +74,11 @@ fn storage(amounts: &wire::Amounts, field: &str) -> Result<Option<i64>, BadField
     Ok(Some(quantity.value()))
 }
 
-/// Makes a volume of what the API server sent.
+/// Converts a PersistentVolume.
 ///
 /// # Errors
-/// Names the field that makes no sense.
-pub fn volume(wire: &wire::PersistentVolume, intern: &Intern) -> Result<Volume, Invalid> {
+/// An invalid field.
+pub(crate) fn volume(wire: &wire::PersistentVolume, intern: &Intern) -> Result<Volume, Invalid> {
     read_volume(wire, intern).map_err(|bad| bad.of("persistentvolume", &wire.metadata))
 }
 
@@ -131,7 +131,8 @@ fn source(spec: &wire::VolumeSpec, intern: &Intern) -> Source {
     InTree::ALL.into_iter().find(present).map_or(Source::Other, Source::InTree)
 }
 
-pub fn class(wire: &wire::StorageClass, intern: &Intern) -> Class {
+/// Converts a StorageClass.
+pub(crate) fn class(wire: &wire::StorageClass, intern: &Intern) -> Class {
     let values = |values: &[String]| values.iter().map(|value| intern.str(value)).collect();
     let term = |term: &wire::TopologySelectorTerm| {
         term.match_label_expressions.iter().map(|one| (intern.str(&one.key), values(&one.values))).collect()
@@ -144,7 +145,8 @@ pub fn class(wire: &wire::StorageClass, intern: &Intern) -> Class {
     }
 }
 
-pub fn csi_node(wire: &wire::CsiNode, intern: &Intern) -> CsiNode {
+/// Converts a CSINode.
+pub(crate) fn csi_node(wire: &wire::CsiNode, intern: &Intern) -> CsiNode {
     let limit = |driver: &wire::CsiNodeDriver| Some((intern.str(&driver.name), driver.allocatable.count?));
     let migrated = wire.metadata.annotations.get(MIGRATED).map_or("", String::as_str);
     CsiNode {
@@ -154,15 +156,16 @@ pub fn csi_node(wire: &wire::CsiNode, intern: &Intern) -> CsiNode {
     }
 }
 
-pub fn csi_driver(wire: &wire::CsiDriver, intern: &Intern) -> CsiDriver {
+/// Converts a CSIDriver.
+pub(crate) fn csi_driver(wire: &wire::CsiDriver, intern: &Intern) -> CsiDriver {
     CsiDriver { name: intern.str(&wire.metadata.name), storage_capacity: wire.spec.storage_capacity == Some(true) }
 }
 
-/// Makes a capacity of what the API server sent.
+/// Converts a CSIStorageCapacity.
 ///
 /// # Errors
-/// Names the field that makes no sense.
-pub fn capacity(wire: &wire::CsiStorageCapacity, intern: &Intern) -> Result<Capacity, Invalid> {
+/// An invalid field.
+pub(crate) fn capacity(wire: &wire::CsiStorageCapacity, intern: &Intern) -> Result<Capacity, Invalid> {
     let read = || {
         let (amount, field) = match &wire.maximum_volume_size {
             Some(largest) => (Some(largest), "maximumVolumeSize"),
@@ -180,7 +183,8 @@ pub fn capacity(wire: &wire::CsiStorageCapacity, intern: &Intern) -> Result<Capa
     read().map_err(|bad: BadField| bad.of("csistoragecapacity", &wire.metadata))
 }
 
-pub fn attachment(wire: &wire::VolumeAttachment, intern: &Intern) -> Attachment {
+/// Converts a VolumeAttachment.
+pub(crate) fn attachment(wire: &wire::VolumeAttachment, intern: &Intern) -> Attachment {
     Attachment {
         name: Arc::from(&*wire.metadata.name),
         node: intern.str(&wire.spec.node_name),

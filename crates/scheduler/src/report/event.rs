@@ -1,4 +1,4 @@
-//! Events, and when a repeated one is told again.
+//! Events, and when a repeated one is sent again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use serde_json::json;
 use crate::model::Pod;
 use crate::wire::micro_time;
 
-/// The longest note the API takes, in bytes.
-const LONGEST_NOTE: usize = 1024;
-/// A repeated event is told at most this often.
+/// The longest note the API accepts, in bytes.
+const MAX_NOTE: usize = 1024;
+/// The minimal interval of a repeated event.
 const REPEAT: SignedDuration = SignedDuration::from_secs(30);
 
-/// Something that happened to a pod.
+/// An event about a pod.
 pub(super) struct Event {
     pub(super) pod: Arc<Pod>,
-    /// The scheduler in whose name it is told.
+    /// The `reportingController`.
     scheduler: Arc<str>,
     kind: &'static str,
     reason: &'static str,
     action: &'static str,
     note: String,
-    /// Another pod that has to do with it.
+    /// The preemptor, for a preempted pod.
     related: Option<Arc<Pod>>,
     time: Timestamp,
 }
@@ -47,8 +47,8 @@ impl Event {
     }
 
     fn new(pod: &Arc<Pod>, kind: &'static str, reason: &'static str, action: &'static str, mut note: String) -> Event {
-        if note.len() > LONGEST_NOTE {
-            let end = (0..=LONGEST_NOTE - 3).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
+        if note.len() > MAX_NOTE {
+            let end = (0..=MAX_NOTE - 3).rev().find(|at| note.is_char_boundary(*at)).unwrap_or(0);
             note.truncate(end);
             note.push_str("...");
         }
@@ -56,7 +56,7 @@ impl Event {
         Event { pod: pod.clone(), scheduler, kind, reason, action, note, related: None, time: Timestamp::now() }
     }
 
-    /// The event as the API takes it.
+    /// The event as an API object.
     pub(super) fn object(&self, name: &str, instance: &str) -> Value {
         let mut object = json!({
             "apiVersion": "events.k8s.io/v1",
@@ -77,7 +77,7 @@ impl Event {
         object
     }
 
-    /// The change that makes it the last of a series.
+    /// The patch that counts another occurrence.
     pub(super) fn series(&self, count: u32) -> Value {
         json!({"series": {"count": count, "lastObservedTime": micro_time(self.time)}})
     }
@@ -87,7 +87,7 @@ fn reference(pod: &Pod) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "namespace": **pod.namespace(), "name": pod.name, "uid": *pod.uid})
 }
 
-/// The last event of each pod that may be repeated.
+/// The last FailedScheduling event of each pod.
 #[derive(Default)]
 pub(super) struct Series(HashMap<Arc<str>, Last>);
 
@@ -95,48 +95,48 @@ struct Last {
     note: String,
     name: String,
     count: u32,
-    told: Timestamp,
+    sent: Timestamp,
 }
 
-/// How an event is to be told.
+/// How to send an event.
 #[derive(Debug, PartialEq)]
-pub(super) struct Step {
+pub(super) struct SendAs {
     pub(super) name: String,
-    /// 1: as a new one.
+    /// 1: as a new object; more: as a patch of the series.
     pub(super) count: u32,
 }
 
 impl Series {
-    /// How to tell an event; `None`: not now, it was told a moment ago.
-    pub(super) fn next(&mut self, event: &Event, now: Timestamp) -> Option<Step> {
+    /// How to send an event; `None`: the same event was sent a moment ago.
+    pub(super) fn next(&mut self, event: &Event, now: Timestamp) -> Option<SendAs> {
         let fresh = || format!("{}.{:016x}", event.pod.name, fastrand::u64(..));
         if event.reason != "FailedScheduling" {
-            return Some(Step { name: fresh(), count: 1 });
+            return Some(SendAs { name: fresh(), count: 1 });
         }
         let last = self.0.entry(event.pod.uid.clone()).or_insert_with(|| Last {
             note: String::new(),
             name: String::new(),
             count: 0,
-            told: now,
+            sent: now,
         });
         if last.count > 0 && last.note == event.note {
             last.count += 1;
-            if now.duration_since(last.told) < REPEAT {
+            if now.duration_since(last.sent) < REPEAT {
                 return None;
             }
         } else {
-            *last = Last { note: event.note.clone(), name: fresh(), count: 1, told: now };
+            *last = Last { note: event.note.clone(), name: fresh(), count: 1, sent: now };
         }
-        last.told = now;
-        Some(Step { name: last.name.clone(), count: last.count })
+        last.sent = now;
+        Some(SendAs { name: last.name.clone(), count: last.count })
     }
 
     pub(super) fn forget(&mut self, uid: &str) {
         self.0.remove(uid);
     }
 
-    /// Forgets all pods but these.
-    pub(super) fn keep(&mut self, waits: impl Fn(&str) -> bool) {
+    /// Removes all other pods.
+    pub(super) fn retain(&mut self, waits: impl Fn(&str) -> bool) {
         self.0.retain(|uid, _| waits(uid));
     }
 }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_says_who_did_what_to_whom() {
+    fn an_event_names_reason_action_controller_and_pod() {
         let object = Event::scheduled(&pod(), "a").object("new.1", "here");
         assert_eq!(object["note"], "Successfully assigned default/new to a");
         assert_eq!((&object["reason"], &object["action"]), (&json!("Scheduled"), &json!("Binding")));
@@ -163,21 +163,21 @@ mod tests {
     #[test]
     fn a_note_that_is_too_long_is_cut_between_characters() {
         let note = Event::failed(&pod(), &"é".repeat(1000)).note;
-        assert!(note.len() <= LONGEST_NOTE && note.ends_with("é..."));
+        assert!(note.len() <= MAX_NOTE && note.ends_with("é..."));
     }
 
     #[test]
-    fn pods_that_wait_no_more_are_forgotten() {
+    fn series_of_pods_no_longer_pending_are_removed() {
         let mut series = Series::default();
         series.next(&Event::failed(&pod(), "no node"), Timestamp::UNIX_EPOCH);
-        series.keep(|uid| uid == "new");
+        series.retain(|uid| uid == "new");
         assert_eq!(series.0.len(), 1);
-        series.keep(|_| false);
+        series.retain(|_| false);
         assert!(series.0.is_empty());
     }
 
     #[test]
-    fn what_is_repeated_becomes_a_series_that_is_told_now_and_then() {
+    fn repeated_events_become_a_series_sent_at_intervals() {
         let mut series = Series::default();
         let start = Timestamp::UNIX_EPOCH;
         let after = |seconds| start + SignedDuration::from_secs(seconds);
@@ -185,7 +185,7 @@ mod tests {
         let first = series.next(&event, start).unwrap();
         assert_eq!(first.count, 1);
         assert_eq!(series.next(&event, after(1)), None);
-        assert_eq!(series.next(&event, after(40)), Some(Step { name: first.name.clone(), count: 3 }));
+        assert_eq!(series.next(&event, after(40)), Some(SendAs { name: first.name.clone(), count: 3 }));
         let other = series.next(&Event::failed(&pod(), "another reason"), after(41)).unwrap();
         assert!(other.count == 1 && other.name != first.name);
     }

@@ -1,4 +1,4 @@
-//! Decisions and what comes of them, with an API server that only answers.
+//! Decisions and their effects, with a fake API server.
 
 use std::net::Ipv4Addr;
 
@@ -11,7 +11,7 @@ use crate::api::fake::FakeApi;
 use crate::cluster::testing;
 use crate::cluster::testing::Builder;
 
-/// One that decides about pods in the cluster of the builder, and may have one binding under way.
+/// A scheduler with the builder's cluster and these pending pods, which may have one binding in flight.
 fn scheduler(api: &FakeApi, builder: Builder, pods: impl IntoIterator<Item = Arc<Pod>>) -> Scheduler {
     let options = Options {
         names: vec!["human-scheduler".to_owned()],
@@ -20,12 +20,12 @@ fn scheduler(api: &FakeApi, builder: Builder, pods: impl IntoIterator<Item = Arc
         bindings: 1,
     };
     let reporter = Reporter::start(&api.client, "here");
-    // What comes of bindings is heard by nobody here.
-    let (news, _) = mpsc::unbounded_channel();
-    let mut scheduler = Scheduler::new(&api.client, Arc::default(), &options, reporter, Arc::default(), news);
-    scheduler.world.cluster = builder.cluster;
+    // The results of tasks are not received in these tests.
+    let (results, _) = mpsc::unbounded_channel();
+    let mut scheduler = Scheduler::new(&api.client, Arc::default(), &options, reporter, Arc::default(), results);
+    scheduler.store.cluster = builder.cluster;
     for pod in pods {
-        scheduler.world.put_pod(pod, scheduler.start.elapsed());
+        scheduler.store.put_pod(pod, scheduler.start.elapsed());
     }
     scheduler
 }
@@ -36,8 +36,8 @@ fn pod(builder: &Builder, name: &str, mut more: Value) -> Arc<Pod> {
 }
 
 #[tokio::test]
-async fn a_pod_that_waits_for_its_volumes_holds_up_nobody() {
-    let api = FakeApi::start(|asked| match asked.path.as_str() {
+async fn a_pod_waiting_for_volumes_does_not_delay_other_pods() {
+    let api = FakeApi::start(|request| match request.path.as_str() {
         "/api/v1/nodes/a" => (200, testing::node("a", json!({})).to_string()),
         "/api/v1/namespaces/default/pods/slow" => {
             (200, testing::pod("slow", json!({"metadata": {"uid": "slow"}})).to_string())
@@ -61,27 +61,27 @@ async fn a_pod_that_waits_for_its_volumes_holds_up_nobody() {
         pod(&builder, "later", json!({})),
     ];
     let mut scheduler = scheduler(&api, builder, pods);
-    assert!(!scheduler.decide_some());
-    assert_eq!((scheduler.bindings.len(), scheduler.under_way()), (2, 1));
-    assert_eq!(scheduler.world.queue.counts().active, 1);
+    assert!(!scheduler.schedule_some());
+    assert_eq!((scheduler.bindings.len(), scheduler.in_flight()), (2, 1));
+    assert_eq!(scheduler.store.queue.counts().active, 1);
 }
 
 #[tokio::test]
-async fn a_node_is_kept_no_more_for_a_pod_that_cannot_go_there() {
+async fn a_nomination_is_cleared_when_the_pod_cannot_fit() {
     let api = FakeApi::start(|_| (200, "{}".to_owned())).await;
     let builder = Builder::default().nodes(&["a"]);
     let mut huge = json!({"status": {"nominatedNodeName": "a"}});
     huge["spec"]["containers"] = json!([{"name": "c", "resources": {"requests": {"cpu": "5"}}}]);
     let pods = [pod(&builder, "huge", huge)];
     let mut scheduler = scheduler(&api, builder, pods);
-    assert_eq!(scheduler.world.cluster.nominations.below("a", i32::MAX).len(), 1);
-    assert!(!scheduler.decide_some());
-    assert!(scheduler.world.cluster.nominations.below("a", i32::MAX).is_empty());
-    assert_eq!(scheduler.world.queue.get("huge").unwrap().nominated, None);
+    assert_eq!(scheduler.store.cluster.nominations.below("a", i32::MAX).len(), 1);
+    assert!(!scheduler.schedule_some());
+    assert!(scheduler.store.cluster.nominations.below("a", i32::MAX).is_empty());
+    assert_eq!(scheduler.store.queue.get("huge").unwrap().nominated, None);
     scheduler.reporter.finish().await;
-    let is_condition = |asked: &crate::api::fake::Asked| asked.method == Method::PATCH;
+    let is_condition = |request: &crate::api::fake::Request| request.method == Method::PATCH;
     let condition = loop {
-        match api.asked().into_iter().find(is_condition) {
+        match api.requests().into_iter().find(is_condition) {
             Some(condition) => break condition,
             None => tokio::time::sleep(Duration::from_millis(5)).await,
         }

@@ -1,5 +1,5 @@
-//! The more of the pod's images are on a node, by size, the better; images that few nodes have count little, so that not
-//! all pods pile up there.
+//! Nodes that already have the pod's images score higher, by image size. Images on few nodes count little, so that not
+//! all pods go to the same node.
 
 use super::MAX;
 use super::Score;
@@ -10,9 +10,9 @@ use crate::model::Pod;
 pub(super) const SCORE: Score = Score { name: "ImageLocality", weight: 1, score };
 
 const MIB: i64 = 1024 * 1024;
-/// Less than this is pulled in no time.
+/// Below this, pulling takes no noticeable time.
 const LOW: i64 = 23 * MIB;
-/// More than this, per container, makes no difference.
+/// Above this, per container, size makes no difference.
 const HIGH_PER_CONTAINER: i64 = 1000 * MIB;
 
 fn score(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec<i64>> {
@@ -32,7 +32,7 @@ fn score(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec<i64>> {
     Some(nodes.iter().map(points).collect())
 }
 
-/// The size, times the share of nodes that have the image.
+/// The size, multiplied with the share of nodes that have the image.
 #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
 fn scaled(size: i64, having: usize, nodes: usize) -> i64 {
     (size as f64 * (having as f64 / nodes as f64)) as i64
@@ -47,7 +47,7 @@ mod tests {
     use crate::score::tests::points;
 
     #[test]
-    fn nodes_that_have_the_image_are_better_by_its_size() {
+    fn nodes_with_the_image_score_by_its_size() {
         let image =
             |size: i64| json!({"status": {"images": [{"names": ["app:latest", "app@sha"], "sizeBytes": size}]}});
         let builder = Builder::default().node("a", image(1000 * MIB)).node("b", image(523 * MIB)).nodes(&["c"]);

@@ -1,5 +1,4 @@
-//! Near the pods that this one would rather be near to and away from the others, and as those that are there would
-//! rather have it.
+//! Preferred pod affinity and anti-affinity: the pod's own, and those of existing pods towards it.
 
 use std::sync::Arc;
 
@@ -16,10 +15,10 @@ use crate::model::PodTerm;
 
 pub(super) const SCORE: Score = Score { name: "InterPodAffinity", weight: 2, score };
 
-/// What a required affinity of a pod that is there counts.
+/// The weight of an existing pod's required affinity (kube-scheduler's hardPodAffinityWeight).
 const REQUIRED_WEIGHT: i64 = 1;
 
-/// The sums of one topology.
+/// The weights by domain of one topology.
 struct Sums {
     key: Arc<str>,
     topology: Arc<Topology>,
@@ -54,7 +53,7 @@ fn score(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec<i64>> {
     Some(spread_out(nodes.iter().map(sum).collect()))
 }
 
-/// Adds what the terms of pods that are there say about the pod.
+/// Adds the weights of the existing pods' terms that match the pod.
 fn add_theirs(all: &mut Vec<Sums>, pod: &Pod, population: &Population, cluster: &Cluster) {
     let theirs = &population.shape;
     let required = theirs.affinity.iter().map(|term| (REQUIRED_WEIGHT, term));
@@ -67,7 +66,7 @@ fn add_theirs(all: &mut Vec<Sums>, pod: &Pod, population: &Population, cluster: 
     }
 }
 
-/// Adds the weight once per pod to the domain it is in.
+/// Adds the weight once per pod to the pod's domain.
 fn add(all: &mut Vec<Sums>, term: &PodTerm, weight: i64, population: &Population, cluster: &Cluster) {
     let at = all.iter().position(|sums| sums.key == term.topology_key).unwrap_or_else(|| {
         let topology = cluster.topology(&term.topology_key);
@@ -83,7 +82,7 @@ fn add(all: &mut Vec<Sums>, term: &PodTerm, weight: i64, population: &Population
     }
 }
 
-/// Stretches sums so that the least is worth nothing and the most [`MAX`].
+/// Scales sums so that the lowest becomes 0 and the highest [`MAX`].
 fn spread_out(sums: Vec<i64>) -> Vec<i64> {
     let (least, most) = (sums.iter().min().copied().unwrap_or(0), sums.iter().max().copied().unwrap_or(0));
     if most == least {
@@ -130,14 +129,14 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_are_there_have_preferences_too() {
+    fn preferences_of_existing_pods_count_too() {
         let builder = zones().runs("p", "a", prefers("podAffinity", 4, "db"));
         let builder = builder.runs("q", "b", prefers("podAntiAffinity", 4, "db"));
         assert_eq!(points(&SCORE, &builder, app("web")), Some(vec![100, 0, 50]));
     }
 
     #[test]
-    fn a_required_affinity_of_a_pod_that_is_there_counts_a_little() {
+    fn a_required_affinity_of_an_existing_pod_counts_a_little() {
         let mut near = app("db");
         near["spec"] = json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
             {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}]}}});

@@ -1,4 +1,4 @@
-//! The more preferred node affinity terms a node has, by weight, the better.
+//! Nodes score the sum of the weights of the preferred node affinity terms they match.
 
 use super::Score;
 use super::normalize;
@@ -32,7 +32,7 @@ mod tests {
     use crate::score::tests::points;
 
     #[test]
-    fn weights_of_terms_that_hold_add_up() {
+    fn weights_of_matching_terms_add_up() {
         let term = |key: &str, weight: i32| json!({"weight": weight, "preference": {"matchExpressions": [{"key": key, "operator": "Exists"}]}});
         let pod = json!({"spec": {"affinity": {"nodeAffinity": {
             "preferredDuringSchedulingIgnoredDuringExecution": [term("x", 30), term("y", 10), {"weight": 5}],
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn a_term_with_a_number_that_is_none_is_no_reason_to_prefer_a_node() {
+    fn a_term_with_an_invalid_number_matches_no_node() {
         let larger = |than: &str, weight: i32| json!({"weight": weight, "preference": {"matchExpressions": [{"key": "size", "operator": "Gt", "values": [than]}]}});
         let pod = json!({"spec": {"affinity": {"nodeAffinity": {
             "preferredDuringSchedulingIgnoredDuringExecution": [larger("5.10", 50), larger("5", 10)],

@@ -1,4 +1,4 @@
-//! Two scores on processor and memory: the emptier the better, and the more evenly both are used the better.
+//! Two scores on CPU and memory: LeastAllocated prefers free nodes, BalancedAllocation prefers equal use of both.
 
 use super::MAX;
 use super::Score;
@@ -10,12 +10,12 @@ pub(super) const LEAST_ALLOCATED: Score = Score { name: "NodeResourcesFit", weig
 pub(super) const BALANCED: Score = Score { name: "NodeResourcesBalancedAllocation", weight: 1, score: balanced };
 
 fn least_allocated(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec<i64>> {
-    let wanted = pod.shape.wanted;
+    let requests = pod.shape.nonzero_incoming;
     let points = |id: &NodeId| {
         let info = cluster.node(*id);
         let has = &info.node.allocatable;
-        let (cpu, memory) = (info.taken.0.get(), info.taken.1.get());
-        let both = [(has.cpu, cpu.saturating_add(wanted.cpu)), (has.memory, memory.saturating_add(wanted.memory))];
+        let (cpu, memory) = (info.nonzero_requested.0.get(), info.nonzero_requested.1.get());
+        let both = [(has.cpu, cpu.saturating_add(requests.cpu)), (has.memory, memory.saturating_add(requests.memory))];
         let (mut sum, mut count) = (0, 0);
         for (has, used) in both.into_iter().filter(|(has, _)| *has != 0) {
             sum += if used > has { 0 } else { free_share(has, used) };
@@ -26,7 +26,7 @@ fn least_allocated(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec
     Some(nodes.iter().map(points).collect())
 }
 
-/// What is left, in hundredths of what there is.
+/// The free share, in hundredths.
 fn free_share(has: i64, used: i64) -> i64 {
     let left = has - used;
     match left.checked_mul(MAX) {
@@ -37,19 +37,19 @@ fn free_share(has: i64, used: i64) -> i64 {
 }
 
 fn balanced(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec<i64>> {
-    let wanted = &pod.shape.requests;
-    if wanted.cpu == 0 && wanted.memory == 0 {
+    let requests = &pod.shape.requests;
+    if requests.cpu == 0 && requests.memory == 0 {
         return None;
     }
     let points = |id: &NodeId| {
         let info = cluster.node(*id);
         let (has, used) = (&info.node.allocatable, &info.requested);
-        // A node without one of the two has nothing to balance.
+        // A node without one of the two resources has nothing to balance.
         let deviation = if has.cpu == 0 || has.memory == 0 {
             0.0
         } else {
-            let cpu = share(used.cpu.get().saturating_add(wanted.cpu), has.cpu);
-            let memory = share(used.memory.get().saturating_add(wanted.memory), has.memory);
+            let cpu = share(used.cpu.get().saturating_add(requests.cpu), has.cpu);
+            let memory = share(used.memory.get().saturating_add(requests.memory), has.memory);
             ((cpu - memory) / 2.0).abs()
         };
         #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
@@ -77,27 +77,27 @@ mod tests {
         json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu, "memory": memory}}}]}})
     }
 
-    /// Nodes of 4 processors and 8 GiB, the second half full.
+    /// Nodes of 4 CPUs and 8 GiB, the second one half full.
     fn cluster() -> Builder {
         Builder::default().nodes(&["a", "b"]).runs("p", "b", asks("2", "4Gi"))
     }
 
     #[test]
-    fn emptier_nodes_are_better() {
+    fn emptier_nodes_score_higher() {
         // (75 + 75) / 2 and (25 + 25) / 2
         assert_eq!(points(&LEAST_ALLOCATED, &cluster(), asks("1", "2Gi")), Some(vec![75, 25]));
-        // 97.5 and 97.56 percent are left of the one, 47.5 and 47.56 of the other.
+        // 97.5 % of the CPU and 97.56 % of the memory are free on the first, 47.5 % and 47.56 % on the second.
         assert_eq!(points(&LEAST_ALLOCATED, &cluster(), json!({})), Some(vec![97, 47]));
     }
 
     #[test]
-    fn what_does_not_fit_is_worth_nothing() {
+    fn an_overcommitted_resource_scores_zero() {
         assert_eq!(points(&LEAST_ALLOCATED, &cluster(), asks("3", "2Gi")), Some(vec![50, 12]));
     }
 
     #[test]
-    fn even_use_is_better() {
-        // 25 and 50 percent, and 75 and 100: both 25 apart, so half of that is lost.
+    fn balanced_use_scores_higher() {
+        // 25 % and 50 % used, and 75 % and 100 %: 25 points apart, half of which is lost.
         assert_eq!(points(&BALANCED, &cluster(), asks("1", "4Gi")), Some(vec![87, 87]));
         assert_eq!(points(&BALANCED, &cluster(), asks("2", "4Gi")), Some(vec![100, 100]));
         assert_eq!(points(&BALANCED, &cluster(), json!({})), None);

@@ -1,5 +1,5 @@
-//! Topology spread constraints that should hold: the fewer of the pods are in a node's domains, the better. Pods of a
-//! service or a controller that say nothing are spread over hosts and zones.
+//! Preferred topology spread constraints: nodes whose domains have fewer matching pods score higher. Pods of a service
+//! or a controller without constraints get the default ones over hosts and zones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ pub(super) const SCORE: Score = Score { name: "PodTopologySpread", weight: 2, sc
 
 const HOST: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
-/// How uneven hosts and zones may be by default.
+/// maxSkew of the default constraints.
 const DEFAULTS: [(&str, i64); 2] = [(HOST, 3), (ZONE, 5)];
 
 /// One constraint with its counts.
 struct Counted {
     topology: Arc<Topology>,
     by_host: bool,
-    /// Matching pods by node slot for hosts, by domain for the rest; nodes without the label share one more domain.
+    /// Matching pods by node slot for hosts, else by domain, with one more domain for nodes without the label.
     pods: Vec<i64>,
     weight: f64,
     max_skew: i64,
@@ -45,7 +45,7 @@ fn score(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec<i64>> {
         return None;
     }
     let topologies: Vec<_> = constraints.iter().map(|constraint| cluster.topology(&constraint.topology_key)).collect();
-    // The default constraints do not ask that a node has all labels.
+    // The default constraints do not require that a node has all labels.
     let labelled = |id: NodeId| !of_pod || topologies.iter().all(|topology| topology.domain(id).is_some());
     let compared = nodes.iter().filter(|id| labelled(**id)).copied().collect::<Vec<_>>();
     let counted: Vec<_> = constraints
@@ -57,7 +57,7 @@ fn score(pod: &Pod, cluster: &Cluster, nodes: &[NodeId]) -> Option<Vec<i64>> {
     Some(normalize(nodes.iter().map(points).collect()))
 }
 
-/// Counts the matching pods in the domains of the nodes that are compared.
+/// Counts the matching pods in the domains of the compared nodes.
 fn count(
     pod: &Pod,
     cluster: &Cluster,
@@ -85,7 +85,7 @@ fn count(
     Counted { topology: topology.clone(), by_host, pods, weight, max_skew: constraint.max_skew }
 }
 
-/// Whether a node's pods count, by its labels and taints; those of a node that is not known do not.
+/// Whether a node's pods count, by its labels and taints. Pods on a node that does not exist do not.
 fn is_counted(constraint: &Spread, pod: &Pod, cluster: &Cluster, id: NodeId) -> bool {
     cluster.is_known(id) && constraint.counts(&pod.shape, &cluster.node(id).node)
 }
@@ -104,7 +104,7 @@ fn sum(counted: &[Counted], id: NodeId) -> i64 {
     rounded
 }
 
-/// The lowest cost is worth [`MAX`]; nodes that are not compared are worth nothing.
+/// The lowest cost becomes [`MAX`]; nodes that are not compared get 0.
 fn normalize(costs: Vec<Option<i64>>) -> Vec<i64> {
     let lowest = costs.iter().flatten().min().copied().unwrap_or(0);
     let highest = costs.iter().flatten().max().copied().unwrap_or(0);
@@ -116,7 +116,7 @@ fn normalize(costs: Vec<Option<i64>>) -> Vec<i64> {
     costs.into_iter().map(points).collect()
 }
 
-/// The constraints of a pod that has none itself.
+/// The constraints of a pod that has none.
 fn defaults(pod: &Pod, cluster: &Cluster) -> Vec<Spread> {
     let pods = group_selector(pod, cluster);
     if pods.is_empty() {
@@ -134,7 +134,7 @@ fn defaults(pod: &Pod, cluster: &Cluster) -> Vec<Spread> {
     DEFAULTS.into_iter().map(spread).collect()
 }
 
-/// The selectors of all services that select the pod, and of its controller.
+/// The selectors of the services that select the pod, and of its controller.
 fn group_selector(pod: &Pod, cluster: &Cluster) -> Selector {
     let mut requirements: Vec<Requirement> = Vec::new();
     let mut add = |selector: &Selector| {
@@ -183,9 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn emptier_domains_are_better_and_nodes_without_the_label_worth_nothing() {
+    fn emptier_domains_score_higher_and_unlabelled_nodes_zero() {
         let builder = zones().runs("p", "a", web()).runs("q", "b", web()).runs("r", "c", web());
-        // Two zones weigh ln 4: costs of 3 and 1.
+        // Two zones weigh ln 4: the costs are 3 and 1.
         assert_eq!(points(&SCORE, &builder, spread(ZONE)), Some(vec![33, 33, 100, 0]));
     }
 
@@ -196,12 +196,12 @@ mod tests {
     }
 
     #[test]
-    fn no_pods_at_all_are_best_everywhere() {
+    fn without_matching_pods_every_domain_scores_the_maximum() {
         assert_eq!(points(&SCORE, &zones(), spread(ZONE)), Some(vec![100, 100, 100, 0]));
     }
 
     #[test]
-    fn pods_of_a_service_are_spread_without_being_asked() {
+    fn pods_of_a_service_are_spread_by_default() {
         assert_eq!(points(&SCORE, &zones(), web()), None);
         let mut builder = zones().runs("p", "a", web());
         let (namespace, name): (Arc<str>, Arc<str>) = (Arc::from("default"), Arc::from("web"));

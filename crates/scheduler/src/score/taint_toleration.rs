@@ -1,4 +1,4 @@
-//! The fewer untolerated taints ask pods to stay away, the better.
+//! Nodes with fewer untolerated PreferNoSchedule taints score higher.
 
 use super::Score;
 use super::normalize_reversed;
@@ -31,7 +31,7 @@ mod tests {
     use crate::score::tests::points;
 
     #[test]
-    fn nodes_that_ask_pods_to_stay_away_are_worth_less() {
+    fn nodes_with_prefer_no_schedule_taints_score_less() {
         let taint = |key: &str| json!({"key": key, "effect": "PreferNoSchedule"});
         let builder = Builder::default()
             .nodes(&["a"])

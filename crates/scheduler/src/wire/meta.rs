@@ -1,4 +1,4 @@
-//! What every kind has.
+//! Metadata and other types shared by all kinds.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,84 +11,84 @@ use serde::de::Error;
 use serde::de::IgnoredAny;
 use serde::de::Visitor;
 
-pub use crate::api::nullable;
+pub(crate) use crate::api::nullable;
 
-/// Labels, annotations, a map selector.
-pub type StringMap = BTreeMap<String, String>;
-/// Amounts by resource name.
-pub type Amounts = BTreeMap<String, Amount>;
+/// Labels, annotations, or a map selector.
+pub(crate) type StringMap = BTreeMap<String, String>;
+/// Quantities by resource name.
+pub(crate) type Amounts = BTreeMap<String, Amount>;
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Meta {
+pub(crate) struct Meta {
     #[prost(string, tag = "1")]
-    pub name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "3")]
-    pub namespace: String,
+    pub(crate) namespace: String,
     #[prost(string, tag = "5")]
-    pub uid: String,
+    pub(crate) uid: String,
     #[prost(string, tag = "6")]
-    pub resource_version: String,
+    pub(crate) resource_version: String,
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, string", tag = "11")]
-    pub labels: StringMap,
+    pub(crate) labels: StringMap,
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, string", tag = "12")]
-    pub annotations: StringMap,
+    pub(crate) annotations: StringMap,
     #[prost(message, optional, tag = "9")]
-    pub deletion_timestamp: Option<Time>,
+    pub(crate) deletion_timestamp: Option<Time>,
     #[prost(message, optional, tag = "8")]
-    pub creation_timestamp: Option<Time>,
+    pub(crate) creation_timestamp: Option<Time>,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "13")]
-    pub owner_references: Vec<OwnerReference>,
+    pub(crate) owner_references: Vec<OwnerReference>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct OwnerReference {
+pub(crate) struct OwnerReference {
     #[prost(string, tag = "5")]
-    pub api_version: String,
+    pub(crate) api_version: String,
     #[prost(string, tag = "1")]
-    pub kind: String,
+    pub(crate) kind: String,
     #[prost(string, tag = "3")]
-    pub name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "4")]
-    pub uid: String,
+    pub(crate) uid: String,
     #[prost(bool, optional, tag = "6")]
-    pub controller: Option<bool>,
+    pub(crate) controller: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct LabelSelector {
+pub(crate) struct LabelSelector {
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, string", tag = "1")]
-    pub match_labels: StringMap,
+    pub(crate) match_labels: StringMap,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "2")]
-    pub match_expressions: Vec<SelectorRequirement>,
+    pub(crate) match_expressions: Vec<SelectorRequirement>,
 }
 
-/// A condition on a label or a field, in label and in node selectors.
+/// A requirement of a label selector or a node selector.
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct SelectorRequirement {
+pub(crate) struct SelectorRequirement {
     #[prost(string, tag = "1")]
-    pub key: String,
+    pub(crate) key: String,
     #[prost(string, tag = "2")]
-    pub operator: String,
+    pub(crate) operator: String,
     #[serde(deserialize_with = "nullable")]
     #[prost(string, repeated, tag = "3")]
-    pub values: Vec<String>,
+    pub(crate) values: Vec<String>,
 }
 
 /// A point in time, to the second.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Time {
-    /// Since 1970.
+pub(crate) struct Time {
+    /// Seconds since 1970.
     #[prost(int64, tag = "1")]
-    pub seconds: i64,
+    pub(crate) seconds: i64,
 }
 
 impl<'de> Deserialize<'de> for Time {
@@ -99,9 +99,9 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-/// Something of which only matters that it is there.
+/// A message of which only the presence matters.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Present {}
+pub(crate) struct Present {}
 
 impl<'de> Deserialize<'de> for Present {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Present, D::Error> {
@@ -109,9 +109,9 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
-/// The text of a quantity, which may come as a number.
+/// A quantity's text. JSON allows a number as well.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Amount(#[prost(string, tag = "1")] pub String);
+pub(crate) struct Amount(#[prost(string, tag = "1")] pub(crate) String);
 
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Amount, D::Error> {
@@ -144,8 +144,8 @@ impl<'de> Deserialize<'de> for Amount {
 }
 
 impl Meta {
-    /// `namespace/name`, or the name of what has no namespace.
-    pub fn address(&self) -> Cow<'_, str> {
+    /// `namespace/name`, or the name of a cluster-scoped object.
+    pub(crate) fn address(&self) -> Cow<'_, str> {
         if self.namespace.is_empty() {
             Cow::Borrowed(&self.name)
         } else {
@@ -153,8 +153,8 @@ impl Meta {
         }
     }
 
-    /// The owner that made it and looks after it.
-    pub fn controller(&self) -> Option<&OwnerReference> {
+    /// The owner reference with `controller: true`.
+    pub(crate) fn controller(&self) -> Option<&OwnerReference> {
         self.owner_references.iter().find(|owner| owner.controller == Some(true))
     }
 }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_null_for_empty_and_numbers_for_quantities() {
+    fn decodes_null_as_empty_and_numbers_as_quantities() {
         let meta: Meta = serde_json::from_str(r#"{"name":"a","labels":null,"creationTimestamp":null}"#).unwrap();
         assert_eq!(meta.address(), "a");
         let amounts: Amounts = serde_json::from_str(r#"{"cpu":2,"memory":"1Gi","x":0.5}"#).unwrap();

@@ -1,4 +1,4 @@
-//! Nodes, and the selectors that look for them.
+//! Nodes and node selectors.
 
 use serde::Deserialize;
 
@@ -9,78 +9,78 @@ use super::meta::nullable;
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct Node {
+pub(crate) struct Node {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: NodeSpec,
+    pub(crate) spec: NodeSpec,
     #[prost(message, required, tag = "3")]
-    pub status: NodeStatus,
+    pub(crate) status: NodeStatus,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct NodeSpec {
+pub(crate) struct NodeSpec {
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "5")]
-    pub taints: Vec<Taint>,
+    pub(crate) taints: Vec<Taint>,
     #[prost(bool, tag = "4")]
-    pub unschedulable: bool,
+    pub(crate) unschedulable: bool,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct NodeStatus {
+pub(crate) struct NodeStatus {
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, message", tag = "1")]
-    pub capacity: Amounts,
+    pub(crate) capacity: Amounts,
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, message", tag = "2")]
-    pub allocatable: Amounts,
+    pub(crate) allocatable: Amounts,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "8")]
-    pub images: Vec<Image>,
+    pub(crate) images: Vec<Image>,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "4")]
-    pub conditions: Vec<super::pod::Condition>,
+    pub(crate) conditions: Vec<super::pod::Condition>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct Taint {
+pub(crate) struct Taint {
     #[prost(string, tag = "1")]
-    pub key: String,
+    pub(crate) key: String,
     #[prost(string, tag = "2")]
-    pub value: String,
+    pub(crate) value: String,
     #[prost(string, tag = "3")]
-    pub effect: String,
+    pub(crate) effect: String,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Image {
+pub(crate) struct Image {
     #[serde(deserialize_with = "nullable")]
     #[prost(string, repeated, tag = "1")]
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
     #[prost(int64, tag = "2")]
-    pub size_bytes: i64,
+    pub(crate) size_bytes: i64,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct NodeSelector {
+pub(crate) struct NodeSelector {
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "1")]
-    pub node_selector_terms: Vec<NodeSelectorTerm>,
+    pub(crate) node_selector_terms: Vec<NodeSelectorTerm>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct NodeSelectorTerm {
+pub(crate) struct NodeSelectorTerm {
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "1")]
-    pub match_expressions: Vec<SelectorRequirement>,
+    pub(crate) match_expressions: Vec<SelectorRequirement>,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "2")]
-    pub match_fields: Vec<SelectorRequirement>,
+    pub(crate) match_fields: Vec<SelectorRequirement>,
 }

@@ -1,4 +1,4 @@
-//! Namespaces, disruption budgets, and controllers with their selectors.
+//! Namespaces, disruption budgets, services and controllers.
 
 use std::collections::BTreeMap;
 
@@ -12,63 +12,63 @@ use super::meta::nullable;
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct Namespace {
+pub(crate) struct Namespace {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct PodDisruptionBudget {
+pub(crate) struct PodDisruptionBudget {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: Selected,
+    pub(crate) spec: Selected,
     #[prost(message, required, tag = "3")]
-    pub status: BudgetStatus,
+    pub(crate) status: BudgetStatus,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct Selected {
+pub(crate) struct Selected {
     #[prost(message, optional, tag = "2")]
-    pub selector: Option<LabelSelector>,
+    pub(crate) selector: Option<LabelSelector>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct BudgetStatus {
+pub(crate) struct BudgetStatus {
     #[prost(int32, tag = "3")]
-    pub disruptions_allowed: i32,
+    pub(crate) disruptions_allowed: i32,
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, message", tag = "2")]
-    pub disrupted_pods: BTreeMap<String, Present>,
+    pub(crate) disrupted_pods: BTreeMap<String, Present>,
 }
 
 /// A ReplicaSet or a StatefulSet.
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct Controller {
+pub(crate) struct Controller {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: Selected,
+    pub(crate) spec: Selected,
 }
 
 /// A Service or a ReplicationController.
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct MapSelected {
+pub(crate) struct MapSelected {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: MapSelector,
+    pub(crate) spec: MapSelector,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct MapSelector {
+pub(crate) struct MapSelector {
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, string", tag = "2")]
-    pub selector: StringMap,
+    pub(crate) selector: StringMap,
 }

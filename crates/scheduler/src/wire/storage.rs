@@ -1,4 +1,4 @@
-//! Claims, volumes, and what is said about drivers.
+//! Claims, volumes, and the objects of CSI drivers.
 
 use serde::Deserialize;
 
@@ -12,256 +12,256 @@ use super::node::NodeSelector;
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct PersistentVolumeClaim {
+pub(crate) struct PersistentVolumeClaim {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: ClaimSpec,
+    pub(crate) spec: ClaimSpec,
     #[prost(message, required, tag = "3")]
-    pub status: Phase,
+    pub(crate) status: Phase,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct Phase {
+pub(crate) struct Phase {
     #[prost(string, tag = "1")]
-    pub phase: String,
+    pub(crate) phase: String,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ClaimSpec {
+pub(crate) struct ClaimSpec {
     #[serde(deserialize_with = "nullable")]
     #[prost(string, repeated, tag = "1")]
-    pub access_modes: Vec<String>,
+    pub(crate) access_modes: Vec<String>,
     #[prost(string, tag = "3")]
-    pub volume_name: String,
+    pub(crate) volume_name: String,
     #[prost(string, optional, tag = "5")]
-    pub storage_class_name: Option<String>,
+    pub(crate) storage_class_name: Option<String>,
     #[prost(string, optional, tag = "6")]
-    pub volume_mode: Option<String>,
+    pub(crate) volume_mode: Option<String>,
     #[prost(string, optional, tag = "9")]
-    pub volume_attributes_class_name: Option<String>,
+    pub(crate) volume_attributes_class_name: Option<String>,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, required, tag = "2")]
-    pub resources: Requests,
+    pub(crate) resources: Requests,
     #[prost(message, optional, tag = "4")]
-    pub selector: Option<LabelSelector>,
+    pub(crate) selector: Option<LabelSelector>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct Requests {
+pub(crate) struct Requests {
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, message", tag = "2")]
-    pub requests: Amounts,
+    pub(crate) requests: Amounts,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct PersistentVolume {
+pub(crate) struct PersistentVolume {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: VolumeSpec,
+    pub(crate) spec: VolumeSpec,
     #[prost(message, required, tag = "3")]
-    pub status: Phase,
+    pub(crate) status: Phase,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct VolumeSpec {
+pub(crate) struct VolumeSpec {
     #[serde(deserialize_with = "nullable")]
     #[prost(btree_map = "string, message", tag = "1")]
-    pub capacity: Amounts,
+    pub(crate) capacity: Amounts,
     #[serde(deserialize_with = "nullable")]
     #[prost(string, repeated, tag = "3")]
-    pub access_modes: Vec<String>,
+    pub(crate) access_modes: Vec<String>,
     #[prost(string, tag = "6")]
-    pub storage_class_name: String,
+    pub(crate) storage_class_name: String,
     #[prost(string, optional, tag = "8")]
-    pub volume_mode: Option<String>,
+    pub(crate) volume_mode: Option<String>,
     #[prost(string, optional, tag = "10")]
-    pub volume_attributes_class_name: Option<String>,
+    pub(crate) volume_attributes_class_name: Option<String>,
     #[prost(message, optional, tag = "4")]
-    pub claim_ref: Option<ClaimReference>,
+    pub(crate) claim_ref: Option<ClaimReference>,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, required, tag = "9")]
-    pub node_affinity: VolumeNodeAffinity,
-    /// In JSON its fields are among those of the specification.
+    pub(crate) node_affinity: VolumeNodeAffinity,
+    /// JSON inlines its fields into the spec.
     #[serde(flatten)]
     #[prost(message, required, tag = "2")]
-    pub source: VolumeSource,
+    pub(crate) source: VolumeSource,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct VolumeSource {
+pub(crate) struct VolumeSource {
     #[prost(message, optional, tag = "22")]
-    pub csi: Option<CsiSource>,
+    pub(crate) csi: Option<CsiSource>,
     #[prost(message, optional, tag = "2")]
-    pub aws_elastic_block_store: Option<Present>,
+    pub(crate) aws_elastic_block_store: Option<Present>,
     #[prost(message, optional, tag = "1")]
-    pub gce_persistent_disk: Option<Present>,
+    pub(crate) gce_persistent_disk: Option<Present>,
     #[prost(message, optional, tag = "16")]
-    pub azure_disk: Option<Present>,
+    pub(crate) azure_disk: Option<Present>,
     #[prost(message, optional, tag = "13")]
-    pub azure_file: Option<Present>,
+    pub(crate) azure_file: Option<Present>,
     #[prost(message, optional, tag = "8")]
-    pub cinder: Option<Present>,
+    pub(crate) cinder: Option<Present>,
     #[prost(message, optional, tag = "14")]
-    pub vsphere_volume: Option<Present>,
+    pub(crate) vsphere_volume: Option<Present>,
     #[prost(message, optional, tag = "18")]
-    pub portworx_volume: Option<Present>,
+    pub(crate) portworx_volume: Option<Present>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct ClaimReference {
+pub(crate) struct ClaimReference {
     #[prost(string, tag = "2")]
-    pub namespace: String,
+    pub(crate) namespace: String,
     #[prost(string, tag = "3")]
-    pub name: String,
+    pub(crate) name: String,
     #[prost(string, tag = "4")]
-    pub uid: String,
+    pub(crate) uid: String,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct VolumeNodeAffinity {
+pub(crate) struct VolumeNodeAffinity {
     #[prost(message, optional, tag = "1")]
-    pub required: Option<NodeSelector>,
+    pub(crate) required: Option<NodeSelector>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct CsiSource {
+pub(crate) struct CsiSource {
     #[prost(string, tag = "1")]
-    pub driver: String,
+    pub(crate) driver: String,
     #[prost(string, tag = "2")]
-    pub volume_handle: String,
+    pub(crate) volume_handle: String,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct StorageClass {
+pub(crate) struct StorageClass {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(string, tag = "2")]
-    pub provisioner: String,
+    pub(crate) provisioner: String,
     #[prost(string, optional, tag = "7")]
-    pub volume_binding_mode: Option<String>,
+    pub(crate) volume_binding_mode: Option<String>,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "8")]
-    pub allowed_topologies: Vec<TopologySelectorTerm>,
+    pub(crate) allowed_topologies: Vec<TopologySelectorTerm>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct TopologySelectorTerm {
+pub(crate) struct TopologySelectorTerm {
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "1")]
-    pub match_label_expressions: Vec<TopologySelectorRequirement>,
+    pub(crate) match_label_expressions: Vec<TopologySelectorRequirement>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct TopologySelectorRequirement {
+pub(crate) struct TopologySelectorRequirement {
     #[prost(string, tag = "1")]
-    pub key: String,
+    pub(crate) key: String,
     #[serde(deserialize_with = "nullable")]
     #[prost(string, repeated, tag = "2")]
-    pub values: Vec<String>,
+    pub(crate) values: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct CsiNode {
+pub(crate) struct CsiNode {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: CsiNodeSpec,
+    pub(crate) spec: CsiNodeSpec,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct CsiNodeSpec {
+pub(crate) struct CsiNodeSpec {
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "1")]
-    pub drivers: Vec<CsiNodeDriver>,
+    pub(crate) drivers: Vec<CsiNodeDriver>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct CsiNodeDriver {
+pub(crate) struct CsiNodeDriver {
     #[prost(string, tag = "1")]
-    pub name: String,
+    pub(crate) name: String,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, required, tag = "4")]
-    pub allocatable: DriverLimit,
+    pub(crate) allocatable: DriverLimit,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct DriverLimit {
+pub(crate) struct DriverLimit {
     #[prost(int64, optional, tag = "1")]
-    pub count: Option<i64>,
+    pub(crate) count: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct CsiDriver {
+pub(crate) struct CsiDriver {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: CsiDriverSpec,
+    pub(crate) spec: CsiDriverSpec,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct CsiDriverSpec {
+pub(crate) struct CsiDriverSpec {
     #[prost(bool, optional, tag = "4")]
-    pub storage_capacity: Option<bool>,
+    pub(crate) storage_capacity: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct CsiStorageCapacity {
+pub(crate) struct CsiStorageCapacity {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(string, tag = "3")]
-    pub storage_class_name: String,
+    pub(crate) storage_class_name: String,
     #[prost(message, optional, tag = "4")]
-    pub capacity: Option<Amount>,
+    pub(crate) capacity: Option<Amount>,
     #[prost(message, optional, tag = "5")]
-    pub maximum_volume_size: Option<Amount>,
+    pub(crate) maximum_volume_size: Option<Amount>,
     #[prost(message, optional, tag = "2")]
-    pub node_topology: Option<LabelSelector>,
+    pub(crate) node_topology: Option<LabelSelector>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(default)]
-pub struct VolumeAttachment {
+pub(crate) struct VolumeAttachment {
     #[prost(message, required, tag = "1")]
-    pub metadata: Meta,
+    pub(crate) metadata: Meta,
     #[prost(message, required, tag = "2")]
-    pub spec: AttachmentSpec,
+    pub(crate) spec: AttachmentSpec,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct AttachmentSpec {
+pub(crate) struct AttachmentSpec {
     #[prost(string, tag = "1")]
-    pub attacher: String,
+    pub(crate) attacher: String,
     #[prost(string, tag = "3")]
-    pub node_name: String,
+    pub(crate) node_name: String,
     #[prost(message, required, tag = "2")]
-    pub source: AttachmentSource,
+    pub(crate) source: AttachmentSource,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
 #[serde(rename_all = "camelCase", default)]
-pub struct AttachmentSource {
+pub(crate) struct AttachmentSource {
     #[prost(string, optional, tag = "1")]
-    pub persistent_volume_name: Option<String>,
+    pub(crate) persistent_volume_name: Option<String>,
 }

@@ -46,12 +46,12 @@ fn what_does_not_fit_is_explained_and_bound_only_after_a_yes() {
     terminal.press(ENTER);
     terminal.shows(&["Enter bind"]);
     terminal.press(ENTER);
-    terminal.shows(&["Bind it all the same? y or n"]);
+    terminal.shows(&["Bind it anyway? y or n"]);
     terminal.press("n");
     terminal.shows(&["Enter bind"]);
     assert_eq!(pod("too-large")["spec"].get("nodeName"), None);
     terminal.press(ENTER);
-    terminal.shows(&["Bind it all the same? y or n"]);
+    terminal.shows(&["Bind it anyway? y or n"]);
     terminal.press("y");
     terminal.shows(&["Failed: OutOfcpu"]);
     terminal.press("\u{3}");
@@ -83,7 +83,7 @@ fn a_signal_gives_the_terminal_back() {
 #[test]
 fn a_dumb_terminal_gets_sentences() {
     let mut terminal = Terminal::assist("dumb", &["--scheduler-name", "assist-nobody"]);
-    terminal.shows(&["No pod waits for a node. I tell you when one comes."]);
+    terminal.shows(&["No pod waits for a node. Waiting for the next one."]);
     // The end of the input, as a terminal tells of it.
     terminal.press("\u{4}");
     assert!(terminal.left_behind().success());

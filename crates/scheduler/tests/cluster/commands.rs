@@ -40,7 +40,7 @@ fn what_waits_and_where_it_fits_can_be_looked_at() {
     let verdict = row(&explained, &node());
     assert_eq!(verdict[1..], ["no", "NodeResourcesFit:", "Insufficient", "cpu"], "{explained}");
     let refused = try_run(PROGRAM, &[&["bind", "looked-at", &node()], &named[..]].concat(), "");
-    assert!(text(&refused.stderr).contains("Insufficient cpu (--force binds it all the same)"));
+    assert!(text(&refused.stderr).contains("Insufficient cpu (use --force to bind it anyway)"));
     create("fits", "commands-look", "10m");
     let explained = scheduler(&[&["explain", "default/fits"], &named[..]].concat());
     assert!(row(&explained, &node())[1].parse::<i64>().is_ok(), "{explained}");

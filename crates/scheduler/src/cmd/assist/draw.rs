@@ -1,9 +1,9 @@
-//! Paints the screen: pods above, nodes below, then what came of the last bindings, and the keys.
+//! Draws the screen: pods at the top, nodes below, then the progress of bindings, and the keys.
 //!
-//! No colours: what is chosen has a mark and is reversed, what does not fit is dim and says so in words. So nothing is
-//! lost on a terminal without colours, or to an eye that does not see them.
+//! No colours: the selected line has a mark and is reversed, nodes that do not fit are dim and say so. Nothing is lost
+//! on a terminal without colours, or for a colour-blind user.
 
-mod over;
+mod popup;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +19,8 @@ use ratatui::widgets::Wrap;
 
 use super::super::table::bytes;
 use super::super::table::cpu;
-use super::facts;
-use super::facts::NodeFacts;
-use super::screen::Over;
 use super::screen::Pane;
+use super::screen::Popup;
 use super::screen::Screen;
 use super::text;
 use super::text::counted;
@@ -31,35 +29,37 @@ use super::text::cut_middle;
 use super::text::pad;
 use super::text::pad_left;
 use super::text::width;
+use super::view;
+use super::view::NodeView;
 use crate::model::Pod;
 
-/// Below this nothing could be read.
+/// A smaller terminal shows only a message.
 const SMALLEST: (u16, u16) = (40, 14);
-/// Lines of what is said of the chosen node.
+/// Lines of detail about the selected node.
 const DETAIL: u16 = 2;
 const LOG: u16 = 3;
 
-/// Paints the screen, at `now` in seconds since 1970.
+/// Draws the screen. `now` is in seconds since 1970.
 pub(super) fn draw(frame: &mut Frame, screen: &Screen, now: i64) {
     let area = frame.area();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
-        let told = format!("Too small: make it {} columns by {} lines, or use --plain.", SMALLEST.0, SMALLEST.1);
-        frame.render_widget(Paragraph::new(told).wrap(Wrap { trim: true }), area);
+        let message = format!("Too small: make it {} columns by {} lines, or use --plain.", SMALLEST.0, SMALLEST.1);
+        frame.render_widget(Paragraph::new(message).wrap(Wrap { trim: true }), area);
         return;
     }
     let fixed = |height| Constraint::Length(height);
     let rooms = [fixed(1), Constraint::Fill(5), Constraint::Fill(7), fixed(DETAIL), fixed(1 + LOG), fixed(1)];
     let [title, pods, nodes, detail, log, status] = Layout::vertical(rooms).areas(area);
-    paint_title(frame, screen, title);
-    paint_pods(frame, screen, now, pods);
-    paint_nodes(frame, screen, nodes);
-    paint_detail(frame, screen, detail);
-    paint_log(frame, screen, log);
-    paint_status(frame, screen, status);
-    over::paint(frame, screen, area);
+    draw_title(frame, screen, title);
+    draw_pods(frame, screen, now, pods);
+    draw_nodes(frame, screen, nodes);
+    draw_detail(frame, screen, detail);
+    draw_log(frame, screen, log);
+    draw_status(frame, screen, status);
+    popup::draw(frame, screen, area);
 }
 
-fn paint_title(frame: &mut Frame, screen: &Screen, area: Rect) {
+fn draw_title(frame: &mut Frame, screen: &Screen, area: Rect) {
     let counts = format!(
         " {} waiting, {}",
         counted(screen.waiting.try_into().unwrap_or(i64::MAX), "pod"),
@@ -70,7 +70,7 @@ fn paint_title(frame: &mut Frame, screen: &Screen, area: Rect) {
     frame.render_widget(Line::styled(title + &counts, Modifier::BOLD), area);
 }
 
-/// A line across with a name on it.
+/// A horizontal rule with a title.
 fn rule(name: &str, is_focused: bool, room: u16) -> Line<'static> {
     let room = usize::from(room);
     let name = cut_end(name, room.saturating_sub(6));
@@ -78,8 +78,8 @@ fn rule(name: &str, is_focused: bool, room: u16) -> Line<'static> {
     Line::styled(line, if is_focused { Modifier::BOLD } else { Modifier::empty() })
 }
 
-/// A list under a rule and a head, with the chosen line in sight.
-fn paint_list(frame: &mut Frame, list: &List, area: Rect) {
+/// A list below a rule and a header, scrolled so that the selected line is visible.
+fn draw_list(frame: &mut Frame, list: &List, area: Rect) {
     let mut lines = vec![rule(&list.name, list.focused, area.width), Line::styled(list.head.clone(), Modifier::DIM)];
     if let Some(why) = &list.empty {
         lines.push(Line::raw(format!("  {why}")));
@@ -96,26 +96,26 @@ fn paint_list(frame: &mut Frame, list: &List, area: Rect) {
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-/// What [`paint_list`] paints.
+/// What [`draw_list`] draws.
 struct List {
     name: String,
     head: String,
     rows: Vec<(String, Style)>,
     chosen: Option<usize>,
     focused: bool,
-    /// Why there is nothing in it.
+    /// The message in an empty list.
     empty: Option<String>,
 }
 
-fn paint_pods(frame: &mut Frame, screen: &Screen, now: i64, area: Rect) {
+fn draw_pods(frame: &mut Frame, screen: &Screen, now: i64, area: Rect) {
     let empty = match () {
-        () if !screen.complete => Some("Reading what the cluster has..."),
+        () if !screen.complete => Some("Loading the cluster..."),
         () if screen.waiting == 0 => Some("No pod waits for a node."),
         () if screen.pods.is_empty() => Some("The filter leaves no pod."),
         () => None,
     };
     let row = |pod: &std::sync::Arc<Pod>| {
-        let state = if screen.is_put_off(pod) { "put off" } else { facts::state(pod) };
+        let state = if screen.is_put_off(pod) { "put off" } else { view::state(pod) };
         let style = if screen.is_put_off(pod) { Modifier::DIM } else { Modifier::empty() };
         (pod_row(pod, state, now, area.width), style.into())
     };
@@ -127,16 +127,16 @@ fn paint_pods(frame: &mut Frame, screen: &Screen, now: i64, area: Rect) {
         focused: screen.focus == Pane::Pods,
         empty: empty.map(str::to_owned),
     };
-    paint_list(frame, &list, area);
+    draw_list(frame, &list, area);
 }
 
 fn pod_row(pod: &Pod, state: &str, now: i64, room: u16) -> String {
-    let asked = &pod.shape.requests;
-    let (priority, cpu, memory) = (pod.shape.priority.to_string(), cpu(asked.cpu), bytes(asked.memory));
+    let request = &pod.shape.requests;
+    let (priority, cpu, memory) = (pod.shape.priority.to_string(), cpu(request.cpu), bytes(request.memory));
     pod_columns([&pod.to_string(), &text::age(now - pod.created), &priority, &cpu, &memory, state], room)
 }
 
-/// Long priorities and amounts are rare: the name gets what the others do not need.
+/// Wide priorities and amounts are rare: the name gets the remaining width.
 fn pod_columns(cells: [&str; 6], room: u16) -> String {
     const WIDTHS: [usize; 4] = [5, 8, 6, 7];
     const STATE: usize = 9;
@@ -152,8 +152,8 @@ fn with_filter(name: &str, filter: &str) -> String {
     if filter.is_empty() { name.to_owned() } else { format!("{name} with {filter:?}") }
 }
 
-fn paint_nodes(frame: &mut Frame, screen: &Screen, area: Rect) {
-    let pod = screen.chosen_pod();
+fn draw_nodes(frame: &mut Frame, screen: &Screen, area: Rect) {
+    let pod = screen.selected_pod();
     let name = pod.map_or_else(|| "Nodes".to_owned(), |pod| format!("Nodes for {pod}"));
     let empty = match pod {
         None => None,
@@ -161,7 +161,7 @@ fn paint_nodes(frame: &mut Frame, screen: &Screen, area: Rect) {
         Some(_) if screen.nodes.is_empty() => Some("The filter leaves no node."),
         Some(_) => None,
     };
-    let row = |node: &NodeFacts| {
+    let row = |node: &NodeView| {
         let style = if node.verdict.points().is_some() { Modifier::empty() } else { Modifier::DIM };
         (node_row(node, area.width), style.into())
     };
@@ -173,11 +173,11 @@ fn paint_nodes(frame: &mut Frame, screen: &Screen, area: Rect) {
         focused: screen.focus == Pane::Nodes,
         empty: empty.map(str::to_owned),
     };
-    paint_list(frame, &list, area);
+    draw_list(frame, &list, area);
 }
 
-/// What is free, and what is said of it in as many words as there is room for.
-fn node_row(node: &NodeFacts, room: u16) -> String {
+/// Free resources, and the verdict as far as it fits.
+fn node_row(node: &NodeView, room: u16) -> String {
     let score = node.verdict.points().map_or_else(|| "no".to_owned(), |total| total.to_string());
     let verdict = node.verdict.refusal().unwrap_or_else(|| match node.taints.as_str() {
         "" => "fits".to_owned(),
@@ -189,7 +189,7 @@ fn node_row(node: &NodeFacts, room: u16) -> String {
 fn node_columns(cells: [&str; 6], room: u16) -> String {
     const WIDTHS: [usize; 4] = [5, 7, 7, 5];
     let [name, numbers @ .., verdict] = cells;
-    // Names need no more than this; beyond that, words do.
+    // Names need no more than this; the rest is for the verdict.
     let left = usize::from(room).saturating_sub(2 + WIDTHS.iter().sum::<usize>() + WIDTHS.len() + 2);
     let name_room = (left / 2).min(40);
     let numbers: String =
@@ -198,9 +198,9 @@ fn node_columns(cells: [&str; 6], room: u16) -> String {
     format!("{name}{numbers}  {}", cut_end(verdict, left - name_room))
 }
 
-/// All that is said of the chosen node, as far as there is room: `e` shows the rest.
-fn paint_detail(frame: &mut Frame, screen: &Screen, area: Rect) {
-    let Some(node) = screen.chosen_node() else { return };
+/// Everything about the selected node, as far as it fits: `e` shows the rest.
+fn draw_detail(frame: &mut Frame, screen: &Screen, area: Rect) {
+    let Some(node) = screen.selected_node() else { return };
     let free = format!("Free: cpu {} of {}, memory {} of {}", node.cpu.0, node.cpu.1, node.memory.0, node.memory.1);
     let ready = if node.ready { "" } else { " NotReady." };
     let taints = if node.taints.is_empty() { String::new() } else { format!(" Taints: {}.", node.taints) };
@@ -215,29 +215,27 @@ fn paint_detail(frame: &mut Frame, screen: &Screen, area: Rect) {
     frame.render_widget(Paragraph::new(said).wrap(Wrap { trim: true }), area);
 }
 
-fn paint_log(frame: &mut Frame, screen: &Screen, area: Rect) {
+fn draw_log(frame: &mut Frame, screen: &Screen, area: Rect) {
     let room = usize::from(area.width);
     let mut lines = vec![rule("Bindings", false, area.width)];
     for line in screen.log.last(LOG.into()) {
-        // The outcome is worth more than the middle of a name.
-        let name_room = room.saturating_sub(width(&line.told)).max(room / 4);
-        lines.push(Line::raw(cut_end(&(cut_middle(&line.name, name_room) + &line.told), room)));
+        // The outcome matters more than the middle of a name.
+        let name_room = room.saturating_sub(width(&line.text)).max(room / 4);
+        lines.push(Line::raw(cut_end(&(cut_middle(&line.name, name_room) + &line.text), room)));
     }
     frame.render_widget(Paragraph::new(lines), area);
 }
 
-fn paint_status(frame: &mut Frame, screen: &Screen, area: Rect) {
-    // On a narrow screen the last ones are cut: help tells them all.
-    let keys = match (&screen.over, screen.focus) {
+fn draw_status(frame: &mut Frame, screen: &Screen, area: Rect) {
+    // On a narrow screen the last keys are cut; help lists all.
+    let keys = match (&screen.popup, screen.focus) {
         _ if screen.typing => format!("Filter: {}_   Enter keeps it, Esc clears it", screen.filter(screen.focus)),
-        (Over::Sure { .. }, _) => "y bind it all the same   n do not".to_owned(),
-        (Over::Help | Over::Explain(_), _) => "Esc back".to_owned(),
-        (Over::Nothing, Pane::Pods) => {
-            "Enter choose  jk move  ? help  q quit  / filter  e explain  s put off".to_owned()
-        }
-        (Over::Nothing, Pane::Nodes) => "Enter bind  jk move  Esc back  ? help  q quit  / filter  e explain".to_owned(),
+        (Popup::Confirm { .. }, _) => "y bind it anyway   n cancel".to_owned(),
+        (Popup::Help | Popup::Explain(_), _) => "Esc back".to_owned(),
+        (Popup::None, Pane::Pods) => "Enter choose  jk move  ? help  q quit  / filter  e explain  s put off".to_owned(),
+        (Popup::None, Pane::Nodes) => "Enter bind  jk move  Esc back  ? help  q quit  / filter  e explain".to_owned(),
     };
-    let told = screen.note.as_ref().unwrap_or(&keys);
-    let line = pad(&cut_end(told, area.width.into()), area.width.into());
+    let text = screen.note.as_ref().unwrap_or(&keys);
+    let line = pad(&cut_end(text, area.width.into()), area.width.into());
     frame.render_widget(Line::styled(line, Modifier::REVERSED), area);
 }

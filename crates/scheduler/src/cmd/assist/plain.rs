@@ -1,51 +1,53 @@
-//! The conversation in lines as a state: answers and news go in, sentences and orders come out.
+//! The line-by-line dialogue as a state machine: answers and events go in, sentences and bindings come out.
 //!
-//! Nothing is ever painted over and every line is a sentence of its own, for pipes and for screen readers. Numbers refer
-//! to the list that was read out last, whatever has changed since.
+//! Nothing is overwritten and every line is a full sentence, for pipes and screen readers. Numbers refer to the last
+//! list that was printed, whatever has changed since.
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use super::facts;
-use super::facts::NodeFacts;
-use super::facts::Opinion;
-use super::steps::Step;
+use super::progress::Progress;
 use super::text;
 use super::text::counted;
+use super::view;
+use super::view::FilterResult;
+use super::view::NodeView;
+use crate::model::PendingState;
 use crate::model::Pod;
-use crate::model::Standing;
-use crate::world::World;
+use crate::store::Store;
 
-/// What the conversation has come to.
+/// The state of the dialogue.
 enum State {
-    /// The cluster is not known yet.
-    Reading,
-    /// There is no pod to choose.
+    /// The cluster is still being listed.
+    Loading,
+    /// No pod is pending.
     Idle,
-    /// Which pod?
+    /// Asking for a pod.
     Pods(Vec<Arc<Pod>>),
-    /// Which node?
-    Nodes(Arc<Pod>, Vec<NodeFacts>),
-    /// Although it does not fit?
-    Sure(Arc<Pod>, Arc<str>),
-    /// A pod is on its way.
-    Underway(Arc<Pod>),
+    /// Asking for a node.
+    Nodes(Arc<Pod>, Vec<NodeView>),
+    /// Asking whether to bind although the node does not fit.
+    Confirm(Arc<Pod>, Arc<str>),
+    /// A binding is in flight, or its pod is starting.
+    Starting(Arc<Pod>),
 }
 
-/// What is to be done.
+/// What the caller has to do.
 #[derive(Debug, PartialEq)]
-pub(super) enum Act {
-    Say(String),
-    /// To be said where errors are told.
-    Complain(String),
+pub(super) enum Action {
+    /// Print a sentence.
+    Print(String),
+    /// Print a sentence to standard error.
+    PrintError(String),
+    /// Bind the pod to the node.
     Bind(Arc<Pod>, Arc<str>),
-    /// The conversation is over.
-    End,
+    /// Quit.
+    Quit,
 }
 
-/// See the module's documentation.
+/// See the module documentation.
 pub(super) struct Plain {
     title: String,
     state: State,
@@ -53,48 +55,48 @@ pub(super) struct Plain {
 
 impl Plain {
     pub(super) fn new(title: String) -> Plain {
-        Plain { title, state: State::Reading }
+        Plain { title, state: State::Loading }
     }
 
-    /// Whether an answer is waited for.
-    pub(super) fn asks(&self) -> bool {
-        matches!(self.state, State::Pods(_) | State::Nodes(..) | State::Sure(..))
+    /// Whether a question is open.
+    pub(super) fn has_question(&self) -> bool {
+        matches!(self.state, State::Pods(_) | State::Nodes(..) | State::Confirm(..))
     }
 
-    /// Whether the conversation is over when there are no more answers. A pod on its way is waited for.
-    pub(super) fn may_end(&self) -> bool {
-        self.asks() || matches!(self.state, State::Idle)
+    /// Whether to quit when the input ends. A pod that is starting is waited for.
+    pub(super) fn may_quit(&self) -> bool {
+        self.has_question() || matches!(self.state, State::Idle)
     }
 
-    /// Whether a pod is on its way.
-    pub(super) fn is_underway(&self) -> bool {
-        matches!(self.state, State::Underway(_))
+    /// Whether a pod is starting.
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.state, State::Starting(_))
     }
 
-    /// Takes note of a change of the cluster. `now` in seconds since 1970, here and below.
-    pub(super) fn changed(&mut self, world: &World, now: i64) -> Vec<Act> {
+    /// Handles a change of the cluster. `now` is in seconds since 1970, here and below.
+    pub(super) fn changed(&mut self, store: &Store, now: i64) -> Vec<Action> {
         match self.state {
-            State::Reading if world.is_complete() => {
-                let mut acts = vec![Act::Say(format!("{}.", self.title))];
-                acts.extend(self.ask_pod(world, now));
-                acts
+            State::Loading if store.is_synced() => {
+                let mut actions = vec![Action::Print(format!("{}.", self.title))];
+                actions.extend(self.ask_pod(store, now));
+                actions
             }
-            State::Idle if !facts::waiting(world).is_empty() => self.ask_pod(world, now),
+            State::Idle if !view::pending_pods(store).is_empty() => self.ask_pod(store, now),
             _ => Vec::new(),
         }
     }
 
-    /// Takes an answer.
-    pub(super) fn answer(&mut self, line: &str, world: &mut World, now: i64) -> Vec<Act> {
+    /// Handles a line of input.
+    pub(super) fn answer(&mut self, line: &str, store: &mut Store, now: i64) -> Vec<Action> {
         let line = line.trim();
         if matches!(line, "q" | "quit") {
-            return vec![Act::End];
+            return vec![Action::Quit];
         }
-        match std::mem::replace(&mut self.state, State::Reading) {
-            State::Pods(pods) => self.choose_pod(line, pods, world, now),
-            State::Nodes(pod, nodes) => self.choose_node(line, pod, nodes, world, now),
-            State::Sure(pod, node) => self.be_sure(line, pod, node, world, now),
-            // Not asked: the caller keeps answers until they are.
+        match std::mem::replace(&mut self.state, State::Loading) {
+            State::Pods(pods) => self.choose_pod(line, pods, store, now),
+            State::Nodes(pod, nodes) => self.choose_node(line, pod, nodes, store, now),
+            State::Confirm(pod, node) => self.confirm(line, pod, node, store, now),
+            // No question is open: the caller keeps the input until then.
             state => {
                 self.state = state;
                 Vec::new()
@@ -102,152 +104,149 @@ impl Plain {
         }
     }
 
-    /// Takes note of what came of a binding.
-    pub(super) fn step(&mut self, uid: &str, step: &Step, world: &World, now: i64) -> Vec<Act> {
-        let State::Underway(pod) = &self.state else { return Vec::new() };
+    /// Handles progress of a binding.
+    pub(super) fn progress(&mut self, uid: &str, progress: &Progress, store: &Store, now: i64) -> Vec<Action> {
+        let State::Starting(pod) = &self.state else { return Vec::new() };
         if *pod.uid != *uid {
             return Vec::new();
         }
-        let mut acts = vec![Act::Say(told(pod, step))];
-        if !matches!(step, Step::Bound | Step::ContainersReady) {
-            acts.extend(self.ask_pod(world, now));
+        let mut actions = vec![Action::Print(progress_in_words(pod, progress))];
+        if !matches!(progress, Progress::Bound | Progress::ContainersReady) {
+            actions.extend(self.ask_pod(store, now));
         }
-        acts
+        actions
     }
 
-    /// Nothing has been heard of the pod on its way for long.
-    pub(super) fn give_up(&mut self, world: &World, now: i64) -> Vec<Act> {
-        let State::Underway(pod) = &self.state else { return Vec::new() };
-        let said = format!("Nothing has been heard of {pod} for long. Perhaps no kubelet is at work on its node.");
-        let mut acts = vec![Act::Say(said)];
-        acts.extend(self.ask_pod(world, now));
-        acts
+    /// Stops waiting for a pod without progress.
+    pub(super) fn give_up(&mut self, store: &Store, now: i64) -> Vec<Action> {
+        let State::Starting(pod) = &self.state else { return Vec::new() };
+        let said = format!("No progress of {pod} for 5 minutes. Its node may have no running kubelet.");
+        let mut actions = vec![Action::Print(said)];
+        actions.extend(self.ask_pod(store, now));
+        actions
     }
 
-    // --- which pod ---
-
-    fn ask_pod(&mut self, world: &World, now: i64) -> Vec<Act> {
-        let pods = facts::waiting(world);
+    fn ask_pod(&mut self, store: &Store, now: i64) -> Vec<Action> {
+        let pods = view::pending_pods(store);
         if pods.is_empty() {
             self.state = State::Idle;
-            return vec![Act::Say("No pod waits for a node. I tell you when one comes.".to_owned())];
+            return vec![Action::Print("No pod waits for a node. Waiting for the next one.".to_owned())];
         }
-        let one = |(at, pod): (usize, &Arc<Pod>)| Act::Say(format!("{}. {}", at + 1, pod_in_words(pod, now)));
-        let mut acts = vec![Act::Say(match pods.len() {
+        let one = |(at, pod): (usize, &Arc<Pod>)| Action::Print(format!("{}. {}", at + 1, pod_in_words(pod, now)));
+        let mut actions = vec![Action::Print(match pods.len() {
             1 => "1 pod waits for a node:".to_owned(),
             number => format!("{number} pods wait for a node:"),
         })];
-        acts.extend(pods.iter().enumerate().map(one));
-        acts.push(Act::Say("Which pod? Its number, or Enter to look again, or q to quit.".to_owned()));
+        actions.extend(pods.iter().enumerate().map(one));
+        actions.push(Action::Print("Which pod? Its number, or Enter to look again, or q to quit.".to_owned()));
         self.state = State::Pods(pods);
-        acts
+        actions
     }
 
-    fn choose_pod(&mut self, line: &str, pods: Vec<Arc<Pod>>, world: &mut World, now: i64) -> Vec<Act> {
+    fn choose_pod(&mut self, line: &str, pods: Vec<Arc<Pod>>, store: &mut Store, now: i64) -> Vec<Action> {
         if line.is_empty() {
-            return self.ask_pod(world, now);
+            return self.ask_pod(store, now);
         }
         let Some(chosen) = numbered(line, &pods).or_else(|| pods.iter().find(|pod| pod.to_string() == line)) else {
-            let told = complaint(line, pods.len());
+            let message = not_in_list(line, pods.len());
             self.state = State::Pods(pods);
-            return vec![told];
+            return vec![message];
         };
         let pod = chosen.clone();
-        self.ask_node(&pod, world, now)
+        self.ask_node(&pod, store, now)
     }
 
-    // --- which node ---
-
-    fn ask_node(&mut self, pod: &Arc<Pod>, world: &mut World, now: i64) -> Vec<Act> {
-        let refused = match world.queue.get(&pod.uid) {
+    fn ask_node(&mut self, pod: &Arc<Pod>, store: &mut Store, now: i64) -> Vec<Action> {
+        let refused = match store.queue.get(&pod.uid) {
             None => format!("{pod} does not wait any more."),
-            Some(pod) if pod.gated => format!("{pod} has scheduling gates: nobody can bind it yet."),
-            Some(_) if world.cluster.node_count() == 0 => "The cluster has no node.".to_owned(),
+            Some(pod) if pod.gated => format!("{pod} has scheduling gates: it cannot be bound yet."),
+            Some(_) if store.cluster.node_count() == 0 => "The cluster has no node.".to_owned(),
             Some(_) => String::new(),
         };
         if !refused.is_empty() {
-            let mut acts = vec![Act::Complain(refused)];
-            acts.extend(self.ask_pod(world, now));
-            return acts;
+            let mut actions = vec![Action::PrintError(refused)];
+            actions.extend(self.ask_pod(store, now));
+            return actions;
         }
-        let nodes = facts::nodes(world, pod);
-        let one = |(at, node): (usize, &NodeFacts)| Act::Say(format!("{}. {}", at + 1, node_in_words(node)));
-        let mut acts = vec![Act::Say(format!("{} for {pod}:", counted(nodes.len().try_into().unwrap_or(0), "node")))];
-        acts.extend(nodes.iter().enumerate().map(one));
-        let question = "Which node? Its number, or e and its number to have it explained, or Enter to go back.";
-        acts.push(Act::Say(question.to_owned()));
+        let nodes = view::nodes(store, pod);
+        let one = |(at, node): (usize, &NodeView)| Action::Print(format!("{}. {}", at + 1, node_in_words(node)));
+        let mut actions =
+            vec![Action::Print(format!("{} for {pod}:", counted(nodes.len().try_into().unwrap_or(0), "node")))];
+        actions.extend(nodes.iter().enumerate().map(one));
+        let question = "Which node? Its number, or e and its number to explain it, or Enter to go back.";
+        actions.push(Action::Print(question.to_owned()));
         self.state = State::Nodes(pod.clone(), nodes);
-        acts
+        actions
     }
 
     fn choose_node(
         &mut self,
         line: &str,
         pod: Arc<Pod>,
-        nodes: Vec<NodeFacts>,
-        world: &mut World,
+        nodes: Vec<NodeView>,
+        store: &mut Store,
         now: i64,
-    ) -> Vec<Act> {
+    ) -> Vec<Action> {
         if line.is_empty() {
-            return self.ask_pod(world, now);
+            return self.ask_pod(store, now);
         }
         let (explain, number) = line.strip_prefix("e ").map_or((false, line), |number| (true, number.trim()));
         let chosen = numbered(number, &nodes).or_else(|| nodes.iter().find(|node| *node.name == *number));
-        let acts = match chosen {
-            None => vec![complaint(line, nodes.len())],
-            Some(node) if explain => explained(world, &pod, node),
+        let actions = match chosen {
+            None => vec![not_in_list(line, nodes.len())],
+            Some(node) if explain => explained(store, &pod, node),
             Some(node) => match node.verdict.refusal() {
                 None => return self.bind(pod, node.name.clone()),
                 Some(why) => {
-                    let said = format!("{} does not fit: {why}. Bind it all the same? y or n.", node.name);
-                    self.state = State::Sure(pod, node.name.clone());
-                    return vec![Act::Say(said)];
+                    let said = format!("{} does not fit: {why}. Bind it anyway? y or n.", node.name);
+                    self.state = State::Confirm(pod, node.name.clone());
+                    return vec![Action::Print(said)];
                 }
             },
         };
         self.state = State::Nodes(pod, nodes);
-        acts
+        actions
     }
 
-    fn be_sure(&mut self, line: &str, pod: Arc<Pod>, node: Arc<str>, world: &mut World, now: i64) -> Vec<Act> {
+    fn confirm(&mut self, line: &str, pod: Arc<Pod>, node: Arc<str>, store: &mut Store, now: i64) -> Vec<Action> {
         match line {
             "y" | "yes" => self.bind(pod, node),
-            "n" | "no" | "" => self.ask_node(&pod, world, now),
+            "n" | "no" | "" => self.ask_node(&pod, store, now),
             other => {
-                self.state = State::Sure(pod, node);
-                vec![Act::Complain(format!("{other:?} is neither y nor n."))]
+                self.state = State::Confirm(pod, node);
+                vec![Action::PrintError(format!("{other:?} is neither y nor n."))]
             }
         }
     }
 
-    fn bind(&mut self, pod: Arc<Pod>, node: Arc<str>) -> Vec<Act> {
+    fn bind(&mut self, pod: Arc<Pod>, node: Arc<str>) -> Vec<Action> {
         let said = format!("Binding {pod} to {node}.");
-        self.state = State::Underway(pod.clone());
-        vec![Act::Say(said), Act::Bind(pod, node)]
+        self.state = State::Starting(pod.clone());
+        vec![Action::Print(said), Action::Bind(pod, node)]
     }
 }
 
-/// The one with this number, counted from one.
+/// The item with this number, counted from one.
 fn numbered<'a, T>(line: &str, from: &'a [T]) -> Option<&'a T> {
     from.get(line.parse::<usize>().ok()?.checked_sub(1)?)
 }
 
-fn complaint(line: &str, most: usize) -> Act {
-    Act::Complain(format!("{line:?} is not in the list, which goes from 1 to {most}."))
+fn not_in_list(line: &str, most: usize) -> Action {
+    Action::PrintError(format!("{line:?} is not in the list (1 to {most})."))
 }
 
 fn pod_in_words(pod: &Pod, now: i64) -> String {
-    let more = match pod.standing() {
-        Standing::Gated => " It has scheduling gates.".to_owned(),
-        Standing::Nominated(node) => format!(" It waits for others to leave {node}."),
-        Standing::Refused(message) => format!(" It was refused before: {}", text::one_line(message)),
-        Standing::New => String::new(),
+    let more = match pod.pending_state() {
+        PendingState::Gated => " It has scheduling gates.".to_owned(),
+        PendingState::Nominated(node) => format!(" It is nominated for {node}, where other pods are terminating."),
+        PendingState::Unschedulable(message) => format!(" No node fitted it before: {}", text::one_line(message)),
+        PendingState::New => String::new(),
     };
     let (age, asks) = (text::age_in_words(now - pod.created), text::requests(&pod.shape.requests));
     format!("{pod}, {age} old, priority {}, asks for {asks}.{more}", pod.shape.priority)
 }
 
-fn node_in_words(node: &NodeFacts) -> String {
+fn node_in_words(node: &NodeView) -> String {
     let verdict = match (node.verdict.points(), node.verdict.refusal()) {
         (_, Some(why)) => format!("does not fit: {why}"),
         (total, None) => format!("fits, score {}", total.unwrap_or(0)),
@@ -260,29 +259,29 @@ fn node_in_words(node: &NodeFacts) -> String {
     )
 }
 
-/// Every filter that has something to say, and every score.
-fn explained(world: &World, pod: &Pod, node: &NodeFacts) -> Vec<Act> {
-    let opinions = facts::opinions(world, pod, &node.name);
-    let opinion = |(name, opinion): (&str, Opinion)| match opinion {
-        Opinion::Silent => None,
-        Opinion::Fits => Some(format!("Filter {name} says that it fits.")),
-        Opinion::Refuses(why) => Some(format!("Filter {name} says no: {why}.")),
+/// The results of every filter that applies, and of every score.
+fn explained(store: &Store, pod: &Pod, node: &NodeView) -> Vec<Action> {
+    let filter_results = view::filter_results(store, pod, &node.name);
+    let filter_result = |(name, filter_result): (&str, FilterResult)| match filter_result {
+        FilterResult::Skipped => None,
+        FilterResult::Accepted => Some(format!("Filter {name} accepts the node.")),
+        FilterResult::Rejected(why) => Some(format!("Filter {name} rejects the node: {why}.")),
     };
     let score = |(name, points): &(&str, i64)| format!("Score {name} gives {points} points.");
-    let lines = opinions.into_iter().filter_map(opinion).chain(node.verdict.scores().iter().map(score));
-    lines.map(Act::Say).chain([Act::Say("Which node?".to_owned())]).collect()
+    let lines = filter_results.into_iter().filter_map(filter_result).chain(node.verdict.scores().iter().map(score));
+    lines.map(Action::Print).chain([Action::Print("Which node?".to_owned())]).collect()
 }
 
-/// A step as a sentence.
-fn told(pod: &Pod, step: &Step) -> String {
-    match step {
-        Step::Bound => format!("{pod} is bound."),
-        Step::NotBound(why) => format!("{pod} is not bound: {why}."),
-        Step::ContainersReady => format!("All containers of {pod} are ready."),
-        Step::Running(address) => format!("{pod} is Running, with the address {address}."),
-        Step::Trouble(why) => format!("{pod} does not come up: {why}. The kubelet goes on trying."),
-        Step::Succeeded => format!("{pod} has Succeeded: all its containers have ended."),
-        Step::Failed(why) => format!("{pod} has Failed: {why}."),
-        Step::Gone => format!("{pod} was deleted."),
+/// Progress as a sentence.
+fn progress_in_words(pod: &Pod, progress: &Progress) -> String {
+    match progress {
+        Progress::Bound => format!("{pod} is bound."),
+        Progress::NotBound(why) => format!("{pod} is not bound: {why}."),
+        Progress::ContainersReady => format!("All containers of {pod} are ready."),
+        Progress::Running(address) => format!("{pod} is Running, with the address {address}."),
+        Progress::Problem(why) => format!("{pod} does not start: {why}. The kubelet keeps trying."),
+        Progress::Succeeded => format!("{pod} has Succeeded: all its containers have finished."),
+        Progress::Failed(why) => format!("{pod} has Failed: {why}."),
+        Progress::Deleted => format!("{pod} was deleted."),
     }
 }

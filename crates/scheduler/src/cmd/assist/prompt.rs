@@ -1,4 +1,4 @@
-//! Has the conversation of `plain` with whoever is at the other end of two streams.
+//! Runs the dialogue of `plain` on standard input and output.
 
 use std::io;
 use std::io::BufRead;
@@ -11,29 +11,28 @@ use tokio::sync::mpsc::channel;
 use tokio::time::Instant;
 use tokio::time::sleep_until;
 
-use super::desk::Desk;
-use super::desk::Heard;
-use super::plain::Act;
+use super::app::App;
+use super::app::AppEvent;
+use super::plain::Action;
 use super::plain::Plain;
 
-/// A kubelet tells something within this time if it is there at all; large images take long, but their containers say
-/// so.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// So many answers are read ahead.
-const AHEAD: usize = 16;
+/// A running kubelet reports progress within this time; containers that pull a large image report that.
+const NO_PROGRESS_TIMEOUT: Duration = Duration::from_secs(300);
+/// How many lines of input are read ahead.
+const READ_AHEAD: usize = 16;
 
-/// Where it is spoken.
+/// The output streams.
 pub(super) struct Streams<O, E> {
     pub(super) out: O,
     pub(super) errors: E,
 }
 
-/// Lines, as they come.
+/// Lines of input as they arrive.
 pub(super) type Answers = Receiver<io::Result<String>>;
 
-/// Reads answers in a thread of its own, which waits for the next one until the process ends.
+/// Reads input in a thread, which blocks on the next line until the process exits.
 pub(super) fn read_answers(input: impl BufRead + Send + 'static) -> Answers {
-    let (sender, receiver) = channel(AHEAD);
+    let (sender, receiver) = channel(READ_AHEAD);
     std::thread::spawn(move || {
         for line in input.lines() {
             if sender.blocking_send(line).is_err() {
@@ -44,25 +43,25 @@ pub(super) fn read_answers(input: impl BufRead + Send + 'static) -> Answers {
     receiver
 }
 
-/// Talks until the answers end or the person has enough.
+/// Runs the dialogue until the input ends or the user quits.
 ///
 /// # Errors
-/// When a stream breaks.
-pub(super) async fn talk<O: Write, E: Write>(
-    desk: &mut Desk,
+/// A stream fails.
+pub(super) async fn run<O: Write, E: Write>(
+    app: &mut App,
     title: String,
     mut answers: Answers,
     streams: &mut Streams<O, E>,
 ) -> io::Result<()> {
     let mut plain = Plain::new(title);
-    // One answer is taken ahead, so that the end of the answers is seen even while none is asked for.
+    // One line is read ahead, so that the end of input is noticed while no question is open.
     let mut next: Option<Option<String>> = None;
-    let mut patient_until = Instant::now() + PATIENCE;
+    let mut give_up_at = Instant::now() + NO_PROGRESS_TIMEOUT;
     loop {
-        let mut of_the_pod = true;
-        let acts = match next.take() {
-            Some(Some(line)) if plain.asks() => plain.answer(&line, &mut desk.world, now()),
-            Some(None) if plain.may_end() => return Ok(()),
+        let mut is_progress = true;
+        let actions = match next.take() {
+            Some(Some(line)) if plain.has_question() => plain.answer(&line, &mut app.store, now()),
+            Some(None) if plain.may_quit() => return Ok(()),
             kept => {
                 next = kept;
                 tokio::select! {
@@ -70,36 +69,36 @@ pub(super) async fn talk<O: Write, E: Write>(
                         next = Some(answer.transpose()?);
                         Vec::new()
                     }
-                    heard = desk.next() => match heard {
-                        Heard::Changed => plain.changed(&desk.world, now()),
-                        Heard::Step(uid, step) => plain.step(&uid, &step, &desk.world, now()),
-                        Heard::Note(note) => {
-                            of_the_pod = false;
-                            vec![Act::Complain(note)]
+                    event = app.next() => match event {
+                        AppEvent::Changed => plain.changed(&app.store, now()),
+                        AppEvent::Progress(uid, progress) => plain.progress(&uid, &progress, &app.store, now()),
+                        AppEvent::Note(note) => {
+                            is_progress = false;
+                            vec![Action::PrintError(note)]
                         }
                     },
-                    () = sleep_until(patient_until), if plain.is_underway() => plain.give_up(&desk.world, now()),
+                    () = sleep_until(give_up_at), if plain.is_starting() => plain.give_up(&app.store, now()),
                 }
             }
         };
-        // What changes elsewhere in the cluster is no news of the pod.
-        if of_the_pod && !acts.is_empty() {
-            patient_until = Instant::now() + PATIENCE;
+        // Log messages are no progress of the pod.
+        if is_progress && !actions.is_empty() {
+            give_up_at = Instant::now() + NO_PROGRESS_TIMEOUT;
         }
-        if do_all(acts, desk, streams)? {
+        if perform(actions, app, streams)? {
             return Ok(());
         }
     }
 }
 
-/// Does what is to be done; true at the end.
-fn do_all<O: Write, E: Write>(acts: Vec<Act>, desk: &mut Desk, streams: &mut Streams<O, E>) -> io::Result<bool> {
-    for act in acts {
-        match act {
-            Act::Say(sentence) => writeln!(streams.out, "{sentence}")?,
-            Act::Complain(sentence) => writeln!(streams.errors, "{sentence}")?,
-            Act::Bind(pod, node) => desk.bind(&pod, &node),
-            Act::End => return Ok(true),
+/// Carries out actions; returns true to quit.
+fn perform<O: Write, E: Write>(actions: Vec<Action>, app: &mut App, streams: &mut Streams<O, E>) -> io::Result<bool> {
+    for action in actions {
+        match action {
+            Action::Print(sentence) => writeln!(streams.out, "{sentence}")?,
+            Action::PrintError(sentence) => writeln!(streams.errors, "{sentence}")?,
+            Action::Bind(pod, node) => app.bind(&pod, &node),
+            Action::Quit => return Ok(true),
         }
     }
     streams.out.flush()?;

@@ -1,8 +1,8 @@
-//! The full screen as a state: keys and news go in, orders come out, and `draw` shows what it is. No terminal is needed
-//! for any of this.
+//! The full screen as a state machine: keys and events go in, actions come out, and `draw` renders it. Works without a
+//! terminal.
 //!
-//! What is chosen is remembered by the pod's uid and the node's name, never by a line's number: a list that moves under
-//! the person's hands does not change what Enter means.
+//! The selection is the pod's uid and the node's name, never a line number: when a list changes, Enter still means the
+//! same pod and node.
 
 mod keys;
 #[cfg(test)]
@@ -13,79 +13,84 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub(super) use self::keys::Key;
-use super::facts;
-use super::facts::NodeFacts;
-use super::facts::Opinion;
 use super::log::Log;
-use super::steps::Step;
+use super::progress::Progress;
+use super::view;
+use super::view::FilterResult;
+use super::view::NodeView;
 use crate::model::Pod;
-use crate::world::World;
+use crate::store::Store;
 
-/// Which list the keys are about.
+/// The list that has the focus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pane {
     Pods,
     Nodes,
 }
 
-/// What lies over the lists.
+/// The popup over the lists.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Over {
-    Nothing,
+pub(super) enum Popup {
+    None,
     Help,
     Explain(Explanation),
-    /// The filter says no: is it meant all the same?
-    Sure {
+    /// Asks whether to bind although a filter rejects the node.
+    Confirm {
         pod: Arc<Pod>,
         node: Arc<str>,
         why: String,
     },
 }
 
-/// All that can be said of one node for one pod.
+/// Every filter and score of one node for one pod.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Explanation {
     pub(super) pod: String,
     pub(super) node: Arc<str>,
-    pub(super) opinions: Vec<(&'static str, Opinion)>,
+    pub(super) filter_results: Vec<(&'static str, FilterResult)>,
     pub(super) scores: Vec<(&'static str, i64)>,
     pub(super) total: Option<i64>,
-    /// The first line that is shown.
+    /// The first visible line.
     pub(super) top: usize,
 }
 
-/// What is to be done after a key.
+/// What the caller has to do after a key.
 #[derive(Debug, PartialEq)]
-pub(super) enum Command {
+/// Bind the pod to the node.
+pub(super) enum ScreenAction {
     Bind(Arc<Pod>, Arc<str>),
-    /// Paint everything anew.
+    /// Redraw the whole screen.
     Repaint,
+    /// Exit.
     Quit,
 }
 
-/// See the module's documentation.
+/// See the module documentation.
 pub(super) struct Screen {
-    /// Whose pods these are, and where.
+    /// Scheduler names and server.
     pub(super) title: String,
-    /// Whether everything was listed.
+    /// Whether every kind has been listed.
     pub(super) complete: bool,
-    /// All that wait, those that are put off last.
+    /// Pending pods, those put off last.
     pub(super) pods: Vec<Arc<Pod>>,
-    /// For the chosen pod.
-    pub(super) nodes: Vec<NodeFacts>,
+    /// The nodes for the selected pod.
+    pub(super) nodes: Vec<NodeView>,
+    /// Pending pods, without the filter.
     pub(super) waiting: usize,
     pub(super) node_count: usize,
     pub(super) focus: Pane,
-    pub(super) over: Over,
+    pub(super) popup: Popup,
     pub(super) log: Log,
-    /// A word about the last key, until the next one.
+    /// A message about the last key, until the next key.
     pub(super) note: Option<String>,
     /// Whether a filter is being typed.
     pub(super) typing: bool,
     filters: [String; 2],
-    /// Uids of pods that are put off.
+    /// Uids of pods that were put off.
     put_off: Vec<Arc<str>>,
+    /// The uid of the selected pod.
     pod: Option<Arc<str>>,
+    /// The name of the selected node.
     node: Option<Arc<str>>,
 }
 
@@ -99,7 +104,7 @@ impl Screen {
             waiting: 0,
             node_count: 0,
             focus: Pane::Pods,
-            over: Over::Nothing,
+            popup: Popup::None,
             log: Log::default(),
             note: None,
             typing: false,
@@ -110,20 +115,20 @@ impl Screen {
         }
     }
 
-    /// Looks at the world anew.
-    pub(super) fn refresh(&mut self, world: &mut World) {
-        self.complete = world.is_complete();
-        self.node_count = world.cluster.node_count();
+    /// Takes over changes of the store.
+    pub(super) fn refresh(&mut self, store: &mut Store) {
+        self.complete = store.is_synced();
+        self.node_count = store.cluster.node_count();
         if !self.complete {
             return;
         }
-        self.refresh_pods(world);
-        self.refresh_nodes(world);
+        self.refresh_pods(store);
+        self.refresh_nodes(store);
         self.refresh_over();
     }
 
-    fn refresh_pods(&mut self, world: &World) {
-        let all = facts::waiting(world);
+    fn refresh_pods(&mut self, store: &Store) {
+        let all = view::pending_pods(store);
         self.waiting = all.len();
         self.put_off.retain(|uid| all.iter().any(|pod| pod.uid == *uid));
         let (first, last): (Vec<_>, Vec<_>) = all
@@ -133,7 +138,7 @@ impl Screen {
         let before = self.pod_line();
         self.pods = [first, last].concat();
         if self.pod.is_some() && self.pod_line().is_none() {
-            // It is bound, or gone: the one that has its line now is chosen, but not for Enter to bind it.
+            // It was bound or deleted: the pod now on its line is selected, but Enter must not bind it.
             self.focus = Pane::Pods;
             self.pod = None;
         }
@@ -143,35 +148,35 @@ impl Screen {
         }
     }
 
-    fn refresh_nodes(&mut self, world: &mut World) {
-        self.nodes = self.chosen_pod().cloned().map_or_else(Vec::new, |pod| facts::nodes(world, &pod));
+    fn refresh_nodes(&mut self, store: &mut Store) {
+        self.nodes = self.selected_pod().cloned().map_or_else(Vec::new, |pod| view::nodes(store, &pod));
         let filter = &self.filters[Pane::Nodes as usize];
         self.nodes.retain(|node| node.name.contains(filter.as_str()));
         if self.node_line().is_none() {
             if self.node.is_some() && self.focus == Pane::Nodes {
-                self.note = Some("The node that was chosen is not there any more.".to_owned());
+                self.note = Some("The selected node does not exist any more.".to_owned());
                 self.focus = Pane::Pods;
             }
             self.node = self.nodes.first().map(|node| node.name.clone());
         }
     }
 
-    /// A question about a pod that does not wait any more is taken back.
+    /// Closes a question about a pod that is not pending any more.
     fn refresh_over(&mut self) {
-        if let Over::Sure { pod, .. } = &self.over
+        if let Popup::Confirm { pod, .. } = &self.popup
             && !self.pods.iter().any(|known| known.uid == pod.uid)
         {
-            self.note = Some(format!("{pod} does not wait any more."));
-            self.over = Over::Nothing;
+            self.note = Some(format!("{pod} is not pending any more."));
+            self.popup = Popup::None;
         }
     }
 
-    /// Takes note of what came of a binding.
-    pub(super) fn step(&mut self, uid: &str, step: Step, now: Timestamp) {
-        self.log.step(uid, step, now);
+    /// Handles progress of a binding.
+    pub(super) fn progress(&mut self, uid: &str, progress: Progress, now: Timestamp) {
+        self.log.progress(uid, progress, now);
     }
 
-    /// The filter of a list; empty, when there is none.
+    /// The filter of a list; empty if there is none.
     pub(super) fn filter(&self, pane: Pane) -> &str {
         &self.filters[pane as usize]
     }
@@ -180,11 +185,11 @@ impl Screen {
         self.put_off.contains(&pod.uid)
     }
 
-    pub(super) fn chosen_pod(&self) -> Option<&Arc<Pod>> {
+    pub(super) fn selected_pod(&self) -> Option<&Arc<Pod>> {
         self.pods.get(self.pod_line()?)
     }
 
-    pub(super) fn chosen_node(&self) -> Option<&NodeFacts> {
+    pub(super) fn selected_node(&self) -> Option<&NodeView> {
         self.nodes.get(self.node_line()?)
     }
 
@@ -202,7 +207,7 @@ impl Screen {
         let chosen = self.pods.get(line).map(|pod| pod.uid.clone());
         if chosen != self.pod {
             self.pod = chosen;
-            // Of another pod's nodes the best is offered.
+            // Another pod: its best node is selected.
             self.node = None;
         }
     }

@@ -1,4 +1,4 @@
-//! The full screen on a real terminal: reads keys, paints, and gives the terminal back as it was however it ends.
+//! Runs the full screen on a terminal: reads keys, draws, and restores the terminal on every exit.
 
 use std::io;
 
@@ -15,85 +15,85 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Duration;
 use tokio::time::MissedTickBehavior;
 
-use super::desk::Desk;
-use super::desk::Heard;
+use super::app::App;
+use super::app::AppEvent;
 use super::draw::draw;
-use super::screen::Command;
 use super::screen::Key;
 use super::screen::Screen;
+use super::screen::ScreenAction;
 
-/// Ages are painted anew this often.
+/// The interval at which ages are redrawn.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Works until the person or a signal ends it.
+/// Runs until the user quits or a signal arrives.
 ///
 /// # Errors
-/// When the terminal cannot be used.
-pub(super) async fn work(desk: &mut Desk, title: String, asked_to_stop: impl Future<Output = ()>) -> io::Result<()> {
-    let mut terminal = Borrowed::take()?;
+/// The terminal cannot be used.
+pub(super) async fn run(app: &mut App, title: String, shutdown_signal: impl Future<Output = ()>) -> io::Result<()> {
+    let mut terminal = TerminalGuard::enter()?;
     let mut events = read_events();
     let mut screen = Screen::new(title);
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    tokio::pin!(asked_to_stop);
+    tokio::pin!(shutdown_signal);
     loop {
         terminal.0.draw(|frame| draw(frame, &screen, Timestamp::now().as_second()))?;
         tokio::select! {
-            () = &mut asked_to_stop => return Ok(()),
+            () = &mut shutdown_signal => return Ok(()),
             event = events.recv() => match event {
                 Some(event) => {
-                    if is_last(event?, desk, &mut screen, &mut terminal.0)? {
+                    if handle_event(event?, app, &mut screen, &mut terminal.0)? {
                         return Ok(());
                     }
                 }
                 None => return Ok(()),
             },
-            heard = desk.next() => {
-                match heard {
-                    Heard::Changed => {}
-                    Heard::Step(uid, step) => screen.step(&uid, step, Timestamp::now()),
-                    Heard::Note(note) => screen.log.note(&note),
+            event = app.next() => {
+                match event {
+                    AppEvent::Changed => {}
+                    AppEvent::Progress(uid, progress) => screen.progress(&uid, progress, Timestamp::now()),
+                    AppEvent::Note(note) => screen.log.note(&note),
                 }
-                screen.refresh(&mut desk.world);
+                screen.refresh(&mut app.store);
             }
             _ = ticks.tick() => {}
         }
     }
 }
 
-/// Does what an event says; true at the end.
-fn is_last(event: Event, desk: &mut Desk, screen: &mut Screen, terminal: &mut DefaultTerminal) -> io::Result<bool> {
+/// Handles a terminal event; returns true to quit.
+fn handle_event(event: Event, app: &mut App, screen: &mut Screen, terminal: &mut DefaultTerminal) -> io::Result<bool> {
     let Event::Key(event) = event else { return Ok(false) };
     let Some(key) = key(event) else { return Ok(false) };
-    match screen.key(key, &mut desk.world) {
+    match screen.key(key, &mut app.store) {
         None => {}
-        Some(Command::Quit) => return Ok(true),
-        Some(Command::Repaint) => terminal.clear()?,
-        Some(Command::Bind(pod, node)) => {
-            desk.bind(&pod, &node);
-            screen.refresh(&mut desk.world);
+        Some(ScreenAction::Quit) => return Ok(true),
+        Some(ScreenAction::Repaint) => terminal.clear()?,
+        Some(ScreenAction::Bind(pod, node)) => {
+            app.bind(&pod, &node);
+            screen.refresh(&mut app.store);
         }
     }
     Ok(false)
 }
 
-/// The terminal, until it is dropped; after a panic it is given back before the words about it are printed.
-struct Borrowed(DefaultTerminal);
+/// The terminal in raw mode, restored on drop. A panic restores it before its message is printed.
+struct TerminalGuard(DefaultTerminal);
 
-impl Borrowed {
-    fn take() -> io::Result<Borrowed> {
-        ratatui::try_init().map(Borrowed)
+impl TerminalGuard {
+    fn enter() -> io::Result<TerminalGuard> {
+        ratatui::try_init().map(TerminalGuard)
     }
 }
 
-impl Drop for Borrowed {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
-        // Where this fails there is no terminal any more.
+        // Fails only if the terminal is gone.
         let _ = ratatui::try_restore();
     }
 }
 
-/// Reads events in a thread of its own, which waits for the next one until the process ends.
+/// Reads events in a thread, which blocks on the next event until the process exits.
 fn read_events() -> UnboundedReceiver<io::Result<Event>> {
     let (sender, receiver) = unbounded_channel();
     std::thread::spawn(move || {

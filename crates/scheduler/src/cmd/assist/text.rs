@@ -1,4 +1,4 @@
-//! Text that fits: measured as a terminal does, where wide characters take two columns.
+//! Text that fits a width in terminal columns, where wide characters take two.
 
 use unicode_width::UnicodeWidthChar;
 use unicode_width::UnicodeWidthStr;
@@ -7,15 +7,15 @@ use super::super::table::bytes;
 use super::super::table::cpu;
 use crate::model::Resources;
 
-/// Stands for what was cut.
+/// Marks omitted text.
 const CUT: char = '…';
 
-/// How many columns a text takes.
+/// The width in columns.
 pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text if it fits, or else its beginning and its end: of long names both say something.
+/// The text if it fits, else its beginning and end: both are significant in long names.
 pub(super) fn cut_middle(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
@@ -32,7 +32,7 @@ pub(super) fn cut_middle(text: &str, room: usize) -> String {
     format!("{}{CUT}{tail}", head(text, room - 1 - width(tail)))
 }
 
-/// The text if it fits, or else its beginning.
+/// The text if it fits, else its beginning.
 pub(super) fn cut_end(text: &str, room: usize) -> String {
     match room {
         _ if width(text) <= room => text.to_owned(),
@@ -41,7 +41,7 @@ pub(super) fn cut_end(text: &str, room: usize) -> String {
     }
 }
 
-/// As many characters as fit.
+/// The longest beginning that fits.
 fn head(text: &str, room: usize) -> &str {
     let mut taken = 0;
     let end = text.char_indices().find(|(_, char)| {
@@ -51,17 +51,17 @@ fn head(text: &str, room: usize) -> &str {
     &text[..end.map_or(text.len(), |(at, _)| at)]
 }
 
-/// Fills up with spaces on the right.
+/// Pads with spaces on the right.
 pub(super) fn pad(text: &str, room: usize) -> String {
     format!("{text}{}", " ".repeat(room.saturating_sub(width(text))))
 }
 
-/// Fills up with spaces on the left.
+/// Pads with spaces on the left.
 pub(super) fn pad_left(text: &str, room: usize) -> String {
     format!("{}{text}", " ".repeat(room.saturating_sub(width(text))))
 }
 
-/// Words of others on one line: a terminal must not obey them.
+/// Foreign text on one line, without control characters: it must not control the terminal.
 pub(super) fn one_line(text: &str) -> String {
     text.split(|char: char| char.is_control() || char == ' ')
         .filter(|word| !word.is_empty())
@@ -69,7 +69,7 @@ pub(super) fn one_line(text: &str) -> String {
         .join(" ")
 }
 
-/// A time in one unit, as kubectl writes ages.
+/// A duration in one unit, as kubectl prints ages.
 pub(super) fn age(seconds: i64) -> String {
     let (number, unit) = span(seconds);
     format!("{number}{}", &unit[..1])
@@ -84,7 +84,7 @@ pub(super) fn age_in_words(seconds: i64) -> String {
 fn span(seconds: i64) -> (i64, &'static str) {
     const UNITS: [(i64, &str); 3] = [(86400, "day"), (3600, "hour"), (60, "minute")];
     let seconds = seconds.max(0);
-    // From two on, so that little is lost by rounding.
+    // From two units on, to limit the rounding error.
     let large = UNITS.into_iter().find(|(size, _)| seconds >= 2 * size);
     large.map_or((seconds, "second"), |(size, unit)| (seconds / size, unit))
 }
@@ -94,19 +94,19 @@ pub(super) fn counted(number: i64, of: &str) -> String {
     format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
-/// What a pod asks for, in words.
-pub(super) fn requests(asked: &Resources) -> String {
+/// A pod's requests in words.
+pub(super) fn requests(request: &Resources) -> String {
     let mut parts = Vec::new();
-    if asked.cpu > 0 {
-        parts.push(format!("{} cpu", cpu(asked.cpu)));
+    if request.cpu > 0 {
+        parts.push(format!("{} cpu", cpu(request.cpu)));
     }
-    if asked.memory > 0 {
-        parts.push(format!("{} memory", bytes(asked.memory)));
+    if request.memory > 0 {
+        parts.push(format!("{} memory", bytes(request.memory)));
     }
-    if asked.ephemeral_storage > 0 {
-        parts.push(format!("{} disk", bytes(asked.ephemeral_storage)));
+    if request.ephemeral_storage > 0 {
+        parts.push(format!("{} disk", bytes(request.ephemeral_storage)));
     }
-    parts.extend(asked.named.iter().map(|(name, amount)| format!("{amount} {name}")));
+    parts.extend(request.named.iter().map(|(name, amount)| format!("{amount} {name}")));
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_others_cannot_move_the_cursor() {
+    fn foreign_text_cannot_control_the_terminal() {
         assert_eq!(one_line("a\n\u{1b}[2Jb\tc "), "a [2Jb c");
     }
 
@@ -148,9 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_told_with_their_units() {
-        let asked = Resources { cpu: 500, memory: 1 << 26, ..Resources::default() };
-        assert_eq!(requests(&asked), "500m cpu, 64Mi memory");
+    fn requests_have_units() {
+        let request = Resources { cpu: 500, memory: 1 << 26, ..Resources::default() };
+        assert_eq!(requests(&request), "500m cpu, 64Mi memory");
         assert_eq!(requests(&Resources::default()), "nothing");
     }
 }

@@ -1,4 +1,4 @@
-//! Whole conversations, with answers and sentences in memory.
+//! Whole dialogues, with input and output in memory.
 
 use std::time::Duration;
 
@@ -9,37 +9,37 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 
 use super::*;
-use crate::cmd::assist::desk::Desk;
-use crate::cmd::assist::desk::Sources;
+use crate::cmd::assist::app::App;
+use crate::cmd::assist::app::Receivers;
 use crate::cmd::assist::prompt::Streams;
-use crate::cmd::assist::prompt::talk;
+use crate::cmd::assist::prompt::run;
 use crate::cmd::assist::testing::Fixture;
 use crate::update::Change;
 use crate::update::Update;
 
-/// What was said, and where errors are told.
-struct Heard {
+/// Standard output and standard error.
+struct Output {
     out: String,
     errors: String,
 }
 
-/// Has a conversation with these answers. Every binding comes to these steps; `later` comes when the person has been
-/// told that there is nothing, a minute between two.
-async fn conversation(fixture: Fixture, answers: &str, steps: &[Step], later: Vec<Update>) -> Heard {
+/// Runs a dialogue with these answers. Every binding makes this progress; the updates in `later` arrive a minute apart,
+/// after the initial list was printed.
+async fn dialogue(fixture: Fixture, answers: &str, progress: &[Progress], later: Vec<Update>) -> Output {
     let (updates, updated) = unbounded_channel();
-    let (tell, told) = unbounded_channel();
+    let (send_progress, received_progress) = unbounded_channel();
     let (_notes, noted) = unbounded_channel();
-    let (orders, mut ordered) = unbounded_channel::<crate::cmd::assist::clerk::Order>();
-    let sources = Sources { updates: updated, steps: told, notes: noted };
-    let mut desk = Desk::new(fixture.world, sources, orders);
-    let steps = steps.to_vec();
+    let (requests, mut requested) = unbounded_channel::<crate::cmd::assist::binder::BindRequest>();
+    let receivers = Receivers { updates: updated, progress: received_progress, notes: noted };
+    let mut app = App::new(fixture.store, receivers, requests);
+    let progress = progress.to_vec();
     tokio::spawn(async move {
-        while let Some(order) = ordered.recv().await {
-            steps.iter().for_each(|step| drop(tell.send((order.pod.uid.clone(), step.clone()))));
+        while let Some(request) = requested.recv().await {
+            progress.iter().for_each(|progress| drop(send_progress.send((request.pod.uid.clone(), progress.clone()))));
         }
     });
-    // Something has to be heard for the conversation to begin.
-    updates.send(Update::Namespace(Change::Begin)).unwrap();
+    // The dialogue starts with the first event.
+    updates.send(Update::Namespace(Change::ListStarted)).unwrap();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(1)).await;
         for update in later {
@@ -52,12 +52,12 @@ async fn conversation(fixture: Fixture, answers: &str, steps: &[Step], later: Ve
     let (say, said) = channel(100);
     answers.lines().for_each(|line| say.try_send(Ok(line.to_owned())).unwrap());
     drop(say);
-    talk(&mut desk, "test".into(), said, &mut streams).await.unwrap();
-    Heard { out: String::from_utf8(streams.out).unwrap(), errors: String::from_utf8(streams.errors).unwrap() }
+    run(&mut app, "test".into(), said, &mut streams).await.unwrap();
+    Output { out: String::from_utf8(streams.out).unwrap(), errors: String::from_utf8(streams.errors).unwrap() }
 }
 
-fn up() -> Vec<Step> {
-    vec![Step::Bound, Step::ContainersReady, Step::Running("10.244.0.7".into())]
+fn up() -> Vec<Progress> {
+    vec![Progress::Bound, Progress::ContainersReady, Progress::Running("10.244.0.7".into())]
 }
 
 fn asks(cpu: &str) -> Value {
@@ -65,9 +65,9 @@ fn asks(cpu: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_numbers_bind_a_pod_and_it_is_told_until_it_runs() {
-    let fixture = Fixture::with_nodes(&["n"]).waits("p", asks("500m"));
-    let heard = conversation(fixture, "1\n1\n", &up(), vec![]).await;
+async fn two_numbers_bind_a_pod_and_its_progress_is_printed() {
+    let fixture = Fixture::with_nodes(&["n"]).pending("p", asks("500m"));
+    let output = dialogue(fixture, "1\n1\n", &up(), vec![]).await;
     let expected = [
         "test.",
         "1 pod waits for a node:",
@@ -82,106 +82,106 @@ async fn two_numbers_bind_a_pod_and_it_is_told_until_it_runs() {
         "default/p is Running, with the address 10.244.0.7.",
         "No pod waits for a node. ",
     ];
-    let lines: Vec<_> = heard.out.lines().collect();
-    assert_eq!(lines.len(), expected.len(), "{}", heard.out);
+    let lines: Vec<_> = output.out.lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{}", output.out);
     for (line, beginning) in lines.iter().zip(expected) {
         assert!(line.starts_with(beginning), "{line:?} {beginning:?}");
     }
     assert!(lines[2].ends_with("old, priority 0, asks for 500m cpu."), "{}", lines[2]);
     assert!(lines[5].ends_with("Free: 4 of 4 cpu, 8Gi of 8Gi memory, 110 of 110 pods."), "{}", lines[5]);
-    assert_eq!(heard.errors, "");
+    assert_eq!(output.errors, "");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_in_the_list_is_asked_again() {
-    let fixture = Fixture::with_nodes(&["n"]).waits("p", json!({}));
-    let heard = conversation(fixture, "0\nx\n2\n1\n7\n1\n", &up(), vec![]).await;
-    let complaints: Vec<_> = heard.errors.lines().collect();
-    assert_eq!(complaints.len(), 4, "{}", heard.errors);
-    assert_eq!(complaints[1], "\"x\" is not in the list, which goes from 1 to 1.");
-    assert!(heard.out.contains("is Running"));
+async fn an_answer_that_is_not_in_the_list_is_asked_again() {
+    let fixture = Fixture::with_nodes(&["n"]).pending("p", json!({}));
+    let output = dialogue(fixture, "0\nx\n2\n1\n7\n1\n", &up(), vec![]).await;
+    let complaints: Vec<_> = output.errors.lines().collect();
+    assert_eq!(complaints.len(), 4, "{}", output.errors);
+    assert_eq!(complaints[1], "\"x\" is not in the list (1 to 1).");
+    assert!(output.out.contains("is Running"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn names_are_answers_too() {
-    let fixture = Fixture::with_nodes(&["n"]).waits("p", json!({})).waits("q", json!({}));
-    let heard = conversation(fixture, "default/q\nn\n", &up(), vec![]).await;
-    assert!(heard.out.contains("Binding default/q to n."), "{}", heard.out);
+    let fixture = Fixture::with_nodes(&["n"]).pending("p", json!({})).pending("q", json!({}));
+    let output = dialogue(fixture, "default/q\nn\n", &up(), vec![]).await;
+    assert!(output.out.contains("Binding default/q to n."), "{}", output.out);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_answers_is_the_end_wherever_it_comes() {
-    let pod = || Fixture::with_nodes(&["n"]).waits("p", json!({}));
+async fn the_end_of_input_quits_at_any_question() {
+    let pod = || Fixture::with_nodes(&["n"]).pending("p", json!({}));
     for answers in ["", "1\n", "1\n\n", "q\n1\n1\n"] {
-        let heard = conversation(pod(), answers, &up(), vec![]).await;
-        assert!(!heard.out.contains("Binding"), "{answers:?}: {}", heard.out);
+        let output = dialogue(pod(), answers, &up(), vec![]).await;
+        assert!(!output.out.contains("Binding"), "{answers:?}: {}", output.out);
     }
-    let heard = conversation(Fixture::with_nodes(&["n"]), "", &[], vec![]).await;
-    assert!(heard.out.ends_with("I tell you when one comes.\n"), "{}", heard.out);
+    let output = dialogue(Fixture::with_nodes(&["n"]), "", &[], vec![]).await;
+    assert!(output.out.ends_with("Waiting for the next one.\n"), "{}", output.out);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_pod_is_given_up_whatever_else_changes() {
-    let begun = Instant::now();
-    let fixture = Fixture::with_nodes(&["n"]).waits("p", json!({}));
-    let changes = (0..20).map(|_| Update::Namespace(Change::Begin)).collect();
-    let heard = conversation(fixture, "1\n1\n", &[Step::Bound], changes).await;
-    assert!(heard.out.contains("Nothing has been heard of default/p for long."), "{}", heard.out);
-    assert!(begun.elapsed() < Duration::from_secs(310), "{:?}", begun.elapsed());
+async fn a_pod_without_progress_is_given_up_whatever_else_changes() {
+    let started = Instant::now();
+    let fixture = Fixture::with_nodes(&["n"]).pending("p", json!({}));
+    let changes = (0..20).map(|_| Update::Namespace(Change::ListStarted)).collect();
+    let output = dialogue(fixture, "1\n1\n", &[Progress::Bound], changes).await;
+    assert!(output.out.contains("No progress of default/p for 5 minutes."), "{}", output.out);
+    assert!(started.elapsed() < Duration::from_secs(310), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_come_early_are_kept_until_a_pod_comes() {
+async fn early_answers_are_kept_until_a_pod_is_pending() {
     let fixture = Fixture::with_nodes(&["n"]);
     let pod = fixture.pod("late", json!({}));
-    let heard = conversation(fixture, "1\n1\n", &up(), vec![Update::Pod(Change::Put(pod))]).await;
-    assert!(heard.out.contains("default/late is Running"), "{}", heard.out);
+    let output = dialogue(fixture, "1\n1\n", &up(), vec![Update::Pod(Change::Applied(pod))]).await;
+    assert!(output.out.contains("default/late is Running"), "{}", output.out);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_does_not_fit_needs_a_yes() {
-    let tight = || Fixture::with_nodes(&["n"]).waits("p", asks("9"));
-    let heard = conversation(tight(), "1\n1\nn\n1\nperhaps\ny\n", &up(), vec![]).await;
-    assert!(heard.out.contains("n does not fit: NodeResourcesFit: Insufficient cpu. Bind it all the same? y or n."));
-    assert_eq!(heard.errors, "\"perhaps\" is neither y nor n.\n");
-    assert!(heard.out.contains("Binding default/p to n."), "{}", heard.out);
-    let heard = conversation(tight(), "1\n1\n", &up(), vec![]).await;
-    assert!(!heard.out.contains("Binding"), "{}", heard.out);
+async fn a_node_that_does_not_fit_needs_confirmation() {
+    let tight = || Fixture::with_nodes(&["n"]).pending("p", asks("9"));
+    let output = dialogue(tight(), "1\n1\nn\n1\nperhaps\ny\n", &up(), vec![]).await;
+    assert!(output.out.contains("n does not fit: NodeResourcesFit: Insufficient cpu. Bind it anyway? y or n."));
+    assert_eq!(output.errors, "\"perhaps\" is neither y nor n.\n");
+    assert!(output.out.contains("Binding default/p to n."), "{}", output.out);
+    let output = dialogue(tight(), "1\n1\n", &up(), vec![]).await;
+    assert!(!output.out.contains("Binding"), "{}", output.out);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_told_and_the_conversation_goes_on() {
-    for (step, told) in [
-        (Step::NotBound("the pod is gone".into()), "default/p is not bound: the pod is gone."),
-        (Step::Trouble("c: ErrImagePull".into()), "default/p does not come up: c: ErrImagePull. The kubelet goes on"),
-        (Step::Failed("OutOfcpu".into()), "default/p has Failed: OutOfcpu."),
-        (Step::Gone, "default/p was deleted."),
+async fn a_failure_is_printed_and_the_dialogue_continues() {
+    for (progress, message) in [
+        (Progress::NotBound("the pod is gone".into()), "default/p is not bound: the pod is gone."),
+        (Progress::Problem("c: ErrImagePull".into()), "default/p does not start: c: ErrImagePull. The kubelet keeps"),
+        (Progress::Failed("OutOfcpu".into()), "default/p has Failed: OutOfcpu."),
+        (Progress::Deleted, "default/p was deleted."),
     ] {
-        let fixture = Fixture::with_nodes(&["n"]).waits("p", json!({})).waits("q", json!({}));
-        let heard = conversation(fixture, "1\n1\n", &[step], vec![]).await;
-        assert!(heard.out.contains(told), "{}", heard.out);
-        assert!(heard.out.matches("Which pod?").count() == 2, "{}", heard.out);
+        let fixture = Fixture::with_nodes(&["n"]).pending("p", json!({})).pending("q", json!({}));
+        let output = dialogue(fixture, "1\n1\n", &[progress], vec![]).await;
+        assert!(output.out.contains(message), "{}", output.out);
+        assert!(output.out.matches("Which pod?").count() == 2, "{}", output.out);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_of_which_nothing_is_heard_is_waited_for_only_so_long() {
-    let fixture = Fixture::with_nodes(&["n"]).waits("p", json!({}));
-    let heard = conversation(fixture, "1\n1\n", &[Step::Bound], vec![]).await;
-    assert!(heard.out.contains("Nothing has been heard of default/p"), "{}", heard.out);
+async fn a_pod_without_progress_is_given_up() {
+    let fixture = Fixture::with_nodes(&["n"]).pending("p", json!({}));
+    let output = dialogue(fixture, "1\n1\n", &[Progress::Bound], vec![]).await;
+    assert!(output.out.contains("No progress of default/p"), "{}", output.out);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_node_is_explained_filter_by_filter() {
-    let fixture = Fixture::with_nodes(&["n"]).waits("p", asks("9"));
-    let heard = conversation(fixture, "1\ne 1\n", &[], vec![]).await;
-    assert!(heard.out.contains("Filter NodeResourcesFit says no: Insufficient cpu."), "{}", heard.out);
-    assert!(heard.out.contains("Filter NodeUnschedulable says that it fits."), "{}", heard.out);
+    let fixture = Fixture::with_nodes(&["n"]).pending("p", asks("9"));
+    let output = dialogue(fixture, "1\ne 1\n", &[], vec![]).await;
+    assert!(output.out.contains("Filter NodeResourcesFit rejects the node: Insufficient cpu."), "{}", output.out);
+    assert!(output.out.contains("Filter NodeUnschedulable accepts the node."), "{}", output.out);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gated_pod_is_refused_with_the_reason() {
+async fn a_gated_pod_is_rejected_with_the_reason() {
     let gated = json!({"spec": {"schedulingGates": [{"name": "g"}]}});
-    let heard = conversation(Fixture::with_nodes(&["n"]).waits("p", gated), "1\n", &[], vec![]).await;
-    assert!(heard.errors.contains("scheduling gates"), "{}", heard.errors);
+    let output = dialogue(Fixture::with_nodes(&["n"]).pending("p", gated), "1\n", &[], vec![]).await;
+    assert!(output.errors.contains("scheduling gates"), "{}", output.errors);
 }

@@ -1,6 +1,6 @@
-//! What becomes of a bound pod, step by step, as its status tells. Pure: statuses go in, steps come out.
+//! Progress of a bound pod, derived from its status. Pure: statuses go in, progress comes out.
 //!
-//! Who calls in: `clerk`, with every version of the pod that the API server shows.
+//! Caller: `binder`, with every version of the pod that the API server sends.
 
 use std::collections::HashSet;
 
@@ -9,47 +9,47 @@ use serde::Deserialize;
 use super::text::one_line;
 use crate::wire::Meta;
 
-/// Something that happened to a pod that a person has chosen a node for.
+/// Progress of a pod that the user has bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The API server took the binding.
+pub(super) enum Progress {
+    /// The API server accepted the binding.
     Bound,
-    /// There is no binding, and why.
+    /// The binding failed, with the reason.
     NotBound(String),
     /// All containers are ready.
     ContainersReady,
-    /// It runs, under this address.
+    /// The pod is running, with this IP.
     Running(String),
-    /// The kubelet goes on trying, but something is wrong.
-    Trouble(String),
-    /// All containers ended well.
+    /// The kubelet keeps trying, but reports a problem.
+    Problem(String),
+    /// All containers exited with 0.
     Succeeded,
-    /// It will not run any more, and why.
+    /// The pod has failed, with the reason.
     Failed(String),
-    /// Somebody deleted it.
-    Gone,
+    /// The pod was deleted.
+    Deleted,
 }
 
-impl Step {
-    /// In a word or two, with the cause where something went wrong.
+impl Progress {
+    /// In a word or two, with the cause of a problem.
     pub(super) fn short(&self) -> String {
         match self {
-            Step::Bound => "Bound".to_owned(),
-            Step::NotBound(why) => format!("not bound: {why}"),
-            Step::ContainersReady => "ContainersReady".to_owned(),
-            Step::Running(address) => format!("Running {address}"),
-            Step::Trouble(why) => why.clone(),
-            Step::Succeeded => "Succeeded".to_owned(),
-            Step::Failed(why) => format!("Failed: {why}"),
-            Step::Gone => "deleted".to_owned(),
+            Progress::Bound => "Bound".to_owned(),
+            Progress::NotBound(why) => format!("not bound: {why}"),
+            Progress::ContainersReady => "ContainersReady".to_owned(),
+            Progress::Running(address) => format!("Running {address}"),
+            Progress::Problem(why) => why.clone(),
+            Progress::Succeeded => "Succeeded".to_owned(),
+            Progress::Failed(why) => format!("Failed: {why}"),
+            Progress::Deleted => "deleted".to_owned(),
         }
     }
 }
 
-/// A pod as far as its way to Running is told by it.
+/// The fields of a pod that show its progress.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Seen {
+pub(super) struct ObservedPod {
     pub(super) metadata: Meta,
     status: Status,
 }
@@ -103,52 +103,52 @@ struct Terminated {
     exit_code: i32,
 }
 
-/// What has been told of a pod.
+/// What has been reported about a pod.
 #[derive(Debug, Default)]
-pub(super) struct Track {
+pub(super) struct Tracker {
     ready: bool,
     running: bool,
     ended: bool,
-    /// Each trouble is told once, however often the kubelet comes back to it.
-    troubles: HashSet<String>,
+    /// Each problem is reported once, however often it recurs.
+    problems: HashSet<String>,
 }
 
-impl Track {
+impl Tracker {
     /// What is new in this version of the pod.
-    pub(super) fn look(&mut self, pod: &Seen) -> Vec<Step> {
+    pub(super) fn observe(&mut self, pod: &ObservedPod) -> Vec<Progress> {
         let status = &pod.status;
-        let mut steps = Vec::new();
+        let mut progress = Vec::new();
         match status.phase.as_str() {
-            "Succeeded" => self.ended(Step::Succeeded, &mut steps),
-            "Failed" => self.ended(Step::Failed(status.failure()), &mut steps),
+            "Succeeded" => self.ended(Progress::Succeeded, &mut progress),
+            "Failed" => self.ended(Progress::Failed(status.failure()), &mut progress),
             phase => {
                 if !self.ready && status.is_ready() {
                     self.ready = true;
-                    steps.push(Step::ContainersReady);
+                    progress.push(Progress::ContainersReady);
                 }
                 if !self.running && phase == "Running" && !status.pod_ip.is_empty() {
                     self.running = true;
-                    steps.push(Step::Running(status.pod_ip.clone()));
+                    progress.push(Progress::Running(status.pod_ip.clone()));
                 }
-                for (kind, told) in status.troubles() {
-                    if self.troubles.insert(kind) {
-                        steps.push(Step::Trouble(told));
+                for (kind, message) in status.problems() {
+                    if self.problems.insert(kind) {
+                        progress.push(Progress::Problem(message));
                     }
                 }
             }
         }
-        steps
+        progress
     }
 
-    fn ended(&mut self, step: Step, steps: &mut Vec<Step>) {
+    fn ended(&mut self, last: Progress, progress: &mut Vec<Progress>) {
         if !self.ended {
             self.ended = true;
-            steps.push(step);
+            progress.push(last);
         }
     }
 
-    /// Whether nothing more is to be expected.
-    pub(super) fn is_over(&self) -> bool {
+    /// Whether no more progress is expected.
+    pub(super) fn is_done(&self) -> bool {
         self.ended || (self.ready && self.running)
     }
 }
@@ -163,8 +163,8 @@ impl Status {
         self.init_container_statuses.iter().chain(&self.container_statuses).flatten()
     }
 
-    /// Containers that wait for another reason than their turn: what is wrong, and the whole story.
-    fn troubles(&self) -> impl Iterator<Item = (String, String)> {
+    /// Containers that wait for a reason other than normal startup: container and reason, and the full message.
+    fn problems(&self) -> impl Iterator<Item = (String, String)> {
         self.containers().filter_map(|container| {
             let waiting = container.state.waiting.as_ref()?;
             if matches!(waiting.reason.as_str(), "" | "ContainerCreating" | "PodInitializing") {
@@ -172,8 +172,8 @@ impl Status {
             }
             let kind = format!("{}: {}", container.name, waiting.reason);
             let colon = if waiting.message.is_empty() { "" } else { ": " };
-            let told = one_line(&format!("{kind}{colon}{}", waiting.message));
-            Some((kind, told))
+            let message = one_line(&format!("{kind}{colon}{}", waiting.message));
+            Some((kind, message))
         })
     }
 
@@ -197,53 +197,56 @@ mod tests {
 
     use super::*;
 
-    fn pod(status: Value) -> Seen {
+    fn pod(status: Value) -> ObservedPod {
         serde_json::from_value(json!({"metadata": {"name": "p", "uid": "u"}, "status": status})).unwrap()
     }
 
     #[test]
-    fn a_pod_that_comes_up_is_ready_and_runs() {
-        let mut track = Track::default();
-        assert_eq!(track.look(&pod(json!({"phase": "Pending", "conditions": null}))), []);
+    fn a_starting_pod_becomes_ready_and_running() {
+        let mut tracker = Tracker::default();
+        assert_eq!(tracker.observe(&pod(json!({"phase": "Pending", "conditions": null}))), []);
         let waiting = json!([{"name": "c", "state": {"waiting": {"reason": "ContainerCreating"}}}]);
-        assert_eq!(track.look(&pod(json!({"phase": "Pending", "containerStatuses": waiting}))), []);
+        assert_eq!(tracker.observe(&pod(json!({"phase": "Pending", "containerStatuses": waiting}))), []);
         let up = || {
             let ready = json!([{"type": "ContainersReady", "status": "True"}]);
             pod(json!({"phase": "Running", "podIP": "10.0.0.9", "conditions": ready}))
         };
-        assert_eq!(track.look(&up()), [Step::ContainersReady, Step::Running("10.0.0.9".into())]);
-        assert_eq!(track.look(&up()), []);
-        assert!(track.is_over());
+        assert_eq!(tracker.observe(&up()), [Progress::ContainersReady, Progress::Running("10.0.0.9".into())]);
+        assert_eq!(tracker.observe(&up()), []);
+        assert!(tracker.is_done());
     }
 
     #[test]
-    fn a_pod_that_runs_and_is_not_ready_is_followed_on() {
-        let mut track = Track::default();
-        let steps = track.look(&pod(json!({"phase": "Running", "podIP": "10.0.0.9"})));
-        assert_eq!(steps, [Step::Running("10.0.0.9".into())]);
-        assert!(!track.is_over());
+    fn a_running_pod_that_is_not_ready_is_followed_further() {
+        let mut tracker = Tracker::default();
+        let progress = tracker.observe(&pod(json!({"phase": "Running", "podIP": "10.0.0.9"})));
+        assert_eq!(progress, [Progress::Running("10.0.0.9".into())]);
+        assert!(!tracker.is_done());
     }
 
     #[test]
-    fn a_trouble_is_told_once_with_the_kubelets_words() {
-        let mut track = Track::default();
-        let waits = |reason: &str| {
+    fn a_problem_is_reported_once_with_the_kubelets_message() {
+        let mut tracker = Tracker::default();
+        let waiting_for = |reason: &str| {
             let waiting = json!({"reason": reason, "message": "no\nsuch image"});
             pod(json!({"phase": "Pending", "containerStatuses": [{"name": "c", "state": {"waiting": waiting}}]}))
         };
-        assert_eq!(track.look(&waits("ErrImagePull")), [Step::Trouble("c: ErrImagePull: no such image".into())]);
-        assert_eq!(track.look(&waits("ImagePullBackOff")).len(), 1);
-        assert_eq!(track.look(&waits("ErrImagePull")), []);
-        assert!(!track.is_over());
+        assert_eq!(
+            tracker.observe(&waiting_for("ErrImagePull")),
+            [Progress::Problem("c: ErrImagePull: no such image".into())]
+        );
+        assert_eq!(tracker.observe(&waiting_for("ImagePullBackOff")).len(), 1);
+        assert_eq!(tracker.observe(&waiting_for("ErrImagePull")), []);
+        assert!(!tracker.is_done());
     }
 
     #[test]
     fn a_failure_has_the_kubelets_reason_or_the_exit_code() {
-        let failed = |status| Track::default().look(&pod(status));
+        let failed = |status| Tracker::default().observe(&pod(status));
         let refused = json!({"phase": "Failed", "reason": "OutOfcpu", "message": "Node didn't have enough resource"});
-        assert_eq!(failed(refused), [Step::Failed("OutOfcpu: Node didn't have enough resource".into())]);
+        assert_eq!(failed(refused), [Progress::Failed("OutOfcpu: Node didn't have enough resource".into())]);
         let ended = json!([{"name": "c", "state": {"terminated": {"reason": "Error", "exitCode": 3}}}]);
         let failed = failed(json!({"phase": "Failed", "containerStatuses": ended}));
-        assert_eq!(failed, [Step::Failed("c: Error with exit code 3".into())]);
+        assert_eq!(failed, [Progress::Failed("c: Error with exit code 3".into())]);
     }
 }

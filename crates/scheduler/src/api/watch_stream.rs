@@ -1,4 +1,4 @@
-//! An answer that does not end, part by part: lines of JSON, or Protobuf with its length in front.
+//! Splits the body of a watch into events: lines of JSON, or length-prefixed Protobuf frames.
 
 use std::time::Duration;
 
@@ -11,44 +11,44 @@ use hyper::body::Incoming;
 use super::Encoding;
 use super::Error;
 
-/// The parts of an answer.
-pub struct Parts {
+/// The events of a watch, still encoded.
+pub(crate) struct WatchStream {
     body: Incoming,
     encoding: Encoding,
     path: String,
     buffer: BytesMut,
-    /// How much of the buffer is known to have no end of a line.
+    /// The length of the buffer's beginning that contains no newline.
     searched: usize,
-    silence: Duration,
+    idle_timeout: Duration,
 }
 
-/// Nothing that is watched is larger: etcd takes 1.5 MB, and JSON is some times that.
-const LARGEST: usize = 64 << 20;
-/// The length in front of a part.
+/// The largest frame: etcd limits objects to 1.5 MB, and JSON is a few times larger.
+const MAX_FRAME: usize = 64 << 20;
+/// The size of a frame's length prefix.
 const LENGTH: usize = 4;
 
-impl Parts {
-    /// The answer to `path`, which is dead when nothing was heard for as long as `silence`.
-    pub(super) fn new(body: Incoming, encoding: Encoding, path: &str, silence: Duration) -> Parts {
-        Parts { body, encoding, path: path.to_owned(), buffer: BytesMut::new(), searched: 0, silence }
+impl WatchStream {
+    /// The response to `path`; it fails when nothing is received for `idle_timeout`.
+    pub(super) fn new(body: Incoming, encoding: Encoding, path: &str, idle_timeout: Duration) -> WatchStream {
+        WatchStream { body, encoding, path: path.to_owned(), buffer: BytesMut::new(), searched: 0, idle_timeout }
     }
 
-    /// How the parts are written.
-    pub fn encoding(&self) -> Encoding {
+    /// The encoding of the events.
+    pub(crate) fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// The next part; `None` when the server has ended the answer.
+    /// The next event; `None` when the server has closed the watch.
     ///
     /// # Errors
-    /// When it ends otherwise.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    /// The watch ended otherwise.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
-            if let Some(part) = self.take()? {
-                return Ok(Some(part));
+            if let Some(event) = self.take()? {
+                return Ok(Some(event));
             }
-            let Ok(frame) = tokio::time::timeout(self.silence, self.body.frame()).await else {
-                return Err(self.broken("nothing was heard for too long"));
+            let Ok(frame) = tokio::time::timeout(self.idle_timeout, self.body.frame()).await else {
+                return Err(self.broken("nothing was received for too long"));
             };
             match frame {
                 None => return Ok(None),
@@ -62,7 +62,7 @@ impl Parts {
         }
     }
 
-    /// A part that is there in full.
+    /// A complete event in the buffer.
     fn take(&mut self) -> Result<Option<Bytes>, Error> {
         match self.encoding {
             Encoding::Json => Ok(self.take_line()),
@@ -84,8 +84,8 @@ impl Parts {
     fn take_frame(&mut self) -> Result<Option<Bytes>, Error> {
         let Some((length, rest)) = self.buffer.split_first_chunk::<LENGTH>() else { return Ok(None) };
         let length = u32::from_be_bytes(*length) as usize;
-        if length > LARGEST {
-            return Err(self.broken("a part is too large to be one"));
+        if length > MAX_FRAME {
+            return Err(self.broken("a frame exceeds the size limit"));
         }
         if rest.len() < length {
             return Ok(None);
