@@ -127,12 +127,9 @@ pub(crate) trait Lifecycle {
         if same(&existing) {
             return Ok(Some(record.id().to_owned()));
         }
-        Err(Error::AlreadyExists(format!(
-            "{object}: {} {} has the same {}; remove it or raise metadata.attempt",
-            Self::Object::KIND,
-            record.id(),
-            Self::IDENTITY
-        )))
+        let (kind, id, identity) = (Self::Object::KIND, record.id(), Self::IDENTITY);
+        let reason = format!("has the same {identity} as {kind} {id}; remove that or raise metadata.attempt");
+        Err(Error::AlreadyExists { object, reason })
     }
 
     /// Undoes an object whose verb failed, or keeps it for another try.
@@ -185,9 +182,10 @@ pub(crate) type RecordOf<L> = <<L as Lifecycle>::Object as Object>::Record;
 pub(crate) async fn free_name(engine: &Engine, name: &str) -> Result<(), Error> {
     match engine.remove_unless_running(name).await? {
         None => Ok(()),
-        Some(id) => Err(Error::AlreadyExists(format!(
-            "container {id} runs under the name {name}, and Dockside has no record of it; stop it first"
-        ))),
+        Some(id) => Err(Error::AlreadyExists {
+            object: format!("container {id}"),
+            reason: format!("runs under the name {name}, and Dockside has no record of it; stop it first"),
+        }),
     }
 }
 
@@ -200,6 +198,6 @@ mod tests {
         assert!(Outcome::Unknown.may_appear(now_ns()));
         assert!(!Outcome::Known.may_appear(now_ns()));
         assert!(!Outcome::Unknown.may_appear(now_ns() - 60_000_000_000));
-        assert_eq!(Outcome::of(&Error::AlreadyExists(String::new())), Outcome::Known);
+        assert_eq!(Outcome::of(&Error::precondition("container a", "has exited")), Outcome::Known);
     }
 }

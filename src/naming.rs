@@ -1,7 +1,7 @@
-//! Names and labels of Docker objects, exactly as cri-dockerd writes them, so that `docker ps --filter`, log
-//! shippers and a later change of the shim go on working.
+//! Names and labels of Docker objects, exactly as cri-dockerd writes them, so that `docker ps --filter`, log shippers and
+//! a switch between the two keep working.
 //!
-//! They are written for people and tools. Dockside itself believes its records only.
+//! They are for users and tools. Dockside itself relies on its records.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -9,21 +9,23 @@ use std::collections::HashMap;
 use crate::proto::ContainerMetadata;
 use crate::proto::PodSandboxMetadata;
 
-/// Tells sandboxes ([`TYPE_SANDBOX`]) from containers ([`TYPE_CONTAINER`]).
+/// The label with the kind of a Docker container: [`TYPE_SANDBOX`] or [`TYPE_CONTAINER`].
 pub const TYPE: &str = "io.kubernetes.docker.type";
+/// The kind of a pause container.
 pub const TYPE_SANDBOX: &str = "podsandbox";
+/// The kind of a workload container.
 pub const TYPE_CONTAINER: &str = "container";
-/// Pause containers, and they alone, have names that begin like this; no container may be called `POD`.
+/// The prefix of the names of pause containers. No workload container has it, as none may be called `POD`.
 pub const SANDBOX_PREFIX: &str = "k8s_POD_";
-/// What pause containers are called in their pods, for cAdvisor and whoever reads its metrics.
+/// The container name of pause containers in labels and metrics, as in cAdvisor's.
 pub const PAUSE_CONTAINER: &str = "POD";
-/// On a container: its sandbox's id.
+/// The label of a workload container with its sandbox's id.
 const SANDBOX_ID: &str = "io.kubernetes.sandbox.id";
-/// On a container: the absolute path of its CRI log.
+/// The label of a workload container with the absolute path of its CRI log.
 const LOG_PATH: &str = "io.kubernetes.container.logpath";
-/// On a sandbox it is [`PAUSE_CONTAINER`].
+/// The label with the container's name; [`PAUSE_CONTAINER`] for a pause container.
 const CONTAINER_NAME: &str = "io.kubernetes.container.name";
-/// Docker before API 1.43 has no annotations; each becomes a label with this prefix.
+/// Each annotation becomes a label with this prefix, as Docker before API 1.43 has no annotations.
 const ANNOTATION_PREFIX: &str = "annotation.";
 
 /// The name of a pod's pause container.
@@ -31,7 +33,7 @@ pub fn sandbox(pod: &PodSandboxMetadata) -> String {
     format!("{SANDBOX_PREFIX}{}_{}_{}_{}", pod.name, pod.namespace, pod.uid, pod.attempt)
 }
 
-/// The name of a container in a pod.
+/// The name of a workload container.
 pub fn container(container: &ContainerMetadata, pod: &PodSandboxMetadata) -> String {
     format!("k8s_{}_{}_{}_{}_{}", container.name, pod.name, pod.namespace, pod.uid, container.attempt)
 }
@@ -47,7 +49,7 @@ pub fn sandbox_labels(
     all
 }
 
-/// The labels of a container.
+/// The labels of a workload container.
 pub fn container_labels(
     labels: &BTreeMap<String, String>,
     annotations: &BTreeMap<String, String>,
@@ -85,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_become_prefixed_labels_and_our_own_labels_win() {
+    fn annotations_become_prefixed_labels_and_dockside_labels_win() {
         let labels = BTreeMap::from([(TYPE.to_owned(), "forged".to_owned())]);
         let annotations = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
         let all = sandbox_labels(&labels, &annotations);

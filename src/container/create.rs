@@ -159,7 +159,7 @@ impl Containers {
         if sandbox.is_ready() && !sandbox.stopping {
             Ok(sandbox)
         } else {
-            Err(Error::Precondition(format!("pod sandbox {} is not ready", sandbox.record.id)))
+            Err(Error::precondition(format!("pod sandbox {}", sandbox.record.id), "is not ready"))
         }
     }
 

@@ -50,6 +50,6 @@ impl Containers {
             process if process.exit().is_some() => "has exited",
             _ => "was not started yet",
         };
-        Err(Error::Precondition(format!("container {} {state}", container.record.id)))
+        Err(Error::precondition(format!("container {}", container.record.id), state))
     }
 }

@@ -38,14 +38,14 @@ impl Containers {
         let container = self.existing(id)?;
         let id = &container.record.id;
         if !container.process.is_running() {
-            return Err(Error::Precondition(format!("container {id} does not run, so nothing more is logged")));
+            return Err(Error::precondition(format!("container {id}"), "does not run, so nothing more is logged"));
         }
         if self.log_path(&container.record).is_empty() {
             return Ok(());
         }
         match self.logs.reopen(id).await {
             Err(logs::Error::NotFollowed { .. }) => {
-                Err(Error::Precondition(format!("the log of container {id} is not written any more")))
+                Err(Error::precondition(format!("the log of container {id}"), "is not written any more"))
             }
             other => other.map_err(|error| refusal(&container.record, error)),
         }

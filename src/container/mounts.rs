@@ -1,4 +1,4 @@
-//! Mounts and devices.
+//! Translates a container's mounts and devices into Docker's.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -19,17 +19,17 @@ use crate::proto::MountPropagation;
 
 use super::describe;
 
-/// Docker 25 made read-only bind mounts recursive, and this API can say which is meant.
+/// The first API with an option for recursive read-only mounts (Docker 25).
 const API_RECURSIVE_READ_ONLY: u16 = 44;
-/// Docker 28 can mount an image.
+/// The first API with image mounts (Docker 28).
 const API_IMAGE: u16 = 48;
-/// The first API with devices of the container device interface.
+/// The first API with CDI devices (Docker 25).
 const API_CDI: u16 = 44;
 
-/// Puts mounts and devices into Docker's terms.
+/// Sets the mounts and devices of a container.
 ///
 /// # Errors
-/// The field that is wrong, or that this Docker cannot honour.
+/// [`Error::Invalid`] and the like name the field.
 pub(super) fn apply(config: &ContainerConfig, host: &mut HostConfig, info: &EngineInfo) -> Result<(), Error> {
     let object = describe(config);
     let mut mounts = Vec::new();
@@ -96,7 +96,7 @@ fn check(object: &str, mount: &Mount, info: &EngineInfo) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether this Docker can make a mount and all mounts below it read-only.
+/// Whether this Docker can make a mount read-only together with all mounts below it.
 pub fn has_recursive_read_only(info: &EngineInfo) -> bool {
     info.has_api(API_RECURSIVE_READ_ONLY) && kernel_at_least(&info.kernel, 5, 12)
 }
@@ -106,8 +106,8 @@ fn kernel_at_least(release: &str, major: u32, minor: u32) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
 }
 
-/// The host path with symbolic links followed. A missing one is made as a directory: volumes of type hostPath
-/// without a type rely on that.
+/// The host path with symbolic links resolved. A missing one is made as a directory, which hostPath volumes without a
+/// type rely on.
 fn source(object: &str, mount: &Mount) -> Result<PathBuf, Error> {
     let path = Path::new(&mount.host_path);
     let failed = |doing: &str, source: std::io::Error| {
@@ -119,12 +119,12 @@ fn source(object: &str, mount: &Mount) -> Result<PathBuf, Error> {
     path.canonicalize().map_err(|source| failed("resolve", source))
 }
 
-/// The image that is to be mounted.
+/// The image to mount, for an image volume.
 pub(super) fn image_of(mount: &Mount) -> Option<&str> {
     mount.image.as_ref().map(|image| image.image.as_str()).filter(|image| !image.is_empty())
 }
 
-/// Docker mounts images read-only whatever is asked for, and so they are meant.
+/// An image volume. Docker mounts images read-only, as the CRI requires.
 fn image_mount(mount: &Mount, image: &str) -> request::Mount {
     let subpath = Some(mount.image_sub_path.clone()).filter(|path| !path.is_empty());
     request::Mount {
@@ -138,7 +138,7 @@ fn image_mount(mount: &Mount, image: &str) -> request::Mount {
 }
 
 fn bind(mount: &Mount, source: &Path, info: &EngineInfo) -> request::Mount {
-    let tells_recursion = mount.readonly && info.has_api(API_RECURSIVE_READ_ONLY);
+    let sets_recursion = mount.readonly && info.has_api(API_RECURSIVE_READ_ONLY);
     request::Mount {
         kind: MountType::Bind,
         source: source.display().to_string(),
@@ -146,8 +146,8 @@ fn bind(mount: &Mount, source: &Path, info: &EngineInfo) -> request::Mount {
         read_only: mount.readonly,
         bind_options: Some(BindOptions {
             propagation: propagation(mount),
-            read_only_non_recursive: (tells_recursion && !mount.recursive_read_only).then_some(true),
-            read_only_force_recursive: (tells_recursion && mount.recursive_read_only).then_some(true),
+            read_only_non_recursive: (sets_recursion && !mount.recursive_read_only).then_some(true),
+            read_only_force_recursive: (sets_recursion && mount.recursive_read_only).then_some(true),
         }),
         image_options: None,
     }
@@ -164,7 +164,7 @@ fn propagation(mount: &Mount) -> Option<Propagation> {
     }
 }
 
-/// Only the older form of a bind mount can ask Docker for a new SELinux label.
+/// A bind mount in Docker's older notation, the only one with an option for SELinux relabelling.
 fn relabelled(object: &str, mount: &Mount, source: &Path) -> Result<String, Error> {
     let source = source.display().to_string();
     if source.contains(':') || mount.container_path.contains(':') {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_host_path_is_made_and_a_symbolic_link_followed() {
+    fn a_missing_host_path_is_made_and_a_symbolic_link_resolved() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().canonicalize().unwrap().join("target");
         let link = dir.path().join("link");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_29_is_told_that_read_only_does_not_reach_below() {
+    fn docker_29_is_asked_for_a_non_recursive_read_only_mount() {
         let dir = tempfile::tempdir().unwrap();
         let read_only = Mount { readonly: true, ..mount(dir.path()) };
         assert_eq!(options(mounted(read_only.clone(), &engine_info(52)).unwrap()).read_only_non_recursive, Some(true));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_cannot_mount_is_refused_by_its_field() {
+    fn mounts_that_docker_cannot_make_are_refused_by_their_field() {
         let dir = tempfile::tempdir().unwrap();
         let noexec = Mount { mount_options: vec!["noexec".into()], ..mount(dir.path()) };
         assert!(mounted(noexec, &engine_info(52)).unwrap_err().to_string().contains("mounts.mount_options"));

@@ -1,4 +1,4 @@
-//! Processor, memory and the rest, between the CRI's terms and Docker's.
+//! Translates the CRI's container resources into Docker's.
 
 use std::sync::Once;
 
@@ -13,7 +13,7 @@ use super::cgroup;
 /// The kernel's bounds of `oom_score_adj` (proc(5)).
 const OOM_SCORE: std::ops::RangeInclusive<i64> = -1000..=1000;
 
-/// Checks values that Docker would take and misread.
+/// Checks values that Docker would accept and misinterpret.
 pub(super) fn check(object: &str, resources: &LinuxContainerResources, info: &EngineInfo) -> Result<(), Error> {
     if !OOM_SCORE.contains(&resources.oom_score_adj) {
         let reason = format!("{} is not between -1000 and 1000", resources.oom_score_adj);
@@ -37,14 +37,14 @@ pub(super) fn apply(resources: &LinuxContainerResources, host: &mut HostConfig, 
     static WARNED: Once = Once::new();
     if resources.hugepage_limits.iter().any(|limit| limit.limit > 0) {
         WARNED.call_once(|| {
-            tracing::warn!("Docker has no hugepage limits for a container; those of the pod's cgroup hold")
+            tracing::warn!("Docker has no hugepage limits for a container; those of the pod's cgroup apply")
         });
     }
     host.resources = update(resources);
     host.oom_score_adj = Some(info.clamp_oom_score(resources.oom_score_adj));
 }
 
-/// The change of a container that exists. What the client left at zero or empty is absent.
+/// The update of an existing container. What the client left at zero or empty is absent.
 pub(super) fn update(resources: &LinuxContainerResources) -> Resources {
     Resources {
         cpu_period: positive(resources.cpu_period),
@@ -57,7 +57,7 @@ pub(super) fn update(resources: &LinuxContainerResources) -> Resources {
     }
 }
 
-/// `known` with every value that `change` gives: an update leaves alone what it does not name.
+/// `known` with every value that `change` sets: an update keeps what it does not set.
 pub(super) fn merge(known: &LinuxContainerResources, change: &LinuxContainerResources) -> LinuxContainerResources {
     let number = |new: i64, old: i64| if new == 0 { old } else { new };
     let list = |new: &String, old: &String| if new.is_empty() { old.clone() } else { new.clone() };
@@ -68,7 +68,7 @@ pub(super) fn merge(known: &LinuxContainerResources, change: &LinuxContainerReso
         cpu_quota: number(change.cpu_quota, known.cpu_quota),
         cpu_shares: number(change.cpu_shares, known.cpu_shares),
         memory_limit_in_bytes: number(change.memory_limit_in_bytes, known.memory_limit_in_bytes),
-        // Docker cannot change these two of a container that exists.
+        // Docker cannot change these two of an existing container.
         oom_score_adj: known.oom_score_adj,
         hugepage_limits: known.hugepage_limits.clone(),
         cpuset_cpus: list(&change.cpuset_cpus, &known.cpuset_cpus),
@@ -78,8 +78,8 @@ pub(super) fn merge(known: &LinuxContainerResources, change: &LinuxContainerReso
     }
 }
 
-/// Left to itself, Docker lets a container swap as much again as its memory limit; a kubelet that names no swap
-/// wants none.
+/// Docker's limit on memory and swap together. By default Docker allows as much swap as memory; a kubelet that sets no
+/// swap limit expects none.
 fn memory_and_swap(resources: &LinuxContainerResources) -> Option<i64> {
     match (resources.memory_swap_limit_in_bytes, resources.memory_limit_in_bytes) {
         (0, 0) => None,
@@ -92,7 +92,7 @@ fn positive(value: i64) -> Option<i64> {
     (value > 0).then_some(value)
 }
 
-/// A negative quota means no limit and has to be passed on.
+/// A negative quota means no limit and is passed on.
 fn nonzero(value: i64) -> Option<i64> {
     (value != 0).then_some(value)
 }
@@ -107,7 +107,7 @@ mod tests {
     use crate::docker::testing::engine_info;
 
     #[test]
-    fn a_memory_limit_without_a_word_on_swap_allows_none() {
+    fn a_memory_limit_without_a_swap_limit_allows_no_swap() {
         let resources = LinuxContainerResources { memory_limit_in_bytes: 64 << 20, ..Default::default() };
         let mut host = HostConfig::default();
         apply(&resources, &mut host, &engine_info(41));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_score_below_what_the_host_allows_is_raised_to_it() {
+    fn a_score_below_the_hosts_minimum_is_raised_to_it() {
         let resources = LinuxContainerResources { oom_score_adj: -997, ..Default::default() };
         let mut host = HostConfig::default();
         apply(&resources, &mut host, &EngineInfo { oom_score_floor: Some(0), ..engine_info(41) });
@@ -126,12 +126,12 @@ mod tests {
     }
 
     #[test]
-    fn an_update_keeps_what_it_does_not_name() {
+    fn an_update_keeps_what_it_does_not_set() {
         let known = LinuxContainerResources { cpu_shares: 512, memory_limit_in_bytes: 10, ..Default::default() };
         let change = LinuxContainerResources { memory_limit_in_bytes: 20, ..Default::default() };
         let merged = merge(&known, &change);
         assert_eq!((merged.cpu_shares, merged.memory_limit_in_bytes), (512, 20));
-        // The limit on swap goes with the one on memory, so that is what is told.
+        // Without a swap limit in the update, the limit on both follows the one on memory.
         assert_eq!(merged.memory_swap_limit_in_bytes, 20);
     }
 

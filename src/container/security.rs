@@ -1,6 +1,6 @@
-//! Who a process is and what it may do: the parts of Docker's `SecurityOpt` and `User`, for containers and for
-//! pause containers. Nothing here is ever dropped silently: what this Docker cannot do is refused by its name. Only
-//! SELinux labels are no request where the kernel has no SELinux: pods carry them that run on every kind of host.
+//! Translates security contexts of workload and pause containers into Docker's `SecurityOpt`, `GroupAdd` and user ids.
+//! What this Docker cannot enforce is refused by its field, never dropped. The exception is SELinux labels on a kernel
+//! without SELinux, where the same pod specs are expected to run.
 
 use std::path::Path;
 
@@ -12,16 +12,16 @@ use crate::proto::SeLinuxOption;
 use crate::proto::SecurityProfile;
 use crate::proto::security_profile::ProfileType;
 
-/// The kernel's names of the loaded AppArmor profiles, `name (mode)` on each line.
+/// The loaded AppArmor profiles, `name (mode)` on each line.
 const APPARMOR_PROFILES: &str = "/sys/kernel/security/apparmor/profiles";
-/// Exists where the kernel has SELinux on, whether Docker uses it or not.
+/// Exists if SELinux is enabled in the kernel, whether Docker uses it or not.
 const SELINUX: &str = "/sys/fs/selinux/enforce";
-/// The older spelling of a profile's place.
+/// The prefix of profiles in the CRI's deprecated string fields.
 const LOCALHOST_PREFIX: &str = "localhost/";
-/// The highest user and group id that Docker takes.
+/// The highest user and group id that Docker accepts.
 const HIGHEST_ID: i64 = i32::MAX as i64;
 
-/// A user or group id that Docker will not misread: one beyond its range must not wrap around to root.
+/// Checks a user or group id: one beyond Docker's range must not wrap around to root.
 pub fn id(object: &str, field: &'static str, value: i64) -> Result<i64, Error> {
     if (0..=HIGHEST_ID).contains(&value) {
         Ok(value)
@@ -66,8 +66,8 @@ pub(super) fn container_options(
     Ok(options)
 }
 
-/// Docker's `SecurityOpt` for a pause container. Where the pod asks for nothing, Docker's own seccomp profile
-/// stays on: a process that only sleeps needs no more. Its root is read-only whatever `readonly_rootfs` says.
+/// Docker's `SecurityOpt` for a pause container. If the pod sets no seccomp profile, Docker's default profile applies,
+/// which suffices for a process that only sleeps. Its root is read-only whatever `readonly_rootfs` says.
 pub fn sandbox_options(
     object: &str,
     security: &LinuxSandboxSecurityContext,
@@ -84,8 +84,8 @@ pub fn sandbox_options(
     Ok(options)
 }
 
-/// The profile that an old string field names: empty is none, then `runtime/default`, `unconfined`, or a file or
-/// name after `localhost/`.
+/// Parses a deprecated profile field: empty for none, `runtime/default`, `unconfined`, or `localhost/` with a file or
+/// profile name.
 fn old_profile(text: &str) -> Option<SecurityProfile> {
     let (kind, reference) = match text {
         "" => return None,
@@ -106,7 +106,7 @@ fn seccomp(object: &str, profile: &SecurityProfile) -> Result<Option<String>, Er
             if !Path::new(path).is_absolute() {
                 return Err(Error::invalid(object, FIELD, format!("localhost_ref {path:?} must be an absolute path")));
             }
-            // Docker's API takes the profile itself, not a path: the daemon may not see our files.
+            // Docker's API takes the content of the profile, not a path.
             let text = std::fs::read(path)
                 .map_err(|source| Error::invalid(object, FIELD, format!("could not read {path}: {source}")))?;
             let json: serde_json::Value = serde_json::from_slice(&text)
@@ -140,30 +140,30 @@ fn apparmor(object: &str, profile: Option<&SecurityProfile>, info: &EngineInfo) 
     }
 }
 
-/// Docker's options for SELinux labels. Docker can have SELinux off on a host whose kernel has it on: then a label
-/// would be missed.
+/// Docker's options for SELinux labels. Refuses them if SELinux is enabled in the kernel and not in Docker, which would
+/// ignore them.
 fn selinux(
     object: &str,
     options: Option<&SeLinuxOption>,
     info: &EngineInfo,
-    kernel_has_it: impl FnOnce() -> bool,
+    enabled_in_kernel: impl FnOnce() -> bool,
 ) -> Result<Vec<String>, Error> {
     let Some(options) = options else { return Ok(Vec::new()) };
     let parts =
         [("user", &options.user), ("role", &options.role), ("type", &options.r#type), ("level", &options.level)];
-    let asked: Vec<String> =
+    let labels: Vec<String> =
         parts.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("label={k}:{v}")).collect();
-    if asked.is_empty() || info.selinux {
-        return Ok(asked);
+    if labels.is_empty() || info.selinux {
+        return Ok(labels);
     }
-    if kernel_has_it() {
+    if enabled_in_kernel() {
         return Err(Error::unsupported(
             object,
             "linux.security_context.selinux_options",
             "Docker has SELinux off on this host (its setting selinux-enabled)",
         ));
     }
-    tracing::info!(object, labels = asked.join(" "), "this host has no SELinux: its labels mean nothing here");
+    tracing::info!(object, labels = labels.join(" "), "ignoring SELinux labels: this host has no SELinux");
     Ok(Vec::new())
 }
 
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn no_profile_at_all_means_unconfined_for_a_container() {
+    fn a_container_without_a_profile_is_unconfined() {
         assert_eq!(options(&Default::default()), ["seccomp=unconfined"]);
     }
 
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_seccomp_profile_travels_whole_even_without_system_calls() {
+    fn the_content_of_a_localhost_seccomp_profile_is_sent() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), r#"{ "defaultAction": "SCMP_ACT_LOG" }"#).unwrap();
         let path = file.path().to_str().unwrap();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_no_request_where_the_kernel_has_no_selinux() {
+    fn labels_are_ignored_if_the_kernel_has_no_selinux() {
         let label = SeLinuxOption { level: "s0".into(), ..Default::default() };
         assert_eq!(selinux("c", Some(&label), &engine_info(41), || false).unwrap(), Vec::<String>::new());
     }

@@ -1,4 +1,4 @@
-//! From a container's configuration to the container that Docker is asked for.
+//! Translates a container's configuration into a Docker create request.
 
 use crate::docker::EngineInfo;
 use crate::docker::request::ContainerRequest;
@@ -23,10 +23,10 @@ use super::mounts;
 use super::resources;
 use super::security;
 
-/// The option of Docker's log drivers that says whether a container waits for its log to be written.
+/// The option of Docker's log drivers for blocking or non-blocking writes.
 const LOG_MODE: &str = "mode";
 
-/// Checks what can be checked without Docker, and returns the container's identity.
+/// Checks what can be checked without Docker, and returns the container's metadata.
 pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Error> {
     let Some(meta) = &config.metadata else {
         return Err(Error::invalid("container", "config.metadata", "is missing"));
@@ -49,7 +49,7 @@ pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Erro
     Ok(meta)
 }
 
-/// What a container is made from, besides its own configuration.
+/// What the request depends on, besides the container's own configuration.
 pub(super) struct Context<'a> {
     pub sandbox: &'a SandboxRecord,
     pub info: &'a EngineInfo,
@@ -59,10 +59,10 @@ pub(super) struct Context<'a> {
     pub pid_target: Option<String>,
 }
 
-/// The container of a configuration that passed [`check`].
+/// The request for a configuration that passed [`check`].
 ///
 /// # Errors
-/// The field that is wrong, or that this Docker cannot honour.
+/// [`Error::Invalid`] and [`Error::Unsupported`] name the field.
 pub(super) fn container(config: &ContainerConfig, context: &Context<'_>) -> Result<ContainerRequest, Error> {
     let object = describe(config);
     let security = security_context(config);
@@ -84,7 +84,7 @@ pub(super) fn container(config: &ContainerConfig, context: &Context<'_>) -> Resu
             &context.sandbox.id,
             context.log_path,
         )),
-        // The kubelet probes; an image's own check would only cost.
+        // The kubelet probes; the image's health check is disabled.
         healthcheck: Some(HealthConfig::NONE),
         host_config: Some(host_config(&object, config, &security, context)?),
         ..Default::default()
@@ -122,7 +122,7 @@ fn host_config(
         group_add: security::groups(object, &security.supplemental_groups)?,
         security_opt: Some(security::container_options(object, security, context.info)?),
         restart_policy: Some(RestartPolicy::NO),
-        // The container's own process is its first, even where the daemon's setting puts a docker-init before it.
+        // The container's own process is pid 1, even if the daemon's setting starts docker-init.
         init: Some(false),
         log_config: Some(log_config(context.docker_log)),
         runtime: (!sandbox.runtime_handler.is_empty()).then(|| sandbox.runtime_handler.clone()),
@@ -136,9 +136,8 @@ fn host_config(
     Ok(host)
 }
 
-/// A list of masked or read-only paths as Docker needs it. It is complete: empty means that nothing is, not that Docker
-/// shall choose. A kubelet sends both lists for a privileged container too, which must see all of /proc, and Docker would
-/// apply them after it has lifted everything else.
+/// Masked or read-only paths for Docker. An empty list means none; a missing one would mean Docker's default. The kubelet
+/// sends both lists for privileged containers too, and Docker would apply them, but these have to see all of /proc.
 fn unless_privileged(security: &LinuxContainerSecurityContext, paths: &[String]) -> Vec<String> {
     if security.privileged { Vec::new() } else { paths.to_vec() }
 }
@@ -170,7 +169,7 @@ fn check_security(object: &str, security: &LinuxContainerSecurityContext, contex
             "Docker has user namespaces for the whole daemon only, not for one pod",
         ));
     }
-    // POD is also what a field that nobody set looks like, and both mean the sandbox's network, whatever that is.
+    // POD is also the zero value, and means the sandbox's network, even if that is the host's.
     let possible = match modes.network() {
         NamespaceMode::Pod => true,
         NamespaceMode::Node => context.sandbox.config.is_host_network(),
@@ -183,7 +182,7 @@ fn check_security(object: &str, security: &LinuxContainerSecurityContext, contex
     Ok(())
 }
 
-/// Docker's `User`: by id or name, with a group only together with a user.
+/// Docker's `User`: an id or name; a group needs a user.
 pub(super) fn user(object: &str, security: &LinuxContainerSecurityContext) -> Result<Option<String>, Error> {
     const USER: &str = "linux.security_context.run_as_user";
     const NAME: &str = "linux.security_context.run_as_username";
@@ -206,13 +205,13 @@ pub(super) fn user(object: &str, security: &LinuxContainerSecurityContext) -> Re
     }
 }
 
-/// Whether a mount of the container stands in the way of the image's `/etc/passwd` and `/etc/group`.
+/// Whether a mount of the container covers the image's `/etc/passwd` or `/etc/group`.
 pub(super) fn hides_accounts(config: &ContainerConfig) -> bool {
     let over = |path: &str| matches!(path.trim_end_matches('/'), "" | "/etc" | "/etc/passwd" | "/etc/group");
     config.mounts.iter().any(|mount| over(&mount.container_path))
 }
 
-/// `NAME=value` for each variable. Docker's API is JSON, so a value that is no text cannot reach it.
+/// `NAME=value` for each variable. Docker's API is JSON, so a value has to be UTF-8.
 fn environment(object: &str, config: &ContainerConfig) -> Result<Vec<String>, Error> {
     config
         .envs
@@ -228,33 +227,33 @@ fn environment(object: &str, config: &ContainerConfig) -> Result<Vec<String>, Er
         .collect()
 }
 
-/// Capabilities come with or without `CAP_` from different clients; Docker takes both.
+/// Capability names; clients send them with or without `CAP_`, and Docker accepts both.
 fn capability_names(names: &[String]) -> Option<Vec<String>> {
     (!names.is_empty()).then(|| names.iter().map(|name| name.to_uppercase()).collect())
 }
 
-/// What Docker keeps of the output, for `docker logs` and for [`crate::logs`] to read. All that matters is said, or the
-/// daemon's own settings would fill it in; a compressed file could not be read on.
+/// The Docker log, for `docker logs` and [`crate::logs`]. Every option that matters is set, as the daemon's settings apply
+/// to the others; [`crate::logs`] does not read compressed files.
 fn log_config(limits: &DockerLog) -> LogConfig {
     let options = [
         ("max-size", limits.max_size.clone()),
         ("max-file", limits.max_files.to_string()),
         ("compress", "false".to_owned()),
-        // Otherwise a full buffer of the daemon's would lose lines.
+        // In non-blocking mode, Docker drops lines when its buffer is full.
         (LOG_MODE, "blocking".to_owned()),
     ];
     let config = options.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     LogConfig { driver: "json-file".to_owned(), config }
 }
 
-/// Leaves it to the daemon's settings how its log driver writes.
+/// Leaves the log mode to the daemon's settings.
 pub(super) fn leave_log_mode(body: &mut ContainerRequest) {
     if let Some(log) = body.host_config.as_mut().and_then(|host| host.log_config.as_mut()) {
         log.config.remove(LOG_MODE);
     }
 }
 
-/// Docker's name for a signal of the CRI; none means the image's, else SIGTERM.
+/// Docker's name of a signal; none for the image's, else SIGTERM.
 fn stop_signal(signal: Signal) -> Option<String> {
     match signal {
         Signal::RuntimeDefault => None,
@@ -277,20 +276,11 @@ mod tests {
     use crate::proto::LinuxContainerConfig;
     use crate::proto::NamespaceOption;
     use crate::state::Phase;
+    use crate::state::Record;
 
     fn sandbox() -> SandboxRecord {
-        SandboxRecord {
-            version: 1,
-            key: "k".into(),
-            name: "k8s_POD_web_default_u1_0".into(),
-            id: "pause1".into(),
-            phase: Phase::Live,
-            created_at: 1,
-            runtime_handler: String::new(),
-            netns: None,
-            network: None,
-            config: Default::default(),
-        }
+        let record = SandboxRecord::creating("k8s_POD_web_default_u1_0".into(), 1, Default::default());
+        SandboxRecord { id: "pause1".into(), phase: Phase::Live, ..record }
     }
 
     fn config(security: LinuxContainerSecurityContext) -> ContainerConfig {
@@ -318,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_shares_the_sandboxs_network_ipc_and_by_default_its_processes() {
+    fn a_container_joins_the_sandboxs_network_ipc_and_by_default_its_pid_namespace() {
         let host = build(&config(Default::default())).unwrap().host_config.unwrap();
         for mode in [&host.network_mode, &host.ipc_mode, &host.pid_mode] {
             assert_eq!(mode.as_deref(), Some("container:pause1"));
@@ -329,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_was_not_asked_for_is_the_sandboxs_and_another_one_is_refused() {
+    fn the_default_network_is_the_sandboxs_and_another_one_is_refused() {
         use NamespaceMode::*;
         let with = |network: NamespaceMode| LinuxContainerSecurityContext {
             namespace_options: Some(NamespaceOption { network: network.into(), ..Default::default() }),
@@ -396,14 +386,14 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_cannot_do_for_security_is_refused_by_its_name() {
+    fn security_settings_that_docker_does_not_have_are_refused_by_their_field() {
         let ambient = Capability { add_ambient_capabilities: vec!["NET_BIND_SERVICE".into()], ..Default::default() };
         let ambient = LinuxContainerSecurityContext { capabilities: Some(ambient), ..Default::default() };
         assert!(refused(ambient).contains("add_ambient_capabilities"));
     }
 
     #[test]
-    fn an_environment_value_that_is_no_text_is_refused_by_its_name() {
+    fn an_environment_value_that_is_not_utf_8_is_refused_by_its_name() {
         let mut config = config(Default::default());
         config.envs = vec![KeyValue { key: "BIN".into(), value: vec![0xff] }];
         assert!(build(&config).unwrap_err().to_string().contains("BIN"));

@@ -42,7 +42,7 @@ impl Containers {
         match container.process {
             Process::Created => {}
             Process::Running { .. } => return Ok(()),
-            Process::Exited { .. } => return Err(Error::Precondition(format!("container {id} has exited"))),
+            Process::Exited { .. } => return Err(Error::precondition(format!("container {id}"), "has exited")),
         }
         // The kubelet makes a symbolic link to the file once this call has returned, and Docker's log must be followed
         // from its first line.

@@ -49,9 +49,10 @@ pub(super) fn end(first: i32, container: &str) -> Result<(), Error> {
         send(&living, Signal::SIGKILL);
         thread::sleep(BETWEEN_ROUNDS);
     }
-    Err(Error::Precondition(format!(
-        "container {container}: process {first} and what it started do not end by SIGKILL"
-    )))
+    Err(Error::precondition(
+        format!("process {first} of container {container}"),
+        "and its descendants did not exit after SIGKILL",
+    ))
 }
 
 /// Tells them that their terminal is gone: SIGHUP, and SIGCONT for those that are stopped.
@@ -71,7 +72,10 @@ fn check_home(pid: i32, container: &str) -> Result<(), Error> {
     match fs::read_to_string(format!("/proc/{pid}/cgroup")) {
         Ok(cgroups) if cgroups.contains(container) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(_) => Err(Error::Precondition(format!("process {pid} does not belong to container {container} any more"))),
+        Ok(_) => Err(Error::precondition(
+            format!("process {pid}"),
+            format!("does not belong to container {container} any more"),
+        )),
         Err(source) => Err(Error::Io { doing: "read", path: PathBuf::from(format!("/proc/{pid}/cgroup")), source }),
     }
 }
@@ -84,7 +88,7 @@ pub(super) async fn gone(pid: i32, container: &str) {
         match look(pid) {
             Ok(None) => return,
             Ok(Some(row)) if first.is_none() => match check_home(pid, container) {
-                Err(Error::Precondition(_)) => return,
+                Err(Error::Precondition { .. }) => return,
                 home => first = home.is_ok().then_some(row.began),
             },
             Ok(Some(row)) if first != Some(row.began) => return,

@@ -22,7 +22,7 @@ impl Containers {
         let info = self.engine.info()?;
         resources::check(&describe(&container.record.config), change, &info)?;
         if container.process.exit().is_some() {
-            return Err(Error::Precondition(format!("container {} has exited", container.record.id)));
+            return Err(Error::precondition(format!("container {}", container.record.id), "has exited"));
         }
         self.engine.update_container(&container.record.id, &resources::update(change)).await?;
         if container.process.is_running() {

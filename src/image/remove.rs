@@ -33,7 +33,10 @@ impl Images {
     async fn remove_by_force(&self, id: &str, refusal: &str) -> Result<(), Error> {
         let users = self.engine.running_containers_of(id).await?;
         if !users.is_empty() {
-            return Err(Error::Precondition(format!("image {id} is used by {}: {refusal}", users.join(", "))));
+            return Err(Error::precondition(
+                format!("image {id}"),
+                format!("is used by {}: {refusal}", users.join(", ")),
+            ));
         }
         match self.engine.remove_image(id, true).await {
             Err(error) if !error.is_not_found() => Err(error.into()),

@@ -35,7 +35,7 @@ impl Pods {
         let sandbox = self.index.sandboxes.require(id)?;
         match sandbox.is_ready() {
             true => Ok(sandbox),
-            false => Err(Error::Precondition(format!("pod sandbox {} is not ready", sandbox.record.id))),
+            false => Err(Error::precondition(format!("pod sandbox {}", sandbox.record.id), "is not ready")),
         }
     }
 
@@ -47,7 +47,7 @@ impl Pods {
         let sandbox = self.ready(id)?;
         let netns = match &sandbox.record.netns {
             None if !sandbox.record.config.is_host_network() => {
-                return Err(Error::Precondition(format!("pod sandbox {id} has no network")));
+                return Err(Error::precondition(format!("pod sandbox {id}"), "has no network"));
             }
             netns => netns.clone(),
         };
@@ -58,11 +58,8 @@ impl Pods {
                 Err(error) => causes.push(format!("{address}: {error}")),
             }
         }
-        let sandbox = &sandbox.record.id;
-        Err(Error::Precondition(format!(
-            "could not connect to port {port} of pod sandbox {sandbox}: {}",
-            causes.join(", ")
-        )))
+        let object = format!("port {port} of pod sandbox {}", sandbox.record.id);
+        Err(Error::precondition(object, format!("accepts no connection: {}", causes.join(", "))))
     }
 }
 

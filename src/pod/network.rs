@@ -41,10 +41,10 @@ impl Pods {
     /// Pins the network namespace of process `pid` and runs CNI ADD; puts the addresses into `record`.
     pub(super) async fn attach(&self, record: &mut SandboxRecord, pid: i32) -> Result<(), Error> {
         let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
-            Error::Precondition(format!(
-                "{}: the pause process ended before its network was made",
-                describe(&record.config)
-            ))
+            Error::precondition(
+                describe(&record.config),
+                "has no network: its pause process exited before the network was set up",
+            )
         })?;
         let path = self.netns_path(record);
         let (cni, name) = (Arc::clone(&self.cni), netns_name(record));

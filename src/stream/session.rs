@@ -408,10 +408,10 @@ mod tests {
         let (mut driver, channels) = client();
         let pieces = stream::iter([
             Ok((Source::Stdout, Bytes::from_static(b"last words"))),
-            Err(Error::Precondition("gone".to_owned())),
+            Err(Error::precondition("container a", "is gone")),
         ]);
         let failure = pass_on(pieces, stream::pending(), &channels).await.unwrap();
-        assert_eq!(failure, Some(Verdict::Failure("gone".to_owned())));
+        assert_eq!(failure, Some(Verdict::Failure("container a is gone".to_owned())));
         let Some(channels::Command::Write(1, bytes)) = driver.commands.recv().await else { panic!("no output") };
         assert_eq!(bytes, "last words");
     }

@@ -149,7 +149,7 @@ async fn a_port_where_nobody_listens_is_told() {
         // The client closes it, whatever way.
         let _ = forwarder.connect(0).read_to_end(&mut received);
         let complaint = forwarder.end();
-        assert!(complaint.contains("could not connect to port 9") && complaint.contains("refused"), "{complaint}");
+        assert!(complaint.contains("port 9 of pod sandbox") && complaint.contains("refused"), "{complaint}");
     }
     place.remove().await;
 }

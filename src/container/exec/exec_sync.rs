@@ -56,7 +56,7 @@ impl Containers {
                 Error::DeadlineExceeded(format!("{} was killed: it did not exit within {timeout:?}", process.label()))
             }
             () = cancelled.cancelled() => {
-                Error::Precondition(format!("{} was killed: the client cancelled the call", process.label()))
+                Error::precondition(process.label(), "was killed: the client cancelled the call")
             }
         };
         process.kill(io.map(|io| io.output)).await;
@@ -81,7 +81,7 @@ async fn capture_output(process: &ExecProcess, output: &mut Output) -> Result<Ex
         ExecOutcome::Exited(exit_code) => Ok(ExecSyncResponse { stdout, stderr, exit_code }),
         ExecOutcome::NotStarted(_) => {
             let reason = String::from_utf8_lossy(&stdout);
-            Err(Error::Precondition(format!("{} could not be started: {}", process.label(), reason.trim())))
+            Err(Error::precondition(process.label(), format!("could not be started: {}", reason.trim())))
         }
     }
 }

@@ -94,7 +94,7 @@ impl ExecProcess {
         let (engine, id) = (self.engine.clone(), self.id.clone());
         match tokio::spawn(async move { engine.start_exec(&id, terminal).await }).await {
             Ok(started) => Ok(started?),
-            Err(error) => Err(Error::Precondition(format!("{} could not be started: {error}", self.label))),
+            Err(error) => Err(Error::precondition(&self.label, format!("could not be started: {error}"))),
         }
     }
 
@@ -213,7 +213,9 @@ impl ExecProcess {
         let container = self.container.clone();
         match tokio::task::spawn_blocking(move || signal(pid, &container)).await {
             Ok(outcome) => outcome,
-            Err(error) => Err(Error::Precondition(format!("could not signal process {pid}: {error}"))),
+            Err(error) => {
+                Err(Error::precondition(format!("process {pid}"), format!("could not be signalled: {error}")))
+            }
         }
     }
 }
