@@ -49,6 +49,16 @@ impl Outcome {
     }
 }
 
+/// What [`Lifecycle`] works with.
+pub(crate) struct Handles<'a, R> {
+    /// The connection to Docker.
+    pub(crate) engine: &'a Engine,
+    /// The records.
+    pub(crate) store: &'a Store,
+    /// The objects to undo.
+    pub(crate) unfinished: &'a Unfinished<R>,
+}
+
 /// The verbs on one kind of objects, as far as both kinds create and undo alike.
 pub(crate) trait Lifecycle {
     /// The kind.
@@ -57,14 +67,8 @@ pub(crate) trait Lifecycle {
     /// What identifies an object of this kind to its client, for messages.
     const IDENTITY: &'static str;
 
-    /// The connection to Docker.
-    fn engine(&self) -> &Engine;
-
-    /// The records.
-    fn store(&self) -> &Store;
-
-    /// The objects to undo.
-    fn unfinished(&self) -> &Unfinished<RecordOf<Self>>;
+    /// What the provided methods work with.
+    fn handles(&self) -> Handles<'_, RecordOf<Self>>;
 
     /// Takes back, in reverse order, what the verb made: the Docker container `record.id`, which may be missing, and
     /// what belongs to it. Can be repeated.
@@ -76,16 +80,16 @@ pub(crate) trait Lifecycle {
         Self: Sync,
     {
         record.set_phase(Phase::Creating);
-        self.unfinished().insert(record);
+        self.handles().unfinished.insert(record);
         std::future::ready(())
     }
 
     /// Undoes what an earlier process, or a broken connection to Docker, left unfinished. Objects that a verb works on
     /// are skipped; failures are logged and left for the next call.
     async fn undo_unfinished(&self) {
-        for key in self.unfinished().keys() {
-            let Some(_guard) = self.store().try_lock(&key) else { continue };
-            let Some(record) = self.unfinished().get(&key) else { continue };
+        for key in self.handles().unfinished.keys() {
+            let Some(_guard) = self.handles().store.try_lock(&key) else { continue };
+            let Some(record) = self.handles().unfinished.get(&key) else { continue };
             let (name, kind) = (record.name().to_owned(), Self::Object::KIND);
             match self.undo(record, Outcome::Unknown).await {
                 Ok(true) => tracing::info!(name, "undid an unfinished {kind}"),
@@ -99,7 +103,7 @@ pub(crate) trait Lifecycle {
     fn adopt_damaged(&self, name: &str, id: &str) {
         let mut record = RecordOf::<Self>::creating(name.to_owned(), now_ns(), Default::default());
         record.set_id(id.to_owned());
-        self.unfinished().insert(record);
+        self.handles().unfinished.insert(record);
     }
 
     /// The id of the object with this key if `same` accepts it: the client repeats a request whose answer it lost. What
@@ -114,11 +118,11 @@ pub(crate) trait Lifecycle {
         object: String,
         same: impl FnOnce(&Self::Object) -> bool + Send,
     ) -> Result<Option<String>, Error> {
-        if let Some(record) = self.unfinished().get(key) {
+        if let Some(record) = self.handles().unfinished.get(key) {
             self.undo(record, Outcome::Known).await?;
             return Ok(None);
         }
-        let Some(existing) = Self::Object::writer(self.store()).reader().by_key(key) else { return Ok(None) };
+        let Some(existing) = Self::Object::writer(self.handles().store).reader().by_key(key) else { return Ok(None) };
         let record = existing.record();
         if record.phase() == Phase::Broken {
             self.undo(record.clone(), Outcome::Known).await?;
@@ -156,7 +160,7 @@ pub(crate) trait Lifecycle {
     async fn undo(&self, mut record: RecordOf<Self>, outcome: Outcome) -> Result<bool, Error> {
         if record.id().is_empty() {
             // Docker may have made the container before Dockside could save its id.
-            match self.engine().find_created_since(record.name(), record.created_at()).await? {
+            match self.handles().engine.find_created_since(record.name(), record.created_at()).await? {
                 Some(id) => record.set_id(id),
                 None if outcome.may_appear(record.created_at()) => return Ok(false),
                 None => {}
@@ -165,8 +169,8 @@ pub(crate) trait Lifecycle {
         if !record.id().is_empty() {
             self.teardown(&mut record).await?;
         }
-        Self::Object::writer(self.store()).remove(&record).await?;
-        self.unfinished().remove(record.key());
+        Self::Object::writer(self.handles().store).remove(&record).await?;
+        self.handles().unfinished.remove(record.key());
         Ok(true)
     }
 }

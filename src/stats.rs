@@ -85,10 +85,7 @@ impl Stats {
         self.index.require_synced()?;
         let empty = ContainerStatsFilter::default();
         let filter = filter.unwrap_or(&empty);
-        let mut containers = match filter.id.as_str() {
-            "" => self.index.containers.list(),
-            id => self.index.containers.find(id)?.into_iter().collect(),
-        };
+        let mut containers = self.index.containers.select(&filter.id)?;
         containers.retain(|container| {
             let record = &container.record;
             record.sandbox_id.starts_with(&filter.pod_sandbox_id)
@@ -119,10 +116,7 @@ impl Stats {
         self.index.require_synced()?;
         let empty = PodSandboxStatsFilter::default();
         let filter = filter.unwrap_or(&empty);
-        let mut sandboxes = match filter.id.as_str() {
-            "" => self.index.sandboxes.list(),
-            id => self.index.sandboxes.find(id)?.into_iter().collect(),
-        };
+        let mut sandboxes = self.index.sandboxes.select(&filter.id)?;
         sandboxes.retain(|sandbox| {
             let labels = &sandbox.record.config.labels;
             sandbox.is_ready() && filter.label_selector.iter().all(|(key, value)| labels.get(key) == Some(value))

@@ -49,10 +49,10 @@ impl Containers {
     /// [`Error::Lookup`] if the filter's id is the prefix of several.
     pub fn list(&self, filter: Option<&ContainerFilter>) -> Result<Vec<proto::Container>, Error> {
         self.index.require_synced()?;
-        let all = &self.index.containers;
-        let Some(filter) = filter else { return Ok(all.list().iter().map(|container| entry(container)).collect()) };
-        let candidates = if filter.id.is_empty() { all.list() } else { all.find(&filter.id)?.into_iter().collect() };
-        Ok(candidates.iter().filter(|container| matches_filter(container, filter)).map(|c| entry(c)).collect())
+        let empty = ContainerFilter::default();
+        let filter = filter.unwrap_or(&empty);
+        let selected = self.index.containers.select(&filter.id)?;
+        Ok(selected.iter().filter(|container| matches_filter(container, filter)).map(|one| entry(one)).collect())
     }
 
     /// Details for `crictl inspect`, as JSON.

@@ -1,13 +1,11 @@
 //! Undoing a CreateContainer that was not finished.
 
-use crate::docker::Engine;
 use crate::error::Error;
+use crate::lifecycle::Handles;
 use crate::lifecycle::Lifecycle;
 use crate::lifecycle::Outcome;
 use crate::state::Container;
 use crate::state::ContainerRecord;
-use crate::state::Store;
-use crate::state::Unfinished;
 
 use super::Containers;
 
@@ -16,16 +14,8 @@ impl Lifecycle for Containers {
 
     const IDENTITY: &'static str = "name and attempt";
 
-    fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    fn store(&self) -> &Store {
-        &self.store
-    }
-
-    fn unfinished(&self) -> &Unfinished<ContainerRecord> {
-        &self.unfinished
+    fn handles(&self) -> Handles<'_, ContainerRecord> {
+        Handles { engine: &self.engine, store: &self.store, unfinished: &self.unfinished }
     }
 
     async fn teardown(&self, record: &mut ContainerRecord) -> Result<(), Error> {

@@ -35,10 +35,10 @@ impl Pods {
     /// [`Error::Lookup`] if the filter's id is the prefix of several.
     pub fn list(&self, filter: Option<&PodSandboxFilter>) -> Result<Vec<PodSandbox>, Error> {
         self.index.require_synced()?;
-        let all = &self.index.sandboxes;
-        let Some(filter) = filter else { return Ok(all.list().iter().map(|sandbox| entry(sandbox)).collect()) };
-        let candidates = if filter.id.is_empty() { all.list() } else { all.find(&filter.id)?.into_iter().collect() };
-        Ok(candidates.iter().filter(|sandbox| matches_filter(sandbox, filter)).map(|s| entry(s)).collect())
+        let empty = PodSandboxFilter::default();
+        let filter = filter.unwrap_or(&empty);
+        let selected = self.index.sandboxes.select(&filter.id)?;
+        Ok(selected.iter().filter(|sandbox| matches_filter(sandbox, filter)).map(|one| entry(one)).collect())
     }
 
     /// Details for `crictl inspectp`, as JSON.

@@ -1,15 +1,13 @@
 //! Undoing a RunPodSandbox that was not finished.
 
-use crate::docker::Engine;
 use crate::error::Error;
+use crate::lifecycle::Handles;
 use crate::lifecycle::Lifecycle;
 use crate::state::Object;
 use crate::state::Phase;
 use crate::state::Process;
 use crate::state::Sandbox;
 use crate::state::SandboxRecord;
-use crate::state::Store;
-use crate::state::Unfinished;
 
 use super::Pods;
 
@@ -18,16 +16,8 @@ impl Lifecycle for Pods {
 
     const IDENTITY: &'static str = "name, namespace, uid and attempt";
 
-    fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
-    fn store(&self) -> &Store {
-        &self.store
-    }
-
-    fn unfinished(&self) -> &Unfinished<SandboxRecord> {
-        &self.unfinished
+    fn handles(&self) -> Handles<'_, SandboxRecord> {
+        Handles { engine: &self.engine, store: &self.store, unfinished: &self.unfinished }
     }
 
     async fn teardown(&self, record: &mut SandboxRecord) -> Result<(), Error> {

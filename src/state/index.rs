@@ -101,6 +101,14 @@ impl<T: Object> Reader<T> {
         }
     }
 
+    /// The objects that the `id` of a CRI filter selects: all if it is empty, otherwise as [`Reader::find`].
+    ///
+    /// # Errors
+    /// [`LookupError::Ambiguous`] if several ids begin with `id`.
+    pub fn select(&self, id: &str) -> Result<Vec<Arc<T>>, LookupError> {
+        if id.is_empty() { Ok(self.list()) } else { Ok(self.find(id)?.into_iter().collect()) }
+    }
+
     /// As [`Reader::find`], for an object that has to exist.
     ///
     /// # Errors
