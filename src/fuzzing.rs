@@ -8,6 +8,6 @@ pub fn log_lines(bytes: &[u8], chunk: usize) {
 
 /// Everything that holds of WebSocket messages and of Docker's multiplexed output, for these bytes.
 pub fn streams(bytes: &[u8], cut: u8) {
-    crate::stream::properties::any_message_is_understood_or_refused(bytes, cut);
+    crate::stream::properties::any_message_is_decoded_or_refused(bytes, cut);
     crate::docker::properties::any_cut_gives_the_same_output(bytes, usize::from(cut) + 1);
 }

@@ -1,8 +1,7 @@
-//! What a session and a connection have between them: channels of bytes, whatever carries them.
+//! Channels: the byte streams between sessions and the connection that carries them, whatever its protocol.
 //!
-//! A connection has one [`Driver`]; a session gets a [`Reader`] for what comes and a [`Writer`] for what goes on
-//! each channel. Both directions are bounded: a writer waits while the client does not read, and a connection is not read
-//! while its sessions have too much that they did not take.
+//! The connection's driver (`spdy` or `websocket`) owns a [`Driver`]; a session gets a [`Reader`] for each channel it
+//! receives on and a [`Writer`] for each it sends on. Both directions are bounded, as described in `backpressure`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,262 +14,258 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
-/// Bytes of one connection that came from the client and were not taken by their sessions. One channel that nobody
-/// reads does not stop the others before that.
-const RECEIVED_LIMIT: usize = 8 << 20;
-/// What a piece costs besides its bytes: many small ones must not take more memory than a few large ones.
-const PIECE_COST: usize = 128;
-/// Pieces that wait to be sent; each is at most what one read gave.
-const SENDING_LIMIT: usize = 16;
+use super::backpressure::QUEUED_FRAMES;
+use super::backpressure::RECEIVED_LIMIT;
+use super::backpressure::RECEIVED_OVERHEAD;
 
-/// A channel's number: a stream of SPDY, or the first byte of a WebSocket message.
+/// A channel's number: a SPDY stream id, or the first byte of a WebSocket message.
 pub(super) type Channel = u32;
 
-/// What a session asks a connection to do.
+/// What a session sends on a connection.
 #[derive(Debug)]
-pub(super) enum Command {
-    /// Tell the client that its stream is taken. To come before anything else on it.
+pub(super) enum Frame {
+    /// Accepts the stream that the client opened; the first frame of a SPDY stream.
     Accept(Channel),
-    Write(Channel, Bytes),
-    /// No more will be written.
-    Finish(Channel),
-    /// The channel ends at once, both ways.
+    Data(Channel, Bytes),
+    /// No more data follows on the channel.
+    HalfClose(Channel),
+    /// Closes the channel at once, in both directions.
     Reset(Channel),
 }
 
-/// What came on a channel.
+/// What a session receives on a channel.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(super) enum Received {
     Data(Bytes),
-    /// The client will send no more.
-    End,
-    /// The client has given up the channel, or is gone.
-    Broken,
+    /// The client sends no more data.
+    HalfClosed,
+    /// The client reset the channel or disconnected.
+    Aborted,
 }
 
-/// The client is gone.
+/// The error of a write when the client has disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Gone;
+pub(super) struct Disconnected;
 
-/// Whether the client is there, and may be.
+/// Signals a connection's sessions that it closes, and why.
 #[derive(Debug, Clone)]
-pub(super) struct Presence {
-    lost: CancellationToken,
+pub(super) struct CloseSignal {
+    token: CancellationToken,
     reason: Arc<OnceLock<String>>,
 }
 
-impl Presence {
-    /// Returns when the client is gone, or its sessions have to end.
-    pub(super) async fn lost(&self) {
-        self.lost.cancelled().await;
+impl CloseSignal {
+    /// Resolves when the client has disconnected, or the sessions must end.
+    pub(super) async fn closed(&self) {
+        self.token.cancelled().await;
     }
 
-    /// Tells the sessions to end, and why. They may still write.
-    pub(super) fn cut_off(&self, reason: String) {
+    /// Makes the sessions end, for a reason. They may still write.
+    pub(super) fn close(&self, reason: String) {
         self.reason.get_or_init(|| reason);
-        self.lost.cancel();
+        self.token.cancel();
     }
 
-    /// Why sessions have to end whose client is still there.
+    /// Why the sessions must end.
     pub(super) fn reason(&self) -> &str {
-        self.reason.get().map_or("Dockside stops", String::as_str)
+        self.reason.get().map_or("Dockside is shutting down", String::as_str)
     }
 }
 
-enum Received {
+enum Delivery {
     Data(Bytes, OwnedSemaphorePermit),
-    End,
+    HalfClosed,
 }
 
-/// The connection's side.
+/// The driver's side of a connection.
 pub(super) struct Driver {
-    /// What sessions ask for, in order; ends when every session has.
-    pub(super) commands: mpsc::Receiver<Command>,
-    /// How much sessions took, of which channel.
-    pub(super) taken: mpsc::UnboundedReceiver<(Channel, usize)>,
-    /// Where to put what comes. The sessions hear that the client is gone when it is dropped.
+    /// Frames to send, in order; ends when every session has ended.
+    pub(super) frames: mpsc::Receiver<Frame>,
+    /// Bytes that sessions consumed, by channel.
+    pub(super) consumed: mpsc::UnboundedReceiver<(Channel, usize)>,
+    /// Takes what the client sends. Dropping it closes the connection's sessions.
     pub(super) inbound: Inbound,
 }
 
-/// What comes from the client, on its way to the sessions.
+/// Delivers what the client sends to the sessions.
 pub(super) struct Inbound {
-    tell_taken: mpsc::UnboundedSender<(Channel, usize)>,
-    /// Weak, so that the commands end with the sessions.
-    ask: mpsc::WeakSender<Command>,
+    consumed: mpsc::UnboundedSender<(Channel, usize)>,
+    /// Weak, so that the frames end with the sessions.
+    frames: mpsc::WeakSender<Frame>,
     room: Arc<Semaphore>,
-    open: HashMap<Channel, mpsc::UnboundedSender<Received>>,
-    pub(super) presence: Presence,
-    _lost: DropGuard,
+    open: HashMap<Channel, mpsc::UnboundedSender<Delivery>>,
+    pub(super) close_signal: CloseSignal,
+    _close_on_drop: DropGuard,
 }
 
-/// Makes the two sides of a connection. It lasts as long as the [`Sessions`] or a [`Writer`] of theirs; the client is lost
-/// when it is gone, or by `stop`.
-pub(super) fn channels(stop: &CancellationToken) -> (Driver, Sessions, Presence) {
-    let (ask, commands) = mpsc::channel(SENDING_LIMIT);
-    let (tell_taken, taken) = mpsc::unbounded_channel();
-    let presence = Presence { lost: stop.child_token(), reason: Arc::default() };
+/// Makes both sides of a connection. It lasts as long as the [`ConnectionHandle`] or a [`Writer`] made from it; `stop`
+/// closes it.
+pub(super) fn channels(stop: &CancellationToken) -> (Driver, ConnectionHandle, CloseSignal) {
+    let (frames_sender, frames) = mpsc::channel(QUEUED_FRAMES);
+    let (consumed_sender, consumed) = mpsc::unbounded_channel();
+    let close_signal = CloseSignal { token: stop.child_token(), reason: Arc::default() };
     let inbound = Inbound {
-        tell_taken,
-        ask: ask.downgrade(),
+        consumed: consumed_sender,
+        frames: frames_sender.downgrade(),
         room: Arc::new(Semaphore::new(RECEIVED_LIMIT)),
         open: HashMap::new(),
-        _lost: presence.lost.clone().drop_guard(),
-        presence: presence.clone(),
+        _close_on_drop: close_signal.token.clone().drop_guard(),
+        close_signal: close_signal.clone(),
     };
-    (Driver { commands, taken, inbound }, Sessions { ask }, presence)
+    (Driver { frames, consumed, inbound }, ConnectionHandle { frames: frames_sender }, close_signal)
 }
 
 /// Keeps a connection open and makes writers for it.
 #[derive(Clone)]
-pub(super) struct Sessions {
-    ask: mpsc::Sender<Command>,
+pub(super) struct ConnectionHandle {
+    frames: mpsc::Sender<Frame>,
 }
 
-impl Sessions {
+impl ConnectionHandle {
     pub(super) fn writer(&self, channel: Channel) -> Writer {
-        Writer { channel, ask: self.ask.clone() }
+        Writer { channel, frames: self.frames.clone() }
     }
 }
 
 impl Inbound {
     /// Opens a channel that the client may send on.
     pub(super) fn open(&mut self, channel: Channel) -> Reader {
-        let (deliver, received) = mpsc::unbounded_channel();
-        self.open.insert(channel, deliver);
-        Reader { channel, received, tell_taken: self.tell_taken.clone(), taken: 0, room: None }
+        let (sender, deliveries) = mpsc::unbounded_channel();
+        self.open.insert(channel, sender);
+        Reader { channel, deliveries, consumed: self.consumed.clone(), in_use: 0, room: None }
     }
 
     /// A writer for a channel; `None` when all sessions have ended.
     pub(super) fn writer(&self, channel: Channel) -> Option<Writer> {
-        Some(Writer { channel, ask: self.ask.upgrade()? })
+        Some(Writer { channel, frames: self.frames.upgrade()? })
     }
 
-    /// Room for so many bytes, if there is some now.
-    pub(super) fn try_room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    /// Reserves room for a message of `bytes` bytes, if there is enough now.
+    pub(super) fn try_reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.room).try_acquire_many_owned(permits(bytes)).ok()
     }
 
-    /// Waits for room for so many bytes.
-    pub(super) fn room(&self, bytes: usize) -> impl Future<Output = Option<OwnedSemaphorePermit>> + use<> {
+    /// Waits for room for a message of `bytes` bytes and reserves it.
+    pub(super) fn reserve(&self, bytes: usize) -> impl Future<Output = Option<OwnedSemaphorePermit>> + use<> {
         let room = Arc::clone(&self.room);
         async move { room.acquire_many_owned(permits(bytes)).await.ok() }
     }
 
-    /// Hands bytes to whoever reads the channel; they are dropped when nobody does any more.
+    /// Delivers bytes to the channel's reader. Without one they are dropped and count as consumed.
     pub(super) fn deliver(&mut self, channel: Channel, bytes: Bytes, room: OwnedSemaphorePermit) {
         let length = bytes.len();
         if length == 0 {
             return;
         }
-        let delivered = self.open.get(&channel).is_some_and(|reader| reader.send(Received::Data(bytes, room)).is_ok());
+        let delivered = self.open.get(&channel).is_some_and(|reader| reader.send(Delivery::Data(bytes, room)).is_ok());
         if !delivered {
-            // The connection may not care.
-            let _ = self.tell_taken.send((channel, length));
+            // Fails only when the driver does not use these counts.
+            let _ = self.consumed.send((channel, length));
         }
     }
 
-    /// The client will send no more on the channel.
-    pub(super) fn end(&mut self, channel: Channel) {
+    /// The client sends no more on the channel.
+    pub(super) fn half_close(&mut self, channel: Channel) {
         if let Some(reader) = self.open.remove(&channel) {
-            // The reader may have gone before.
-            let _ = reader.send(Received::End);
+            // Fails only when the reader was dropped.
+            let _ = reader.send(Delivery::HalfClosed);
         }
     }
 
-    /// The client gave the channel up.
-    pub(super) fn give_up(&mut self, channel: Channel) {
+    /// The channel is closed in both directions.
+    pub(super) fn abort(&mut self, channel: Channel) {
         self.open.remove(&channel);
     }
 }
 
 fn permits(bytes: usize) -> u32 {
-    u32::try_from((bytes + PIECE_COST).min(RECEIVED_LIMIT)).unwrap_or(u32::MAX)
+    u32::try_from((bytes + RECEIVED_OVERHEAD).min(RECEIVED_LIMIT)).unwrap_or(u32::MAX)
 }
 
-/// What a client sends on one channel.
+/// Receives what a client sends on one channel.
 pub(super) struct Reader {
     channel: Channel,
-    received: mpsc::UnboundedReceiver<Received>,
-    tell_taken: mpsc::UnboundedSender<(Channel, usize)>,
-    /// The bytes last given, and their room; asking for the next means that these were used.
-    taken: usize,
+    deliveries: mpsc::UnboundedReceiver<Delivery>,
+    consumed: mpsc::UnboundedSender<(Channel, usize)>,
+    /// The length of the message returned last, and its room; both are released with the next one.
+    in_use: usize,
     room: Option<OwnedSemaphorePermit>,
 }
 
 impl Reader {
-    /// What comes next. Dropping the future loses nothing.
-    pub(super) async fn next(&mut self) -> Piece {
-        if self.taken > 0 {
-            // The connection may have gone.
-            let _ = self.tell_taken.send((self.channel, self.taken));
-            self.taken = 0;
+    /// The next message; the last one counts as consumed from now on. Cancel safe.
+    pub(super) async fn next(&mut self) -> Received {
+        if self.in_use > 0 {
+            // Fails only when the connection is closed.
+            let _ = self.consumed.send((self.channel, self.in_use));
+            self.in_use = 0;
             self.room = None;
         }
-        match self.received.recv().await {
-            Some(Received::Data(bytes, room)) => {
-                self.taken = bytes.len();
+        match self.deliveries.recv().await {
+            Some(Delivery::Data(bytes, room)) => {
+                self.in_use = bytes.len();
                 self.room = Some(room);
-                Piece::Data(bytes)
+                Received::Data(bytes)
             }
-            Some(Received::End) => Piece::End,
-            None => Piece::Broken,
+            Some(Delivery::HalfClosed) => Received::HalfClosed,
+            None => Received::Aborted,
         }
     }
 }
 
 impl Drop for Reader {
-    /// What nobody will read counts as taken, or it would be missing in the connection's window for ever.
+    /// Unread bytes count as consumed; otherwise they would reduce the connection's window for ever.
     fn drop(&mut self) {
-        self.received.close();
-        let mut left = self.taken;
-        while let Ok(received) = self.received.try_recv() {
-            if let Received::Data(bytes, _) = received {
-                left += bytes.len();
+        self.deliveries.close();
+        let mut unread = self.in_use;
+        while let Ok(delivery) = self.deliveries.try_recv() {
+            if let Delivery::Data(bytes, _) = delivery {
+                unread += bytes.len();
             }
         }
-        if left > 0 {
-            // The connection may have gone.
-            let _ = self.tell_taken.send((self.channel, left));
+        if unread > 0 {
+            // Fails only when the connection is closed.
+            let _ = self.consumed.send((self.channel, unread));
         }
     }
 }
 
-/// What a session sends on one channel.
+/// Sends on one channel.
 #[derive(Clone)]
 pub(super) struct Writer {
     channel: Channel,
-    ask: mpsc::Sender<Command>,
+    frames: mpsc::Sender<Frame>,
 }
 
 impl Writer {
-    /// Tells the client that its stream is taken.
+    /// Accepts the stream that the client opened.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub(super) async fn accept(&self) -> Result<(), Gone> {
-        self.send(Command::Accept(self.channel)).await
+    /// [`Disconnected`].
+    pub(super) async fn accept(&self) -> Result<(), Disconnected> {
+        self.send(Frame::Accept(self.channel)).await
     }
 
-    /// Waits while the client does not read.
+    /// Sends bytes; waits while the client does not read.
     ///
     /// # Errors
-    /// [`Gone`].
-    pub(super) async fn write(&self, bytes: impl Into<Bytes>) -> Result<(), Gone> {
-        self.send(Command::Write(self.channel, bytes.into())).await
+    /// [`Disconnected`].
+    pub(super) async fn write(&self, bytes: impl Into<Bytes>) -> Result<(), Disconnected> {
+        self.send(Frame::Data(self.channel, bytes.into())).await
     }
 
-    /// Ends the channel after what was written. A client that is gone does not mind.
-    pub(super) async fn finish(&self) {
-        let _ = self.send(Command::Finish(self.channel)).await;
+    /// Half-closes the channel after what was written. A client that has disconnected is ignored.
+    pub(super) async fn half_close(&self) {
+        let _ = self.send(Frame::HalfClose(self.channel)).await;
     }
 
-    /// Ends the channel at once, both ways.
+    /// Closes the channel at once, in both directions. A client that has disconnected is ignored.
     pub(super) async fn reset(&self) {
-        let _ = self.send(Command::Reset(self.channel)).await;
+        let _ = self.send(Frame::Reset(self.channel)).await;
     }
 
-    async fn send(&self, command: Command) -> Result<(), Gone> {
-        self.ask.send(command).await.map_err(|_| Gone)
+    async fn send(&self, frame: Frame) -> Result<(), Disconnected> {
+        self.frames.send(frame).await.map_err(|_| Disconnected)
     }
 }
 
@@ -279,49 +274,49 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn bytes_keep_their_room_until_the_next_is_asked_for() {
-        let (mut driver, _sessions, _) = channels(&CancellationToken::new());
+    async fn bytes_keep_their_room_until_the_next_message_is_requested() {
+        let (mut driver, _connection, _) = channels(&CancellationToken::new());
         let mut reader = driver.inbound.open(1);
-        let room = driver.inbound.try_room(RECEIVED_LIMIT).unwrap();
-        assert!(driver.inbound.try_room(1).is_none());
+        let room = driver.inbound.try_reserve(RECEIVED_LIMIT).unwrap();
+        assert!(driver.inbound.try_reserve(1).is_none());
         driver.inbound.deliver(1, Bytes::from_static(b"x"), room);
-        driver.inbound.end(1);
-        assert_eq!(reader.next().await, Piece::Data(Bytes::from_static(b"x")));
-        assert!(driver.taken.try_recv().is_err());
-        assert_eq!(reader.next().await, Piece::End);
-        assert_eq!(driver.taken.try_recv(), Ok((1, 1)));
-        assert!(driver.inbound.try_room(1).is_some());
+        driver.inbound.half_close(1);
+        assert_eq!(reader.next().await, Received::Data(Bytes::from_static(b"x")));
+        assert!(driver.consumed.try_recv().is_err());
+        assert_eq!(reader.next().await, Received::HalfClosed);
+        assert_eq!(driver.consumed.try_recv(), Ok((1, 1)));
+        assert!(driver.inbound.try_reserve(1).is_some());
     }
 
     #[tokio::test]
-    async fn a_session_that_does_not_read_loses_what_comes_but_blocks_nobody() {
-        let (mut driver, _sessions, _) = channels(&CancellationToken::new());
+    async fn bytes_for_a_dropped_reader_count_as_consumed() {
+        let (mut driver, _connection, _) = channels(&CancellationToken::new());
         drop(driver.inbound.open(1));
-        let room = driver.inbound.try_room(5).unwrap();
+        let room = driver.inbound.try_reserve(5).unwrap();
         driver.inbound.deliver(1, Bytes::from_static(b"hello"), room);
-        assert_eq!(driver.taken.try_recv(), Ok((1, 5)));
-        assert!(driver.inbound.try_room(RECEIVED_LIMIT).is_some());
+        assert_eq!(driver.consumed.try_recv(), Ok((1, 5)));
+        assert!(driver.inbound.try_reserve(RECEIVED_LIMIT).is_some());
     }
 
     #[test]
-    fn many_small_pieces_take_no_more_room_than_a_few_large_ones() {
-        let (driver, _sessions, _) = channels(&CancellationToken::new());
-        let rooms: Vec<_> = std::iter::from_fn(|| driver.inbound.try_room(1)).collect();
-        assert!(rooms.len() <= RECEIVED_LIMIT / PIECE_COST, "{}", rooms.len());
+    fn small_messages_count_with_their_overhead() {
+        let (driver, _connection, _) = channels(&CancellationToken::new());
+        let rooms: Vec<_> = std::iter::from_fn(|| driver.inbound.try_reserve(1)).collect();
+        assert!(rooms.len() <= RECEIVED_LIMIT / RECEIVED_OVERHEAD, "{}", rooms.len());
     }
 
     #[tokio::test]
-    async fn each_side_sees_the_other_one_go() {
-        let (mut driver, sessions, presence) = channels(&CancellationToken::new());
-        let (mut reader, writer) = (driver.inbound.open(1), sessions.writer(1));
-        drop(sessions);
-        writer.finish().await;
+    async fn each_side_notices_when_the_other_is_dropped() {
+        let (mut driver, connection, close_signal) = channels(&CancellationToken::new());
+        let (mut reader, writer) = (driver.inbound.open(1), connection.writer(1));
+        drop(connection);
+        writer.half_close().await;
         drop(writer);
-        assert!(matches!(driver.commands.recv().await, Some(Command::Finish(1))));
-        assert!(driver.commands.recv().await.is_none());
-        assert!(!presence.lost.is_cancelled());
+        assert!(matches!(driver.frames.recv().await, Some(Frame::HalfClose(1))));
+        assert!(driver.frames.recv().await.is_none());
+        assert!(!close_signal.token.is_cancelled());
         drop(driver);
-        assert!(presence.lost.is_cancelled());
-        assert_eq!(reader.next().await, Piece::Broken);
+        assert!(close_signal.token.is_cancelled());
+        assert_eq!(reader.next().await, Received::Aborted);
     }
 }

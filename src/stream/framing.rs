@@ -1,5 +1,5 @@
-//! How channels share the messages of a WebSocket: the first byte is the channel's number, in the `base64.` forms a digit
-//! before text. Knows nothing of connections.
+//! Encodes channels into WebSocket messages: the first byte is the channel's number, in the `base64.` protocols a digit
+//! before base64 text. No I/O.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,31 +10,32 @@ use bytes::BytesMut;
 /// A channel's number.
 type Channel = u32;
 
-/// In version 5, the channel that says which other one the client will send no more on.
+/// In version 5, the channel on which the client half-closes another one: the message is that one's number.
 const CLOSE: u8 = 255;
-/// How channels and bytes make messages.
+
+/// How a channel's bytes become messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     Binary {
-        /// Whether [`CLOSE`] has a meaning.
+        /// Whether the protocol has [`CLOSE`]: version 5.
         half_close: bool,
     },
-    /// For clients that can only send text.
+    /// For clients that can only send text messages.
     Base64,
 }
 
-/// A message to be sent.
+/// A message to send.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outgoing {
     Binary(Bytes),
     Text(String),
 }
 
-/// What a client's message says.
+/// A decoded message of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
     Data(Channel, Bytes),
-    End(Channel),
+    HalfClose(Channel),
 }
 
 impl Framing {
@@ -51,16 +52,16 @@ impl Framing {
         }
     }
 
-    /// What a client's message says.
+    /// Decodes a client's message.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the malformed message, to follow "the client sent".
     pub(super) fn decode(self, message: &Bytes) -> Result<Incoming, &'static str> {
         let Some(first) = message.first().copied() else { return Err("a message without a channel") };
         let rest = message.slice(1..);
         match self {
             Framing::Binary { half_close: true } if first == CLOSE => match *rest {
-                [channel] => Ok(Incoming::End(channel.into())),
+                [channel] => Ok(Incoming::HalfClose(channel.into())),
                 _ => Err("a close message that does not name one channel"),
             },
             Framing::Binary { .. } => Ok(Incoming::Data(first.into(), rest)),
@@ -88,9 +89,9 @@ mod tests {
     }
 
     #[test]
-    fn only_version_5_can_close_a_channel() {
+    fn only_version_5_can_half_close_a_channel() {
         let close = Bytes::from_static(&[CLOSE, 0]);
-        assert_eq!(V5.decode(&close), Ok(Incoming::End(0)));
+        assert_eq!(V5.decode(&close), Ok(Incoming::HalfClose(0)));
         assert_eq!(V4.decode(&close), Ok(Incoming::Data(255, Bytes::from_static(&[0]))));
         assert!(V5.decode(&Bytes::from_static(&[CLOSE])).is_err());
     }

@@ -1,17 +1,17 @@
-//! Which protocol a client and this server have in common.
+//! Negotiates the protocol: the client's best one that this server supports.
 
 use http::HeaderMap;
 use http::HeaderValue;
 use http::header;
 
 use super::framing::Framing;
-use super::verdict::Wording;
+use super::status::StatusFormat;
 
-/// The header of SPDY clients: the protocols they know, the best first.
+/// The request header of SPDY clients: the protocols they support, the best first.
 pub(super) const STREAM_PROTOCOL: &str = "x-stream-protocol-version";
-/// What a SPDY client without a common protocol is told.
+/// The response header for a client without a common protocol: those that the server supports.
 pub(super) const ACCEPTED_PROTOCOLS: &str = "x-accepted-stream-protocol-versions";
-/// The value of the Upgrade header.
+/// The value of the Upgrade header for SPDY.
 pub(super) const SPDY: &str = "SPDY/3.1";
 
 /// For exec and attach over SPDY.
@@ -22,29 +22,30 @@ pub(super) const PORT_FORWARD: [&str; 1] = ["portforward.k8s.io"];
 /// For exec and attach over WebSocket, the best first.
 pub(super) const WEBSOCKET: [&str; 5] =
     ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"];
-/// SPDY inside of WebSocket, for port-forward.
+/// SPDY inside WebSocket, for port-forward.
 pub(super) const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 /// For port-forward over WebSocket, the best first.
 pub(super) const WEBSOCKET_FORWARD: [&str; 3] = [TUNNEL, "v4.channel.k8s.io", "v4.base64.channel.k8s.io"];
 
-/// What a client wants to make of its connection.
+/// The upgrade that a client requests for its connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Upgrade {
     Spdy,
     WebSocket,
-    /// Nothing that is served here.
+    /// None, or one that is not supported.
     None,
 }
 
 impl Upgrade {
+    /// The upgrade that a request's headers ask for.
     pub(super) fn of(headers: &HeaderMap) -> Upgrade {
-        let wants =
+        let has =
             |name: header::HeaderName, word: &str| tokens(headers, name.as_str()).any(|t| t.eq_ignore_ascii_case(word));
-        if !wants(header::CONNECTION, "upgrade") {
+        if !has(header::CONNECTION, "upgrade") {
             Upgrade::None
-        } else if wants(header::UPGRADE, SPDY) {
+        } else if has(header::UPGRADE, SPDY) {
             Upgrade::Spdy
-        } else if wants(header::UPGRADE, "websocket") {
+        } else if has(header::UPGRADE, "websocket") {
             Upgrade::WebSocket
         } else {
             Upgrade::None
@@ -52,41 +53,41 @@ impl Upgrade {
     }
 }
 
-/// Why there is no common protocol.
+/// Why the negotiation failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The client named none.
-    Unnamed,
-    /// It named others.
-    Unknown,
+    /// The client named no protocol.
+    Missing,
+    /// The client named only unsupported protocols.
+    Unsupported,
 }
 
-/// The client's best protocol that is among `ours`.
+/// The client's best protocol that is among `supported`.
 ///
 /// # Errors
-/// As described at [`Refusal`].
-pub(super) fn spdy(headers: &HeaderMap, ours: &[&'static str]) -> Result<&'static str, Refusal> {
+/// See [`Refusal`].
+pub(super) fn spdy(headers: &HeaderMap, supported: &[&'static str]) -> Result<&'static str, Refusal> {
     let mut named = false;
-    for theirs in tokens(headers, STREAM_PROTOCOL) {
+    for offered in tokens(headers, STREAM_PROTOCOL) {
         named = true;
-        if let Some(common) = ours.iter().find(|protocol| **protocol == theirs) {
-            return Ok(common);
+        if let Some(protocol) = supported.iter().find(|protocol| **protocol == offered) {
+            return Ok(protocol);
         }
     }
-    Err(if named { Refusal::Unknown } else { Refusal::Unnamed })
+    Err(if named { Refusal::Unsupported } else { Refusal::Missing })
 }
 
-/// How outcomes are worded in a protocol for exec and attach.
-pub(super) fn wording(protocol: &str) -> Wording {
-    if protocol.starts_with("v4.") || protocol.starts_with("v5.") { Wording::Json } else { Wording::Plain }
+/// The format of a session's status in a protocol for exec and attach.
+pub(super) fn status_format(protocol: &str) -> StatusFormat {
+    if protocol.starts_with("v4.") || protocol.starts_with("v5.") { StatusFormat::Json } else { StatusFormat::Plain }
 }
 
-/// Whether a SPDY client of this protocol opens a stream for the sizes of its terminal.
+/// Whether a SPDY client of this protocol opens a stream for its terminal's size.
 pub(super) fn has_resize(protocol: &str) -> bool {
     protocol.starts_with("v4.") || protocol.starts_with("v3.")
 }
 
-/// How messages are made in a WebSocket protocol. Without one, as in the oldest.
+/// The framing of a WebSocket protocol. An empty name stands for the oldest protocol.
 pub(super) fn framing(protocol: &str) -> Framing {
     if protocol.contains("base64.") {
         Framing::Base64
@@ -95,7 +96,7 @@ pub(super) fn framing(protocol: &str) -> Framing {
     }
 }
 
-/// The words of a header's comma-separated lists.
+/// The tokens of a header's comma-separated lists.
 fn tokens<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     let values = headers.get_all(name).iter().map(HeaderValue::to_str).filter_map(Result::ok);
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty())
@@ -122,11 +123,11 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_first_protocol_that_is_known_is_taken() {
+    fn the_clients_first_supported_protocol_is_chosen() {
         let both =
             headers(&[(STREAM_PROTOCOL, "v9.channel.k8s.io, v3.channel.k8s.io"), (STREAM_PROTOCOL, "channel.k8s.io")]);
         assert_eq!(spdy(&both, &REMOTE_COMMAND), Ok("v3.channel.k8s.io"));
-        assert_eq!(spdy(&both, &PORT_FORWARD), Err(Refusal::Unknown));
-        assert_eq!(spdy(&headers(&[]), &PORT_FORWARD), Err(Refusal::Unnamed));
+        assert_eq!(spdy(&both, &PORT_FORWARD), Err(Refusal::Unsupported));
+        assert_eq!(spdy(&headers(&[]), &PORT_FORWARD), Err(Refusal::Missing));
     }
 }

@@ -1,4 +1,5 @@
-//! What holds of WebSocket messages for any bytes: fuzzed by `hack/fuzz streams`, and tried here with a few inputs.
+//! Properties of WebSocket messages that hold for any bytes. `hack/fuzz streams` asserts them with generated inputs, the
+//! tests here with a few.
 
 use bytes::Bytes;
 
@@ -9,8 +10,8 @@ use super::framing::Outgoing;
 const FRAMINGS: [Framing; 3] =
     [Framing::Binary { half_close: false }, Framing::Binary { half_close: true }, Framing::Base64];
 
-/// Any message is understood or refused; what is sent is understood as it was meant.
-pub(crate) fn any_message_is_understood_or_refused(bytes: &[u8], channel: u8) {
+/// Decoding any message succeeds or returns an error, and decoding an encoded message gives its channel and bytes.
+pub(crate) fn any_message_is_decoded_or_refused(bytes: &[u8], channel: u8) {
     for framing in FRAMINGS {
         if let Ok(Incoming::Data(_, data)) = framing.decode(&Bytes::copy_from_slice(bytes)) {
             assert!(data.len() < bytes.len());
@@ -33,7 +34,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_message(bytes in prop::collection::vec(any::<u8>(), 0..200), channel: u8) {
-            any_message_is_understood_or_refused(&bytes, channel);
+            any_message_is_decoded_or_refused(&bytes, channel);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP side: accepts connections, finds what a token stands for, upgrades, and starts the session.
+//! The HTTP server: accepts connections, finds the request of a token, upgrades the connection and starts the session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,29 +30,30 @@ use tokio_util::task::TaskTracker;
 use crate::container::Containers;
 use crate::pod::Pods;
 
-use super::Config;
-use super::Error;
-use super::Promise;
-use super::Streams;
+use super::config::Config;
+use super::config::Error;
+use super::requests::PendingRequest;
+use super::requests::Streams;
 use super::session;
 use super::tls;
 use super::tokens::Tokens;
 use super::upgrade;
-use super::upgrade::Place;
+use super::upgrade::ConnectionPermit;
 
-/// Connections at a time, sessions included; more wait to be accepted.
-const CONNECTIONS: usize = 1000;
-/// A client has so long for its request's headers.
-const HEADER_LIMIT: Duration = Duration::from_secs(10);
-/// And for so many of them, and so many bytes.
-const HEADERS: usize = 64;
-const HEADER_BYTES: usize = 16 << 10;
-/// The TLS handshake.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// Between accepting again after the process ran out of files.
+/// Open connections, sessions included; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 1000;
+/// How long a client may take to send a request's headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Headers of a request.
+const MAX_HEADERS: usize = 64;
+/// Bytes of a request's headers.
+const MAX_HEADER_BYTES: usize = 16 << 10;
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after a connection could not be accepted, which happens when the process has no free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long sessions have to end when the process stops.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A listening server.
 pub struct Server {
@@ -62,10 +63,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, and returns what `cri` registers requests with.
+    /// Listens, and returns the server with the [`Streams`] that `cri` registers requests with.
     ///
     /// # Errors
-    /// When the address or a TLS file cannot be used.
+    /// See [`Error`].
     pub async fn bind(
         config: &Config,
         containers: Arc<Containers>,
@@ -89,7 +90,7 @@ impl Server {
         Ok((Server { listener, tls, streams: Arc::clone(&streams) }, streams))
     }
 
-    /// Serves until the process stops; then clients are let go, and commands with a terminal are hung up.
+    /// Serves until the process stops. Then sessions are closed, and exec'd processes with a terminal get SIGHUP.
     pub async fn serve(self) {
         let methods = MethodFilter::GET.or(MethodFilter::POST);
         let router = Router::new()
@@ -97,17 +98,17 @@ impl Server {
             .route("/attach/{token}", on(methods, attach))
             .route("/portforward/{token}", on(methods, port_forward))
             .with_state(Arc::clone(&self.streams));
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let stop = self.streams.stop.clone();
         let accepting = async {
             loop {
-                // It is never closed.
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                // Fails only when the semaphore is closed, which it never is.
+                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
                 match self.listener.accept().await {
                     Ok((connection, _)) => {
-                        // Sessions keep the place of their connection.
-                        let router = router.clone().layer(Extension(Place::new(place)));
-                        tokio::spawn(greet(connection, self.tls.clone(), router));
+                        // A session keeps its connection's permit.
+                        let router = router.clone().layer(Extension(ConnectionPermit::new(permit)));
+                        tokio::spawn(handle_connection(connection, self.tls.clone(), router));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "could not accept a streaming connection");
@@ -121,43 +122,43 @@ impl Server {
             () = stop.cancelled() => {}
         }
         self.streams.sessions.close();
-        let _ = timeout(STOP_LIMIT, self.streams.sessions.wait()).await;
+        let _ = timeout(STOP_TIMEOUT, self.streams.sessions.wait()).await;
     }
 }
 
-/// A new connection, which may begin with a TLS handshake.
-async fn greet(connection: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
-    // Keys, and requests through a forwarded port, are small and waited for.
+/// Serves a new connection, after a TLS handshake where TLS is configured.
+async fn handle_connection(connection: TcpStream, tls: Option<TlsAcceptor>, router: Router) {
+    // Keystrokes and forwarded requests are small and must not be delayed.
     if let Err(error) = connection.set_nodelay(true) {
-        tracing::debug!(%error, "could not send small packets at once");
+        tracing::debug!(%error, "could not set TCP_NODELAY");
     }
     match tls {
-        None => answer(connection, router).await,
-        Some(tls) => match timeout(HANDSHAKE_LIMIT, tls.accept(connection)).await {
-            Ok(Ok(connection)) => answer(connection, router).await,
+        None => serve_http(connection, router).await,
+        Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(connection)).await {
+            Ok(Ok(connection)) => serve_http(connection, router).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
+            Err(_) => tracing::debug!("a TLS handshake timed out"),
         },
     }
 }
 
-/// One connection: requests, until one of them upgrades it.
-async fn answer(connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+/// Serves the requests on a connection until one of them upgrades it.
+async fn serve_http(connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_LIMIT)
-        .max_headers(HEADERS)
-        .max_buf_size(HEADER_BYTES)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(connection), TowerToHyperService::new(router))
         .with_upgrades()
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, "a streaming connection ended");
+        tracing::debug!(%error, "a streaming connection failed");
     }
 }
 
 async fn exec(State(streams): State<Arc<Streams>>, Path(token): Path<String>, request: Request) -> Response {
-    let Some(Promise::Exec { container, spec }) = streams.tokens.take(&token) else { return unknown_token() };
+    let Some(PendingRequest::Exec { container, spec }) = streams.tokens.take(&token) else { return unknown_token() };
     let containers = Arc::clone(&streams.containers);
     upgrade::remote_command(streams, spec, request, move |spec, channels| async move {
         session::exec(&containers, &container, &spec, channels).await;
@@ -166,7 +167,7 @@ async fn exec(State(streams): State<Arc<Streams>>, Path(token): Path<String>, re
 }
 
 async fn attach(State(streams): State<Arc<Streams>>, Path(token): Path<String>, request: Request) -> Response {
-    let Some(Promise::Attach { container, spec }) = streams.tokens.take(&token) else { return unknown_token() };
+    let Some(PendingRequest::Attach { container, spec }) = streams.tokens.take(&token) else { return unknown_token() };
     let containers = Arc::clone(&streams.containers);
     upgrade::remote_command(streams, spec, request, move |spec, channels| async move {
         session::attach(&containers, &container, &spec, channels).await;
@@ -175,11 +176,13 @@ async fn attach(State(streams): State<Arc<Streams>>, Path(token): Path<String>, 
 }
 
 async fn port_forward(State(streams): State<Arc<Streams>>, Path(token): Path<String>, request: Request) -> Response {
-    let Some(Promise::PortForward { sandbox, ports }) = streams.tokens.take(&token) else { return unknown_token() };
+    let Some(PendingRequest::PortForward { sandbox, ports }) = streams.tokens.take(&token) else {
+        return unknown_token();
+    };
     upgrade::port_forward(streams, sandbox, ports, request).await
 }
 
 fn unknown_token() -> Response {
-    let words = "this address was used already, has expired, or was never given out\n";
-    (StatusCode::NOT_FOUND, words).into_response()
+    let message = "this URL was already used, has expired or was never issued\n";
+    (StatusCode::NOT_FOUND, message).into_response()
 }

@@ -1,5 +1,5 @@
-//! One SPDY connection: reads from the socket into the protocol's state machine, writes what that wants written, and
-//! passes bytes between it and the sessions' channels. Reading and writing never wait for each other.
+//! The driver of a SPDY connection: joins the state machine of the crate `spdy`, which does no I/O, to a socket and to the
+//! sessions' channels. Reading and writing never wait for each other.
 
 use std::io;
 use std::time::Duration;
@@ -21,34 +21,34 @@ use tokio::time::Instant;
 use tokio::time::sleep_until;
 use tokio::time::timeout;
 
-use super::channels::Command;
+use super::backpressure::CONNECTION_READ_SIZE;
+use super::backpressure::UNSENT_LIMIT;
+use super::backpressure::UNSENT_READ_LIMIT;
 use super::channels::Driver;
+use super::channels::Frame;
 use super::channels::Reader;
 use super::channels::Writer;
 
-/// How much is read at once.
-const READ_SIZE: usize = 64 << 10;
-/// With more than this waiting to be written, sessions wait.
-const HIGH_WATER: usize = 256 << 10;
-/// How long the last words on a connection may take that ends in disorder.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// A stream that the client opened, to be accepted or reset.
-pub(super) struct Opened {
+/// How long the last frames may take on a connection that closes because of an error or a timeout.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A stream that the client opened; the session accepts or resets it.
+pub(super) struct OpenedStream {
     pub(super) id: u32,
     pub(super) headers: Headers,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
 }
 
-/// Where streams wait to be accepted or reset: there is room for all that a client may have open, as it may open them in
-/// one go.
-pub(super) fn arrivals() -> (mpsc::Sender<Opened>, mpsc::Receiver<Opened>) {
+/// The queue of streams to be accepted or reset. It holds as many as a client may have open, because a client may open
+/// all of them at once.
+pub(super) fn opened_streams() -> (mpsc::Sender<OpenedStream>, mpsc::Receiver<OpenedStream>) {
     mpsc::channel(MAX_STREAMS)
 }
 
-/// Why a connection ended.
+/// Why a connection closed.
 #[derive(Debug, thiserror::Error)]
-enum End {
+enum CloseReason {
     #[error("all sessions ended")]
     Sessions,
     #[error("the client closed the connection")]
@@ -64,65 +64,72 @@ enum End {
 struct Connection {
     session: Session,
     driver: Driver,
-    opened: mpsc::Sender<Opened>,
+    opened: mpsc::Sender<OpenedStream>,
     received: BytesMut,
-    /// Data for which there is no room yet.
-    held: Option<(StreamId, Bytes, bool)>,
-    /// Whether something was written since the last flush: TLS and tunnels keep bytes back until then.
+    /// Data that waits for room in its session's channel; nothing is read meanwhile.
+    blocked: Option<(StreamId, Bytes, bool)>,
+    /// Whether something was written since the last flush: TLS and tunnels buffer bytes until then.
     unflushed: bool,
-    /// Whether all sessions have ended, and only what they wrote is still to be sent.
-    over: bool,
-    /// When anything last came, or data was sent. Pings count: by them, kubectl says that somebody is there though silent.
-    active: Instant,
-    /// The end of a connection on which nothing was sent for too long.
+    /// Whether all sessions have ended, and only their last frames are still to be sent.
+    draining: bool,
+    /// When something was last received, or data sent. Pings count: kubectl sends them to keep a silent session open.
+    last_activity: Instant,
+    /// When a connection that was idle for too long closes.
     deadline: Option<Instant>,
 }
 
-/// Serves a connection until all sessions have ended and the client has taken the rest, or the client is gone, or nothing
-/// was sent for `idle`. Streams that the client opens go to `opened`.
-pub(super) async fn run(io: impl AsyncRead + AsyncWrite, driver: Driver, opened: mpsc::Sender<Opened>, idle: Duration) {
+/// Serves a connection until all sessions have ended and the client has received their last frames, or the client has
+/// disconnected, or nothing was sent for `idle`. Streams that the client opens are sent to `opened`.
+pub(super) async fn run(
+    io: impl AsyncRead + AsyncWrite,
+    driver: Driver,
+    opened: mpsc::Sender<OpenedStream>,
+    idle: Duration,
+) {
     let (mut read, mut write) = tokio::io::split(io);
     let mut connection = Connection {
         session: Session::new(),
         driver,
         opened,
-        received: BytesMut::with_capacity(READ_SIZE),
-        held: None,
+        received: BytesMut::with_capacity(CONNECTION_READ_SIZE),
+        blocked: None,
         unflushed: false,
-        over: false,
-        active: Instant::now(),
+        draining: false,
+        last_activity: Instant::now(),
         deadline: None,
     };
-    let end = connection.serve(&mut read, &mut write, idle).await;
+    let reason = connection.serve(&mut read, &mut write, idle).await;
     let streams = connection.session.open_streams();
-    match end {
-        End::Sessions => {}
-        End::Protocol(_) => {
-            tracing::debug!(reason = %end, streams, "a SPDY connection ended");
-            // The client hears of it by a GOAWAY.
-            let _ = timeout(FAREWELL, write.write_all_buf(connection.session.output())).await;
+    match reason {
+        CloseReason::Sessions => {}
+        CloseReason::Protocol(_) => {
+            tracing::debug!(%reason, streams, "a SPDY connection closed");
+            // The output ends with a GOAWAY.
+            let _ = timeout(CLOSE_TIMEOUT, write.write_all_buf(connection.session.output())).await;
         }
-        End::Closed | End::Idle(_) | End::Io(_) => tracing::debug!(reason = %end, streams, "a SPDY connection ended"),
+        CloseReason::Closed | CloseReason::Idle(_) | CloseReason::Io(_) => {
+            tracing::debug!(%reason, streams, "a SPDY connection closed")
+        }
     }
-    let _ = timeout(FAREWELL, write.shutdown()).await;
-    if matches!(end, End::Sessions) {
-        // Closing with unread input would make the kernel reset the connection, and what it has not delivered would be
-        // lost. A client closes its side when it has read everything, which may be long after.
+    let _ = timeout(CLOSE_TIMEOUT, write.shutdown()).await;
+    if matches!(reason, CloseReason::Sessions) {
+        // Closing with unread input would make the kernel reset the connection and drop what is still in flight. A client
+        // closes its side when it has read everything, which may be much later.
         let _ = timeout(idle, discard(&mut read)).await;
     }
 }
 
 async fn discard(read: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-    let mut rest = BytesMut::with_capacity(READ_SIZE);
+    let mut rest = BytesMut::with_capacity(CONNECTION_READ_SIZE);
     while read.read_buf(&mut rest).await? > 0 {
         rest.clear();
     }
     Ok(())
 }
 
-/// Writes what the socket takes, and flushes when there is nothing left. True when it has to be called again. Dropping
-/// the future loses nothing.
-async fn send_some(write: &mut (impl AsyncWrite + Unpin), output: &mut BytesMut) -> io::Result<bool> {
+/// Writes as much as the socket takes, or flushes when there is nothing to write. True when it must be called again. Cancel
+/// safe.
+async fn write_some(write: &mut (impl AsyncWrite + Unpin), output: &mut BytesMut) -> io::Result<bool> {
     if output.is_empty() {
         write.flush().await?;
         return Ok(false);
@@ -137,82 +144,82 @@ impl Connection {
         read: &mut (impl AsyncRead + Unpin),
         write: &mut (impl AsyncWrite + Unpin),
         idle: Duration,
-    ) -> End {
+    ) -> CloseReason {
         loop {
-            if let Err(end) = self.take_in() {
-                return end;
+            if let Err(reason) = self.process_received() {
+                return reason;
             }
-            self.received.reserve(READ_SIZE);
+            self.received.reserve(CONNECTION_READ_SIZE);
             let unsent = self.session.output().len();
-            if self.over && unsent == 0 && !self.unflushed {
-                return End::Sessions;
+            if self.draining && unsent == 0 && !self.unflushed {
+                return CloseReason::Sessions;
             }
-            let wanted = self.held.as_ref().map(|(_, bytes, _)| bytes.len());
+            let blocked = self.blocked.as_ref().map(|(_, bytes, _)| bytes.len());
             tokio::select! {
-                count = read.read_buf(&mut self.received), if wanted.is_none() && unsent < HIGH_WATER * 2 => match count {
-                    Ok(0) => return End::Closed,
-                    // Once all is over, the client has to take the rest and not just to live.
-                    Ok(_) if !self.over => self.active = Instant::now(),
+                count = read.read_buf(&mut self.received), if blocked.is_none() && unsent < UNSENT_READ_LIMIT => match count {
+                    Ok(0) => return CloseReason::Closed,
+                    // While draining, only what the client receives counts.
+                    Ok(_) if !self.draining => self.last_activity = Instant::now(),
                     Ok(_) => {}
-                    Err(error) => return End::Io(error),
+                    Err(error) => return CloseReason::Io(error),
                 },
-                Some(room) = self.driver.inbound.room(wanted.unwrap_or_default()), if wanted.is_some() => {
-                    if let Some((stream, bytes, fin)) = self.held.take() {
+                Some(room) = self.driver.inbound.reserve(blocked.unwrap_or_default()), if blocked.is_some() => {
+                    if let Some((stream, bytes, fin)) = self.blocked.take() {
                         self.driver.inbound.deliver(stream.0, bytes, room);
-                        self.end(stream, fin);
+                        self.half_close(stream, fin);
                     }
                 }
-                more = send_some(write, self.session.output()), if unsent > 0 || self.unflushed => match more {
+                more = write_some(write, self.session.output()), if unsent > 0 || self.unflushed => match more {
                     Ok(more) => {
                         self.unflushed = more;
-                        if self.over {
-                            self.active = Instant::now();
+                        if self.draining {
+                            self.last_activity = Instant::now();
                         }
                     }
-                    Err(error) => return End::Io(error),
+                    Err(error) => return CloseReason::Io(error),
                 },
-                command = self.driver.commands.recv(), if !self.over && unsent < HIGH_WATER => match command {
-                    Some(command) => self.obey(command),
+                frame = self.driver.frames.recv(), if !self.draining && unsent < UNSENT_LIMIT => match frame {
+                    Some(frame) => self.send_frame(frame),
                     None => {
                         self.session.go_away();
-                        self.over = true;
+                        self.draining = true;
                     }
                 },
-                Some((channel, bytes)) = self.driver.taken.recv() => self.note_taken(channel, bytes),
-                () = sleep_until(self.deadline.unwrap_or(self.active + idle)) => {
-                    if self.over || self.deadline.is_some() {
-                        return End::Idle(idle);
+                Some((channel, bytes)) = self.driver.consumed.recv() => self.note_consumed(channel, bytes),
+                () = sleep_until(self.deadline.unwrap_or(self.last_activity + idle)) => {
+                    if self.draining || self.deadline.is_some() {
+                        return CloseReason::Idle(idle);
                     }
-                    // The sessions hear of it, and may say a last word.
-                    self.driver.inbound.presence.cut_off(format!("nothing was sent for {idle:?}"));
-                    self.deadline = Some(Instant::now() + FAREWELL);
+                    // The sessions may still send a last status.
+                    self.driver.inbound.close_signal.close(format!("nothing was sent for {idle:?}"));
+                    self.deadline = Some(Instant::now() + CLOSE_TIMEOUT);
                 }
             }
         }
     }
 
-    /// All that sessions took so far, in one go: there may be many small pieces.
-    fn note_taken(&mut self, channel: u32, bytes: usize) {
+    /// Reports everything that sessions have consumed so far at once: there may be many small messages.
+    fn note_consumed(&mut self, channel: u32, bytes: usize) {
         self.session.consumed(StreamId(channel), bytes);
-        while let Ok((channel, bytes)) = self.driver.taken.try_recv() {
+        while let Ok((channel, bytes)) = self.driver.consumed.try_recv() {
             self.session.consumed(StreamId(channel), bytes);
         }
     }
 
-    /// Handles all that was received, until there is no room for more.
-    fn take_in(&mut self) -> Result<(), End> {
-        while self.held.is_none() {
+    /// Handles the received frames, until there is no room for more data.
+    fn process_received(&mut self) -> Result<(), CloseReason> {
+        while self.blocked.is_none() {
             match self.session.receive(&mut self.received)? {
                 None => return Ok(()),
                 Some(Event::Opened { stream, headers, fin }) => self.open(stream, headers, fin),
-                Some(Event::Data { stream, bytes, fin }) => match self.driver.inbound.try_room(bytes.len()) {
+                Some(Event::Data { stream, bytes, fin }) => match self.driver.inbound.try_reserve(bytes.len()) {
                     Some(room) => {
                         self.driver.inbound.deliver(stream.0, bytes, room);
-                        self.end(stream, fin);
+                        self.half_close(stream, fin);
                     }
-                    None => self.held = Some((stream, bytes, fin)),
+                    None => self.blocked = Some((stream, bytes, fin)),
                 },
-                Some(Event::Reset { stream }) => self.driver.inbound.give_up(stream.0),
+                Some(Event::Reset { stream }) => self.driver.inbound.abort(stream.0),
                 Some(Event::GoAway) => {}
             }
         }
@@ -221,33 +228,34 @@ impl Connection {
 
     fn open(&mut self, stream: StreamId, headers: Headers, fin: bool) {
         let reader = self.driver.inbound.open(stream.0);
-        self.end(stream, fin);
+        self.half_close(stream, fin);
         let refused = match self.driver.inbound.writer(stream.0) {
-            Some(writer) => self.opened.try_send(Opened { id: stream.0, headers, reader, writer }).is_err(),
+            Some(writer) => self.opened.try_send(OpenedStream { id: stream.0, headers, reader, writer }).is_err(),
             None => true,
         };
         if refused {
-            self.driver.inbound.give_up(stream.0);
+            self.driver.inbound.abort(stream.0);
             self.session.reset(stream, ResetStatus::RefusedStream);
         }
     }
 
-    fn end(&mut self, stream: StreamId, fin: bool) {
+    /// Half-closes the channel where the frame had FIN.
+    fn half_close(&mut self, stream: StreamId, fin: bool) {
         if fin {
-            self.driver.inbound.end(stream.0);
+            self.driver.inbound.half_close(stream.0);
         }
     }
 
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Accept(channel) => self.session.accept(StreamId(channel)),
-            Command::Write(channel, bytes) => {
-                self.active = Instant::now();
+    fn send_frame(&mut self, frame: Frame) {
+        match frame {
+            Frame::Accept(channel) => self.session.accept(StreamId(channel)),
+            Frame::Data(channel, bytes) => {
+                self.last_activity = Instant::now();
                 self.session.send(StreamId(channel), &bytes);
             }
-            Command::Finish(channel) => self.session.finish(StreamId(channel)),
-            Command::Reset(channel) => {
-                self.driver.inbound.give_up(channel);
+            Frame::HalfClose(channel) => self.session.finish(StreamId(channel)),
+            Frame::Reset(channel) => {
+                self.driver.inbound.abort(channel);
                 self.session.reset(StreamId(channel), ResetStatus::Cancel);
             }
         }
@@ -260,26 +268,25 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::stream::channels::Piece;
-    use crate::stream::channels::Presence;
-    use crate::stream::channels::Sessions;
+    use crate::stream::channels::CloseSignal;
+    use crate::stream::channels::ConnectionHandle;
+    use crate::stream::channels::Received;
     use crate::stream::channels::channels;
-    use ::spdy::Frame;
     use ::spdy::client::Client;
 
     const IDLE: Duration = Duration::from_secs(3600);
 
-    /// A server that runs, with the socket of its client.
-    fn serve() -> (DuplexStream, Sessions, mpsc::Receiver<Opened>, Presence) {
+    /// A running server: its client's socket, and what its sessions get.
+    fn serve() -> (DuplexStream, ConnectionHandle, mpsc::Receiver<OpenedStream>, CloseSignal) {
         let (client, server) = tokio::io::duplex(64 << 10);
-        let (driver, sessions, presence) = channels(&CancellationToken::new());
-        let (opened, arriving) = mpsc::channel(4);
+        let (driver, connection, close_signal) = channels(&CancellationToken::new());
+        let (opened, streams) = mpsc::channel(4);
         tokio::spawn(run(server, driver, opened, IDLE));
-        (client, sessions, arriving, presence)
+        (client, connection, streams, close_signal)
     }
 
-    /// How many bytes a server takes before it takes none for a while.
-    async fn taken(client: &mut DuplexStream, bytes: &[u8]) -> usize {
+    /// How many bytes the server reads before it stops reading.
+    async fn bytes_read(client: &mut DuplexStream, bytes: &[u8]) -> usize {
         let mut sent = 0;
         while sent < bytes.len() {
             match timeout(Duration::from_millis(200), client.write(&bytes[sent..])).await {
@@ -291,31 +298,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn small_pieces_that_nobody_reads_are_not_taken_without_end() {
-        let (mut socket, _sessions, mut arriving, _presence) = serve();
+    async fn a_session_that_does_not_consume_small_messages_stops_the_reading() {
+        let (mut socket, _connection, mut streams, _close_signal) = serve();
         let mut client = Client::new();
         let stream = client.open(&[("streamtype", "stdin")], false);
         socket.write_all_buf(&mut client.output).await.unwrap();
-        let mut opened = arriving.recv().await.unwrap();
-        const PIECES: usize = 200_000;
-        for _ in 0..PIECES {
+        let mut opened = streams.recv().await.unwrap();
+        const MESSAGES: usize = 200_000;
+        for _ in 0..MESSAGES {
             client.data(stream, b"x", false);
         }
-        let frame = client.output.len() / PIECES;
-        let sent = taken(&mut socket, &client.output).await;
-        assert!(sent / frame < 100_000, "{} pieces", sent / frame);
-        // They go on coming when they are read.
+        let frame = client.output.len() / MESSAGES;
+        let sent = bytes_read(&mut socket, &client.output).await;
+        assert!(sent / frame < 100_000, "{} messages", sent / frame);
+        // Reading continues as the session consumes them.
         let rest = client.output.split_off(sent);
         let writing = tokio::spawn(async move { socket.write_all(&rest).await.map(|()| socket) });
-        for _ in 0..PIECES {
-            assert_eq!(opened.reader.next().await, Piece::Data(Bytes::from_static(b"x")));
+        for _ in 0..MESSAGES {
+            assert_eq!(opened.reader.next().await, Received::Data(Bytes::from_static(b"x")));
         }
         writing.await.unwrap().unwrap();
     }
 
     #[tokio::test]
-    async fn streams_that_nobody_accepts_are_refused() {
-        let (mut socket, _sessions, mut arriving, _presence) = serve();
+    async fn streams_over_the_queues_limit_are_refused() {
+        let (mut socket, _connection, mut streams, _close_signal) = serve();
         let mut client = Client::new();
         for _ in 0..100 {
             client.open(&[("streamtype", "data")], false);
@@ -326,18 +333,18 @@ mod tests {
             socket.read_buf(&mut answers).await.unwrap();
         }
         let mut waiting = 0;
-        while arriving.try_recv().is_ok() {
+        while streams.try_recv().is_ok() {
             waiting += 1;
         }
         assert_eq!(waiting, 4);
     }
 
     #[tokio::test]
-    async fn streams_that_come_in_one_go_are_all_taken() {
+    async fn streams_opened_at_once_are_all_delivered() {
         const STREAMS: usize = 200;
         let (mut socket, server) = tokio::io::duplex(64 << 10);
-        let (driver, _sessions, _) = channels(&CancellationToken::new());
-        let (opened, mut arriving) = arrivals();
+        let (driver, _connection, _) = channels(&CancellationToken::new());
+        let (opened, mut arriving) = opened_streams();
         let mut client = Client::new();
         let streams: Vec<StreamId> = (0..STREAMS).map(|_| client.open(&[("streamtype", "data")], false)).collect();
         socket.write_all_buf(&mut client.output).await.unwrap();
@@ -349,46 +356,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_last_words_wait_for_a_client_that_does_not_read() {
-        let (mut socket, sessions, mut arriving, _presence) = serve();
+    async fn the_last_data_waits_for_a_client_that_does_not_read() {
+        let (mut socket, connection, mut streams, _close_signal) = serve();
         let mut client = Client::new();
         client.open(&[("streamtype", "stdout")], false);
         socket.write_all_buf(&mut client.output).await.unwrap();
-        let opened = arriving.recv().await.unwrap();
+        let opened = streams.recv().await.unwrap();
         opened.writer.accept().await.unwrap();
-        let words = vec![7; 300 << 10];
-        opened.writer.write(words.clone()).await.unwrap();
-        opened.writer.finish().await;
-        drop((opened, sessions));
+        let data = vec![7; 300 << 10];
+        opened.writer.write(data.clone()).await.unwrap();
+        opened.writer.half_close().await;
+        drop((opened, connection));
         tokio::time::sleep(Duration::from_secs(600)).await;
         let mut received = BytesMut::new();
         while socket.read_buf(&mut received).await.unwrap() > 0 {}
-        assert!(received.len() > words.len(), "{} bytes", received.len());
+        assert!(received.len() > data.len(), "{} bytes", received.len());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_only_pings_is_there() {
+    async fn pings_keep_a_connection_open() {
         let limit = Duration::from_secs(2);
         let (mut socket, server) = tokio::io::duplex(64 << 10);
-        let (driver, _sessions, presence) = channels(&CancellationToken::new());
-        tokio::spawn(run(server, driver, arrivals().0, limit));
+        let (driver, _connection, close_signal) = channels(&CancellationToken::new());
+        tokio::spawn(run(server, driver, opened_streams().0, limit));
         let mut client = Client::new();
         let mut answers = BytesMut::new();
         for number in 0..10 {
             tokio::time::sleep(limit / 2).await;
-            client.write(&Frame::Ping { id: 2 * number + 1 });
+            client.write(&::spdy::Frame::Ping { id: 2 * number + 1 });
             socket.write_all_buf(&mut client.output).await.unwrap();
             socket.read_buf(&mut answers).await.unwrap();
         }
-        assert!(timeout(limit / 2, presence.lost()).await.is_err());
-        timeout(limit, presence.lost()).await.unwrap();
-        assert_eq!(presence.reason(), "nothing was sent for 2s");
+        assert!(timeout(limit / 2, close_signal.closed()).await.is_err());
+        timeout(limit, close_signal.closed()).await.unwrap();
+        assert_eq!(close_signal.reason(), "nothing was sent for 2s");
     }
 
     #[tokio::test]
-    async fn a_client_that_goes_is_noticed() {
-        let (socket, _sessions, _arriving, presence) = serve();
+    async fn a_disconnect_is_noticed() {
+        let (socket, _connection, _streams, close_signal) = serve();
         drop(socket);
-        timeout(Duration::from_secs(10), presence.lost()).await.unwrap();
+        timeout(Duration::from_secs(10), close_signal.closed()).await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! TLS for the streaming server, where a cluster asks for it.
+//! TLS for the streaming server, where it is configured.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -11,10 +11,10 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-use super::Config;
-use super::Error;
+use super::config::Config;
+use super::config::Error;
 
-/// What makes TLS of connections; `None` when none is asked for.
+/// The acceptor of TLS connections; `None` when TLS is not configured.
 ///
 /// # Errors
 /// [`Error::Tls`] with the file that cannot be used; [`Error::HalfTls`].
@@ -28,10 +28,10 @@ pub(super) fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, Error> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|error| failed(certificate, &error))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
+    let private_key = PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, &error))?;
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private_key))
         .map_err(|error| failed(certificate, &error))?;
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }

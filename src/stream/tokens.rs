@@ -1,5 +1,5 @@
-//! One-time tokens: the CRI call gives a client an address with a token in it, and whoever comes there first, and soon,
-//! gets what was asked for.
+//! One-time tokens: a CRI call returns a URL with a token, and the first client that connects there within a minute gets
+//! the request's session.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,17 +11,17 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
 
-/// How long a client has to come.
+/// How long a client has to connect.
 const LIFETIME: Duration = Duration::from_secs(60);
-/// Requests that wait for their clients, at most.
+/// Requests that may wait for their clients at a time.
 const LIMIT: usize = 1000;
-/// 128 bits cannot be guessed.
+/// The length of a token before its encoding; 128 bits cannot be guessed.
 const BYTES: usize = 16;
 
-/// Why there is no token.
+/// Why no token can be issued.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("{LIMIT} requests wait for their clients already; try again within a minute")]
+    #[error("{LIMIT} requests are waiting for their clients already; try again in a minute")]
     TooMany,
     #[error("could not read random bytes: {0}")]
     Random(#[from] io::Error),
@@ -41,12 +41,12 @@ impl<T> Tokens<T> {
     /// Keeps a request and returns its token.
     ///
     /// # Errors
-    /// [`Error::TooMany`] wait already.
+    /// [`Error::TooMany`]; [`Error::Random`].
     pub(super) fn put(&self, request: T) -> Result<String, Error> {
         self.put_at(request, Instant::now())
     }
 
-    /// The request of a token, which is used up by that.
+    /// Takes the request of a token; `None` when the token is unknown, used or expired.
     pub(super) fn take(&self, token: &str) -> Option<T> {
         self.take_at(token, Instant::now())
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_good_for_one_client() {
+    fn a_token_can_be_used_once() {
         let tokens = Tokens::new();
         let (one, other) = (tokens.put(1).unwrap(), tokens.put(2).unwrap());
         assert_ne!(one, other);
@@ -84,22 +84,22 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_nobody_came_with_is_no_good_after_a_minute() {
+    fn an_unused_token_expires_after_a_minute() {
         let tokens = Tokens::new();
-        let began = Instant::now();
-        let token = tokens.put_at(1, began).unwrap();
-        assert_eq!(tokens.take_at(&token, began + LIFETIME), None);
+        let issued = Instant::now();
+        let token = tokens.put_at(1, issued).unwrap();
+        assert_eq!(tokens.take_at(&token, issued + LIFETIME), None);
     }
 
     #[test]
-    fn too_many_at_once_are_refused_until_the_old_ones_expire() {
+    fn tokens_over_the_limit_are_refused_until_others_expire() {
         let tokens = Tokens::new();
-        let began = Instant::now();
+        let issued = Instant::now();
         for number in 0..LIMIT {
-            tokens.put_at(number, began).unwrap();
+            tokens.put_at(number, issued).unwrap();
         }
-        assert!(matches!(tokens.put_at(0, began), Err(Error::TooMany)));
-        tokens.put_at(0, began + LIFETIME).unwrap();
+        assert!(matches!(tokens.put_at(0, issued), Err(Error::TooMany)));
+        tokens.put_at(0, issued + LIFETIME).unwrap();
         assert_eq!(tokens.waiting.lock().len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! From an HTTP request to the channels of a session.
+//! Upgrades an HTTP request to SPDY or WebSocket and opens the channels of its session.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,47 +22,47 @@ use tokio::time::timeout;
 
 use crate::docker::ExecSpec;
 
-use super::Streams;
 use super::channels::Channel;
+use super::channels::CloseSignal;
+use super::channels::ConnectionHandle;
 use super::channels::Driver;
-use super::channels::Presence;
-use super::channels::Sessions;
 use super::channels::channels;
 use super::forward;
-use super::forward::Pair;
+use super::forward::ChannelPair;
 use super::negotiate;
 use super::negotiate::Refusal;
 use super::negotiate::Upgrade;
+use super::requests::Streams;
 use super::session::Channels;
 use super::spdy;
-use super::spdy::Opened;
+use super::spdy::OpenedStream;
 use super::websocket;
 
-/// A WebSocket message: what kubelets and other runtimes take.
-const MESSAGE_LIMIT: usize = 32 << 20;
-/// A SPDY client has so long to open the streams that its request needs.
-const STREAMS_LIMIT: Duration = Duration::from_secs(30);
+/// The length of a WebSocket message, in bytes; the limit of kubelets and other runtimes.
+const MAX_MESSAGE_SIZE: usize = 32 << 20;
+/// How long a SPDY client may take to open the streams that its request needs.
+const OPEN_STREAMS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Ports of one WebSocket port-forward: each has two channels, and in base64 a channel is one digit.
+const MAX_WEBSOCKET_PORTS: usize = 5;
 
-/// Each has two channels, and in base64 a channel is one digit.
-const PORTS_LIMIT: usize = 5;
-/// The channels of WebSocket messages, for exec and attach.
+// The channels of WebSocket messages, for exec and attach.
 const STDIN: Channel = 0;
 const STDOUT: Channel = 1;
 const STDERR: Channel = 2;
 const ERROR: Channel = 3;
 const RESIZE: Channel = 4;
 
-/// One of the connections there may be at a time; a session keeps that of its own.
+/// Counts a connection against the server's limit until its session has ended.
 #[derive(Clone)]
-pub(super) struct Place(#[expect(dead_code, reason = "held until it is dropped")] Arc<OwnedSemaphorePermit>);
+pub(super) struct ConnectionPermit(#[expect(dead_code, reason = "held until it is dropped")] Arc<OwnedSemaphorePermit>);
 
-impl Place {
-    pub(super) fn new(permit: OwnedSemaphorePermit) -> Place {
-        Place(Arc::new(permit))
+impl ConnectionPermit {
+    pub(super) fn new(permit: OwnedSemaphorePermit) -> ConnectionPermit {
+        ConnectionPermit(Arc::new(permit))
     }
 }
 
-/// Upgrades an exec or attach request; `run` gets the client's channels.
+/// Upgrades an exec or attach request and calls `run` with the client's channels.
 pub(super) async fn remote_command<R: Future<Output = ()> + Send>(
     streams: Arc<Streams>,
     spec: ExecSpec,
@@ -71,33 +71,41 @@ pub(super) async fn remote_command<R: Future<Output = ()> + Send>(
 ) -> Response {
     match Upgrade::of(request.headers()) {
         Upgrade::Spdy => match negotiate::spdy(request.headers(), &negotiate::REMOTE_COMMAND) {
-            Ok(protocol) => to_spdy(&Arc::clone(&streams), request, protocol, async move |io| {
-                let (driver, sessions, presence) = channels(&streams.stop);
-                let (opened, arriving) = spdy::arrivals();
+            Ok(protocol) => upgrade_to_spdy(&Arc::clone(&streams), request, protocol, async move |io| {
+                let (driver, connection, close_signal) = channels(&streams.stop);
+                let (opened, incoming) = spdy::opened_streams();
                 let session = async move {
-                    let channels = timeout(STREAMS_LIMIT, collect(&spec, protocol, arriving, presence)).await;
+                    let channels =
+                        timeout(OPEN_STREAMS_TIMEOUT, open_spdy_channels(&spec, protocol, incoming, close_signal))
+                            .await;
                     // From here on the channels keep the connection open.
-                    drop(sessions);
+                    drop(connection);
                     match channels {
                         Ok(Some(channels)) => run(spec, channels).await,
-                        _ => tracing::debug!("a client did not open the streams that it had asked for"),
+                        _ => tracing::debug!("a client did not open the streams that it had requested"),
                     }
                 };
                 tokio::join!(spdy::run(io, driver, opened, streams.idle), session);
             }),
-            Err(refusal) => refused(&refusal, &negotiate::REMOTE_COMMAND),
+            Err(refusal) => refuse(&refusal, &negotiate::REMOTE_COMMAND),
         },
         Upgrade::WebSocket => {
-            to_websocket(&Arc::clone(&streams), request, &negotiate::WEBSOCKET, async move |socket, protocol| {
-                let (mut driver, sessions, presence) = channels(&streams.stop);
-                let channels = numbered(&spec, &protocol, &mut driver, &sessions, presence).await;
-                drop(sessions);
-                let driving = websocket::run(socket, negotiate::framing(&protocol), driver, streams.idle);
-                tokio::join!(driving, run(spec, channels));
-            })
+            upgrade_to_websocket(
+                &Arc::clone(&streams),
+                request,
+                &negotiate::WEBSOCKET,
+                async move |socket, protocol| {
+                    let (mut driver, connection, close_signal) = channels(&streams.stop);
+                    let channels =
+                        open_websocket_channels(&spec, &protocol, &mut driver, &connection, close_signal).await;
+                    drop(connection);
+                    let driving = websocket::run(socket, negotiate::framing(&protocol), driver, streams.idle);
+                    tokio::join!(driving, run(spec, channels));
+                },
+            )
             .await
         }
-        Upgrade::None => no_upgrade(),
+        Upgrade::None => refuse_without_upgrade(),
     }
 }
 
@@ -110,60 +118,60 @@ pub(super) async fn port_forward(
 ) -> Response {
     match Upgrade::of(request.headers()) {
         Upgrade::Spdy => match negotiate::spdy(request.headers(), &negotiate::PORT_FORWARD) {
-            Ok(protocol) => to_spdy(&Arc::clone(&streams), request, protocol, async move |io| {
-                forward_pairs(&streams, &sandbox, io).await;
+            Ok(protocol) => upgrade_to_spdy(&Arc::clone(&streams), request, protocol, async move |io| {
+                forward_spdy(&streams, &sandbox, io).await;
             }),
-            Err(refusal) => refused(&refusal, &negotiate::PORT_FORWARD),
+            Err(refusal) => refuse(&refusal, &negotiate::PORT_FORWARD),
         },
-        Upgrade::WebSocket if ports.len() > PORTS_LIMIT => {
-            let words = format!("at most {PORTS_LIMIT} ports can be forwarded on a WebSocket connection\n");
-            (StatusCode::BAD_REQUEST, words).into_response()
+        Upgrade::WebSocket if ports.len() > MAX_WEBSOCKET_PORTS => {
+            let message = format!("at most {MAX_WEBSOCKET_PORTS} ports can be forwarded on a WebSocket connection\n");
+            (StatusCode::BAD_REQUEST, message).into_response()
         }
         Upgrade::WebSocket => {
             let protocols = &negotiate::WEBSOCKET_FORWARD;
-            to_websocket(&Arc::clone(&streams), request, protocols, async move |socket, protocol| {
+            upgrade_to_websocket(&Arc::clone(&streams), request, protocols, async move |socket, protocol| {
                 if protocol == negotiate::TUNNEL {
-                    forward_pairs(&streams, &sandbox, websocket::tunnel(socket)).await;
+                    forward_spdy(&streams, &sandbox, websocket::tunnel(socket)).await;
                 } else {
-                    forward_ports(&streams, &sandbox, &ports, socket, &protocol).await;
+                    forward_websocket(&streams, &sandbox, &ports, socket, &protocol).await;
                 }
             })
             .await
         }
-        Upgrade::None => no_upgrade(),
+        Upgrade::None => refuse_without_upgrade(),
     }
 }
 
-async fn forward_pairs(streams: &Streams, sandbox: &str, io: impl AsyncRead + AsyncWrite) {
-    let (driver, sessions, presence) = channels(&streams.stop);
-    let (opened, arriving) = spdy::arrivals();
+async fn forward_spdy(streams: &Streams, sandbox: &str, io: impl AsyncRead + AsyncWrite) {
+    let (driver, connection, close_signal) = channels(&streams.stop);
+    let (opened, incoming) = spdy::opened_streams();
     let serving = async {
-        forward::spdy(&streams.pods, sandbox, arriving, &presence).await;
-        drop(sessions);
+        forward::serve_spdy(&streams.pods, sandbox, incoming, &close_signal).await;
+        drop(connection);
     };
     tokio::join!(spdy::run(io, driver, opened, streams.idle), serving);
 }
 
-async fn forward_ports(streams: &Streams, sandbox: &str, ports: &[u16], socket: WebSocket, protocol: &str) {
-    let (mut driver, sessions, presence) = channels(&streams.stop);
-    let pairs = (0..).step_by(2).zip(ports).map(|(data, port)| Pair {
+async fn forward_websocket(streams: &Streams, sandbox: &str, ports: &[u16], socket: WebSocket, protocol: &str) {
+    let (mut driver, connection, close_signal) = channels(&streams.stop);
+    let pairs = (0..).step_by(2).zip(ports).map(|(data, port)| ChannelPair {
         port: *port,
         from_client: driver.inbound.open(data),
-        to_client: sessions.writer(data),
-        error: sessions.writer(data + 1),
+        to_client: connection.writer(data),
+        error: connection.writer(data + 1),
     });
-    let pairs: Vec<Pair> = pairs.collect();
-    drop(sessions);
+    let pairs: Vec<ChannelPair> = pairs.collect();
+    drop(connection);
     let driving = websocket::run(socket, negotiate::framing(protocol), driver, streams.idle);
-    tokio::join!(driving, forward::websocket(&streams.pods, sandbox, pairs, &presence));
+    tokio::join!(driving, forward::serve_websocket(&streams.pods, sandbox, pairs, &close_signal));
 }
 
-/// Waits until a SPDY client has opened all streams that its request needs. `None` when it goes away before.
-async fn collect(
+/// Waits until a SPDY client has opened all streams that its request needs. `None` when it disconnects before.
+async fn open_spdy_channels(
     spec: &ExecSpec,
     protocol: &str,
-    mut arriving: mpsc::Receiver<Opened>,
-    presence: Presence,
+    mut incoming: mpsc::Receiver<OpenedStream>,
+    close_signal: CloseSignal,
 ) -> Option<Channels> {
     let (mut stdin, mut stdout, mut stderr, mut error, mut resize) = (None, None, None, None, None);
     let resizes = spec.terminal && negotiate::has_resize(protocol);
@@ -179,12 +187,12 @@ async fn collect(
                 stderr,
                 resize,
                 error,
-                wording: negotiate::wording(protocol),
-                presence,
+                status_format: negotiate::status_format(protocol),
+                close_signal,
             });
         }
-        let Opened { headers, reader, writer, .. } = arriving.recv().await?;
-        let answer = writer.clone();
+        let OpenedStream { headers, reader, writer, .. } = incoming.recv().await?;
+        let reply = writer.clone();
         match headers.get("streamtype") {
             Some("stdin") if spec.stdin && stdin.is_none() => stdin = Some(reader),
             Some("stdout") if spec.stdout && stdout.is_none() => stdout = Some(writer),
@@ -192,35 +200,35 @@ async fn collect(
             Some("error") if error.is_none() => error = Some(writer),
             Some("resize") if resizes && resize.is_none() => resize = Some(reader),
             kind => {
-                tracing::debug!(kind, "a client opened a stream that it had not asked for");
-                answer.reset().await;
+                tracing::debug!(kind, "a client opened a stream that it had not requested");
+                reply.reset().await;
                 continue;
             }
         }
-        answer.accept().await.ok()?;
+        reply.accept().await.ok()?;
     }
 }
 
-/// The channels of a WebSocket client, which are there from the beginning.
-async fn numbered(
+/// Opens the channels of a WebSocket client, which have fixed numbers.
+async fn open_websocket_channels(
     spec: &ExecSpec,
     protocol: &str,
     driver: &mut Driver,
-    sessions: &Sessions,
-    presence: Presence,
+    connection: &ConnectionHandle,
+    close_signal: CloseSignal,
 ) -> Channels {
     let stdin = spec.stdin.then(|| driver.inbound.open(STDIN));
     let resize = spec.terminal.then(|| driver.inbound.open(RESIZE));
-    let stdout = spec.stdout.then(|| sessions.writer(STDOUT));
-    let stderr = spec.stderr.then(|| sessions.writer(STDERR));
-    let error = sessions.writer(ERROR);
-    // An empty message first: by it, clients know that the server is there. There is room for it.
+    let stdout = spec.stdout.then(|| connection.writer(STDOUT));
+    let stderr = spec.stderr.then(|| connection.writer(STDERR));
+    let error = connection.writer(ERROR);
+    // Clients wait for a first, empty message from the server. The queue has room for it.
     let _ = stdout.as_ref().or(stderr.as_ref()).unwrap_or(&error).write(Vec::new()).await;
-    Channels { stdin, stdout, stderr, resize, error, wording: negotiate::wording(protocol), presence }
+    Channels { stdin, stdout, stderr, resize, error, status_format: negotiate::status_format(protocol), close_signal }
 }
 
-/// Answers 101 and runs `work` on the connection.
-fn to_spdy<W>(
+/// Responds with 101 and runs `work` on the upgraded connection.
+fn upgrade_to_spdy<W>(
     streams: &Streams,
     mut request: Request,
     protocol: &'static str,
@@ -230,12 +238,12 @@ where
     W: Future<Output = ()> + Send,
 {
     let upgrade = hyper::upgrade::on(&mut request);
-    let place = request.extensions().get::<Place>().cloned();
+    let permit = request.extensions().get::<ConnectionPermit>().cloned();
     streams.sessions.spawn(async move {
-        let _place = place;
+        let _permit = permit;
         match upgrade.await {
             Ok(connection) => work(TokioIo::new(connection)).await,
-            Err(error) => tracing::debug!(%error, "a client went away before its connection was upgraded"),
+            Err(error) => tracing::debug!(%error, "could not upgrade a connection"),
         }
     });
     let headers = [
@@ -246,8 +254,8 @@ where
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-/// Answers 101 and runs `work` with the connection and the common protocol, which is empty when the client named none.
-async fn to_websocket<W>(
+/// Responds with 101 and runs `work` with the connection and the chosen protocol, which is empty when the client named none.
+async fn upgrade_to_websocket<W>(
     streams: &Streams,
     request: Request,
     protocols: &'static [&'static str],
@@ -256,37 +264,40 @@ async fn to_websocket<W>(
 where
     W: Future<Output = ()> + Send,
 {
-    let place = request.extensions().get::<Place>().cloned();
+    let permit = request.extensions().get::<ConnectionPermit>().cloned();
     let named = request.headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL);
     let (mut parts, _) = request.into_parts();
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    let upgrade =
-        upgrade.protocols(protocols.iter().copied()).max_message_size(MESSAGE_LIMIT).max_frame_size(MESSAGE_LIMIT);
+    let upgrade = upgrade
+        .protocols(protocols.iter().copied())
+        .max_message_size(MAX_MESSAGE_SIZE)
+        .max_frame_size(MAX_MESSAGE_SIZE);
     let chosen = upgrade.selected_protocol().and_then(|name| name.to_str().ok()).map(str::to_owned);
     if named && chosen.is_none() {
-        return refused(&Refusal::Unknown, protocols);
+        return refuse(&Refusal::Unsupported, protocols);
     }
     let sessions = streams.sessions.clone();
     upgrade.on_upgrade(move |socket| async move {
-        let _place = place;
-        // Counted, so that a stop waits for it.
+        let _permit = permit;
+        // Tracked, so that shutdown waits for the session.
         let _ = sessions.spawn(async move { work(socket, chosen.unwrap_or_default()).await }).await;
     })
 }
 
-fn refused(refusal: &Refusal, ours: &[&str]) -> Response {
+fn refuse(refusal: &Refusal, supported: &[&str]) -> Response {
     match refusal {
-        Refusal::Unnamed => {
-            let words = format!("the header {} is missing\n", negotiate::STREAM_PROTOCOL);
-            (StatusCode::BAD_REQUEST, words).into_response()
+        Refusal::Missing => {
+            let message = format!("the header {} is missing\n", negotiate::STREAM_PROTOCOL);
+            (StatusCode::BAD_REQUEST, message).into_response()
         }
-        Refusal::Unknown => {
-            let words = format!("none of the client's protocols is served here; these are: {}\n", ours.join(", "));
-            let mut response = (StatusCode::FORBIDDEN, words).into_response();
-            for protocol in ours {
+        Refusal::Unsupported => {
+            let message =
+                format!("none of the client's protocols is supported; supported are {}\n", supported.join(", "));
+            let mut response = (StatusCode::FORBIDDEN, message).into_response();
+            for protocol in supported {
                 if let Ok(value) = HeaderValue::from_str(protocol) {
                     response.headers_mut().append(negotiate::ACCEPTED_PROTOCOLS, value);
                 }
@@ -296,6 +307,6 @@ fn refused(refusal: &Refusal, ours: &[&str]) -> Response {
     }
 }
 
-fn no_upgrade() -> Response {
-    (StatusCode::BAD_REQUEST, "only an upgrade to SPDY/3.1 or WebSocket is served here\n").into_response()
+fn refuse_without_upgrade() -> Response {
+    (StatusCode::BAD_REQUEST, "only upgrades to SPDY/3.1 or WebSocket are supported\n").into_response()
 }

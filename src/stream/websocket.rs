@@ -1,5 +1,5 @@
-//! WebSocket connections as kubectl, other Kubernetes clients and crictl make them: messages on numbered channels
-//! (`v5.channel.k8s.io` down to `channel.k8s.io`), or a tunnel, whose messages are the bytes of another protocol.
+//! The driver of a WebSocket connection: messages on numbered channels (`v5.channel.k8s.io` down to `channel.k8s.io`), or a
+//! tunnel, whose messages carry the bytes of another protocol.
 
 use std::io;
 use std::sync::Arc;
@@ -26,18 +26,19 @@ use tokio_util::io::CopyToBytes;
 use tokio_util::io::SinkWriter;
 use tokio_util::io::StreamReader;
 
-use super::channels::Command;
 use super::channels::Driver;
+use super::channels::Frame;
 use super::channels::Inbound;
 use super::framing::Framing;
 use super::framing::Incoming;
 use super::framing::Outgoing;
 
-/// How long sessions that are cut off may take for their last words, and these to the client.
-const FAREWELL: Duration = Duration::from_secs(5);
-const DELIVERY: Duration = Duration::from_secs(1);
+/// How long the sessions of a connection that closes may take to send their last status.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a last status has to reach the client before the socket is closed.
+const DELIVERY_TIME: Duration = Duration::from_secs(1);
 
-/// When something last came or went.
+/// When a message was last received or sent.
 #[derive(Clone)]
 struct Activity(Arc<Mutex<Instant>>);
 
@@ -46,8 +47,8 @@ impl Activity {
         *self.0.lock() = Instant::now();
     }
 
-    /// Resolves when nothing came or went for `limit`.
-    async fn none_for(&self, limit: Duration) {
+    /// Resolves when no message was received or sent for `limit`.
+    async fn idle_for(&self, limit: Duration) {
         loop {
             let until = *self.0.lock() + limit;
             if until <= Instant::now() {
@@ -58,51 +59,51 @@ impl Activity {
     }
 }
 
-/// Serves a connection until all sessions have ended and the client has taken the rest, or the client is gone, or nothing
-/// came or went for `idle`.
+/// Serves a connection until all sessions have ended and the client has received their last messages, or the client has
+/// disconnected, or nothing was received or sent for `idle`.
 pub(super) async fn run(socket: WebSocket, framing: Framing, driver: Driver, idle: Duration) {
     let (sink, messages) = socket.split();
-    // There are no windows here, so it does not matter what was taken.
-    let Driver { commands, inbound, taken: _ } = driver;
-    let presence = inbound.presence.clone();
+    // WebSocket has no flow control windows, so the consumed bytes are not reported.
+    let Driver { frames, inbound, consumed: _ } = driver;
+    let close_signal = inbound.close_signal.clone();
     let activity = Activity(Arc::new(Mutex::new(Instant::now())));
-    // Side by side: a client may send while it is slow to read.
-    let writing = send(sink, framing, commands, activity.clone());
+    // Concurrent, because a client may send while it reads slowly.
+    let writing = send(sink, framing, frames, activity.clone());
     let reading = receive(messages, framing, inbound, activity.clone());
     tokio::pin!(writing, reading);
-    let there = tokio::select! {
-        there = &mut reading => there,
-        () = activity.none_for(idle) => {
-            presence.cut_off(format!("nothing was sent for {idle:?}"));
+    let client_connected = tokio::select! {
+        client_connected = &mut reading => client_connected,
+        () = activity.idle_for(idle) => {
+            close_signal.close(format!("nothing was sent for {idle:?}"));
             true
         }
         complete = &mut writing => {
             if complete {
-                // A client closes its side when it has read everything, which may be long after. What it still sends must
-                // be read until then, or the kernel would reset the connection and lose what is on its way.
+                // A client closes its side when it has read everything, which may be much later. Until then its messages
+                // must be read, or the kernel would reset the connection and drop what is still in flight.
                 let _ = timeout(idle, reading).await;
             }
             return;
         }
     };
-    tracing::debug!(reason = presence.reason(), "a WebSocket connection ended");
-    // The sessions have heard of it, and may say a last word. What the client still sends is not read any more, so the
-    // word has to reach it before the connection goes.
-    if there && let Ok(true) = timeout(FAREWELL, writing).await {
-        sleep(DELIVERY).await;
+    tracing::debug!(reason = close_signal.reason(), "a WebSocket connection closed");
+    // The sessions may still send a last status. The client's messages are no longer read, so closing the socket resets the
+    // connection: the status must reach the client before.
+    if client_connected && let Ok(true) = timeout(CLOSE_TIMEOUT, writing).await {
+        sleep(DELIVERY_TIME).await;
     }
 }
 
-/// Sends what the sessions ask for, and at their end the closing message. False when the client does not take it.
+/// Sends the sessions' frames, then the Close message. False when the client has disconnected.
 async fn send(
     mut sink: SplitSink<WebSocket, Message>,
     framing: Framing,
-    mut commands: mpsc::Receiver<Command>,
+    mut frames: mpsc::Receiver<Frame>,
     activity: Activity,
 ) -> bool {
-    while let Some(command) = commands.recv().await {
-        // A client cannot be told of a single channel's end.
-        let Command::Write(channel, bytes) = command else { continue };
+    while let Some(frame) = frames.recv().await {
+        // The protocol cannot close a single channel towards the client.
+        let Frame::Data(channel, bytes) = frame else { continue };
         let message = match framing.encode(channel, &bytes) {
             Outgoing::Binary(bytes) => Message::Binary(bytes),
             Outgoing::Text(text) => Message::Text(text.into()),
@@ -112,12 +113,13 @@ async fn send(
         }
         activity.note();
     }
-    // Clients take any other code, and none, for a failure.
-    let farewell = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-    sink.send(Message::Close(Some(farewell))).await.is_ok() && sink.flush().await.is_ok()
+    // Clients report a failure on any other code, and without one.
+    let close = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+    sink.send(Message::Close(Some(close))).await.is_ok() && sink.flush().await.is_ok()
 }
 
-/// Hands on what comes until there is no more, and tells the sessions why. True when the client may still hear of it.
+/// Delivers the client's messages to the sessions until the connection closes, then closes the sessions with the reason.
+/// True when the client may still be connected.
 async fn receive(
     mut messages: SplitStream<WebSocket>,
     framing: Framing,
@@ -133,30 +135,32 @@ async fn receive(
                 continue;
             }
             Some(Ok(Message::Close(_))) | None => {
-                inbound.presence.cut_off("the client closed it".to_owned());
+                inbound.close_signal.close("the client closed the connection".to_owned());
                 return false;
             }
             Some(Err(error)) => break format!("could not read what the client sent: {error}"),
         };
         activity.note();
-        // Clients may send one to see whether the connection works.
+        // Clients may send an empty message to test the connection.
         if message.is_empty() {
             continue;
         }
         match framing.decode(&message) {
             Ok(Incoming::Data(channel, bytes)) => {
-                let Some(room) = inbound.room(bytes.len()).await else { break "there is no room".to_owned() };
+                let Some(room) = inbound.reserve(bytes.len()).await else {
+                    break "the connection is closed".to_owned();
+                };
                 inbound.deliver(channel, bytes, room);
             }
-            Ok(Incoming::End(channel)) => inbound.end(channel),
+            Ok(Incoming::HalfClose(channel)) => inbound.half_close(channel),
             Err(fault) => break format!("the client sent {fault}"),
         }
     };
-    inbound.presence.cut_off(reason);
+    inbound.close_signal.close(reason);
     true
 }
 
-/// The bytes that a tunnel carries.
+/// The byte stream that a tunnel carries.
 pub(super) fn tunnel(socket: WebSocket) -> impl AsyncRead + AsyncWrite {
     let (sink, messages) = socket.split();
     let bytes = messages.filter_map(async |message| match message {

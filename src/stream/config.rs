@@ -1,0 +1,55 @@
+//! The streaming server's configuration, and the errors of its start.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where and how to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// A loopback address; port 0 takes a free port.
+    pub address: SocketAddr,
+    /// A session on which nothing is sent for this long, pings included, is closed.
+    pub idle: Duration,
+    /// A certificate chain in PEM; with it and the key, the server uses TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key in PEM.
+    pub tls_key: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            idle: Duration::from_secs(4 * 60 * 60),
+            tls_certificate: None,
+            tls_key: None,
+        }
+    }
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("could not serve exec, attach and port-forward on {address}: {source}")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// The error of the system call.
+        source: io::Error,
+    },
+    /// Only one of certificate and key is configured.
+    #[error("streaming-tls-cert-file and streaming-tls-key-file must be set together: one of them is missing")]
+    HalfTls,
+    /// A TLS file cannot be read or used.
+    #[error("could not use {} for TLS: {reason}", path.display())]
+    Tls {
+        /// The certificate's or the key's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
