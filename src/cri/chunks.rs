@@ -1,4 +1,4 @@
-//! Lists in pieces: a client that takes only so much in one message can have a list of any length.
+//! Streamed lists: chunks that each fit into a client's limit for one message.
 
 use std::pin::Pin;
 
@@ -6,13 +6,13 @@ use tokio_stream::Stream;
 use tonic::Response;
 use tonic::Status;
 
-/// What a streamed answer is.
+/// The messages of a streaming RPC.
 pub(super) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Entries of one piece. A container with long annotations takes some kilobytes, and a message has room for 16 MiB.
+/// Entries of one chunk. A container with long annotations takes some kilobytes, and a message has room for 16 MiB.
 const ENTRIES: usize = 500;
 
-/// Sends `items` in messages that `message` makes; none for an empty list.
+/// Sends `items` in chunks, each made a message by `message`; no message for an empty list.
 pub(super) fn chunked<T, M>(items: Vec<T>, message: impl Fn(Vec<T>) -> M) -> Response<Messages<M>>
 where
     T: Send + 'static,
@@ -33,12 +33,12 @@ mod tests {
     use super::*;
 
     async fn lengths(count: usize) -> Vec<usize> {
-        let pieces = chunked(vec![(); count], |piece| piece.len());
-        pieces.into_inner().map(Result::unwrap).collect().await
+        let chunks = chunked(vec![(); count], |chunk| chunk.len());
+        chunks.into_inner().map(Result::unwrap).collect().await
     }
 
     #[tokio::test]
-    async fn every_entry_is_in_one_piece() {
+    async fn every_entry_is_in_one_chunk() {
         assert_eq!(lengths(0).await, Vec::<usize>::new());
         assert_eq!(lengths(ENTRIES).await, [ENTRIES]);
         assert_eq!(lengths(2 * ENTRIES + 1).await, [ENTRIES, ENTRIES, 1]);

@@ -1,5 +1,5 @@
-//! The deadline that a client gives a call with the header `grpc-timeout`. tonic would answer Canceled when it has passed;
-//! gRPC has the code DeadlineExceeded for that, and the kubelet and critest tell the two apart.
+//! The deadline that a client sets for a call with the header `grpc-timeout`. tonic responds with Canceled when it has
+//! passed; gRPC's code for that is DeadlineExceeded, and the kubelet and critest distinguish the two.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -14,7 +14,7 @@ use tonic::Status;
 
 /// The header's name (gRPC over HTTP/2).
 const HEADER: &str = "grpc-timeout";
-/// The most digits that it may have.
+/// The digits of its value, at most.
 const DIGITS: usize = 8;
 
 /// Wraps a service with [`DeadlineService`].
@@ -29,7 +29,7 @@ impl<S> tower::Layer<S> for DeadlineLayer {
     }
 }
 
-/// Answers DeadlineExceeded in time, whatever the service is at.
+/// Responds with DeadlineExceeded when the deadline has passed before the inner service has responded.
 #[derive(Debug, Clone)]
 pub(super) struct DeadlineService<S> {
     inner: S,
@@ -50,15 +50,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // Reckoned from here, before tonic reckons its own, so that this one is never the later.
+        // Computed before tonic computes its own, so that this deadline is never the later one.
         let deadline = timeout(request.headers()).map(|timeout| (Instant::now() + timeout, timeout));
-        let answer = self.inner.call(request);
+        let response = self.inner.call(request);
         Box::pin(async move {
-            let Some((deadline, timeout)) = deadline else { return answer.await };
-            match tokio::time::timeout_at(deadline, answer).await {
-                Ok(answer) => answer,
+            let Some((deadline, timeout)) = deadline else { return response.await };
+            match tokio::time::timeout_at(deadline, response).await {
+                Ok(response) => response,
                 Err(_) => {
-                    let message = format!("no answer within {timeout:?}, the client's deadline");
+                    let message = format!("no response within {timeout:?}, the client's deadline");
                     Ok(Status::deadline_exceeded(message).into_http())
                 }
             }
@@ -66,7 +66,7 @@ where
     }
 }
 
-/// What the header says: a number, and a letter for its unit. Anything else counts as no deadline, as for tonic.
+/// Parses the header: a number, and a letter for its unit. Anything else means no deadline, as in tonic.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(HEADER)?.to_str().ok()?;
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(timeout(&HeaderMap::new()), None);
     }
 
-    /// A service that answers after `wait`.
+    /// Calls a service that responds after `wait`.
     async fn call(wait: Duration, limit: Option<&'static str>) -> Code {
         let inner = tower::service_fn(move |_: Request<()>| async move {
             tokio::time::sleep(wait).await;
@@ -127,12 +127,12 @@ mod tests {
         });
         let mut request = Request::new(());
         *request.headers_mut() = limit.map(headers).unwrap_or_default();
-        let answer = DeadlineLayer.layer(inner).call(request).await.unwrap();
-        Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code())
+        let response = DeadlineLayer.layer(inner).call(request).await.unwrap();
+        Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_takes_too_long_is_answered_in_time() {
+    async fn a_call_that_exceeds_its_deadline_fails_at_the_deadline() {
         let began = Instant::now();
         assert_eq!(call(Duration::from_secs(60), Some("100m")).await, Code::DeadlineExceeded);
         assert_eq!(began.elapsed(), Duration::from_millis(100));

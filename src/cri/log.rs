@@ -1,5 +1,5 @@
-//! One line in the log for each RPC: reads at debug level, changes at info, failures at warn. And the time of each, for
-//! metrics; and its span, for traces.
+//! The layer that logs each RPC, records its duration for metrics, and opens its span for traces. Reads are logged at debug
+//! level, mutations at info, failures at warn.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -17,14 +17,14 @@ use tracing::Instrument;
 use super::trace;
 use crate::measure::Durations;
 
-/// What is measured by itself.
+/// The labels of a duration: method and gRPC code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Call {
     method: String,
     code: String,
 }
 
-/// How long calls took, since the start.
+/// Durations of RPCs since Dockside started, in seconds.
 pub type Calls = Durations<Call>;
 
 /// Wraps a service with [`LogService`].
@@ -41,7 +41,7 @@ impl<S> tower::Layer<S> for LogLayer {
     }
 }
 
-/// Logs method, code and time of each call.
+/// Logs method, code and duration of each call.
 #[derive(Debug, Clone)]
 pub(super) struct LogService<S> {
     inner: S,
@@ -64,39 +64,39 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let path = request.uri().path().to_owned();
-        let began = Instant::now();
+        let start = Instant::now();
         let span = trace::begin(&request);
-        // What the handler does before its first await belongs to the span, too.
-        let answer = span.in_scope(|| self.inner.call(request)).instrument(span.clone());
+        // Within the span, as a handler may work before its first await.
+        let response = span.in_scope(|| self.inner.call(request)).instrument(span.clone());
         let calls = self.calls.clone();
         Box::pin(async move {
-            let answer = answer.await;
-            if let Ok(answer) = &answer {
-                let (method, took) = (path.rsplit('/').next().unwrap_or(&path), began.elapsed());
-                // A status in the headers is that of a call that failed; a good one comes after the message.
-                let failure = Status::from_header_map(answer.headers()).filter(|status| status.code() != Code::Ok);
+            let response = response.await;
+            if let Ok(response) = &response {
+                let (method, duration) = (path.rsplit('/').next().unwrap_or(&path), start.elapsed());
+                // Only a failed call has its status in the headers; a successful one has it in the trailers.
+                let failure = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok);
                 trace::end(&span, failure.as_ref());
-                note(&calls, method, failure.as_ref().map_or(Code::Ok, Status::code), took);
-                tell(method, failure, took);
+                record_duration(&calls, method, failure.as_ref().map_or(Code::Ok, Status::code), duration);
+                log_call(method, failure, duration);
             }
-            answer
+            response
         })
     }
 }
 
-fn note(calls: &Calls, method: &str, code: Code, took: Duration) {
-    // A client may ask for any method: each would be kept for ever.
+fn record_duration(calls: &Calls, method: &str, code: Code, duration: Duration) {
+    // A client may call any method name, and each would add a time series.
     if code != Code::Unimplemented {
         let call = Call { method: method.to_owned(), code: format!("{code:?}") };
-        calls.get_or_create(&call).observe(took.as_secs_f64());
+        calls.get_or_create(&call).observe(duration.as_secs_f64());
     }
 }
 
-fn tell(method: &str, failure: Option<Status>, took: Duration) {
-    // In thousandths.
-    let ms = took.as_micros() as f64 / 1000.0;
+fn log_call(method: &str, failure: Option<Status>, duration: Duration) {
+    // Milliseconds with three decimals.
+    let ms = duration.as_micros() as f64 / 1000.0;
     match failure {
-        Some(status) if is_ordinary(method, status.code()) => {
+        Some(status) if is_expected(method, status.code()) => {
             tracing::debug!(method, ms, code = ?status.code(), error = status.message(), "answered");
         }
         Some(status) => tracing::warn!(method, ms, code = ?status.code(), error = status.message(), "failed"),
@@ -105,11 +105,12 @@ fn tell(method: &str, failure: Option<Status>, took: Duration) {
     }
 }
 
-/// Codes that clients get in the ordinary course of things. A probe that takes too long is the kubelet's to tell.
-fn is_ordinary(method: &str, code: Code) -> bool {
+/// Failures that are part of normal operation. The kubelet reports probes that time out.
+fn is_expected(method: &str, code: Code) -> bool {
     matches!(code, Code::NotFound | Code::Unimplemented) || (method == "ExecSync" && code == Code::DeadlineExceeded)
 }
 
+/// Whether the method changes nothing.
 fn is_read(method: &str) -> bool {
     ["List", "Stream"].iter().any(|prefix| method.starts_with(prefix))
         || ["Status", "Stats", "Version", "Info", "Config"].iter().any(|suffix| method.ends_with(suffix))
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_kubelet_polls_is_a_read() {
+    fn the_methods_that_a_kubelet_polls_are_reads() {
         for method in ["Version", "Status", "ListPodSandbox", "ContainerStatus", "ImageFsInfo", "ListContainerStats"] {
             assert!(is_read(method), "{method}");
         }

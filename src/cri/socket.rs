@@ -1,4 +1,4 @@
-//! The unix socket: for root only, taken over from a process that died, never from one that lives.
+//! The unix socket: for root only. The socket of a process that died is replaced, that of a running one never.
 
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -14,49 +14,57 @@ use nix::sys::stat::Mode;
 use nix::sys::stat::umask;
 use tokio::net::UnixListener;
 
-/// A socket that is answered for longer than this is served by a process that lives.
+/// How long a socket must accept connections to count as that of a running process.
 const STALE_LIMIT: Duration = Duration::from_secs(1);
 
-/// A listening socket whose file goes away with it.
+/// A listening socket. Its file is removed when it is dropped.
 #[derive(Debug)]
 pub struct Socket {
-    // Dropped in this order.
-    _file: File,
+    // The order of the drops matters: see [`SocketFile`].
+    _file: SocketFile,
     listener: UnixListener,
 }
 
-/// Removes the socket's file when dropped. That has to be before the listener is closed: from then on the next process
-/// may have its own there.
+/// Removes the socket's file when dropped. That must happen before the listener is closed: from then on the next process
+/// may have its own file there.
 #[derive(Debug)]
-struct File(PathBuf);
+struct SocketFile(PathBuf);
 
-/// Why the socket could not be had.
+/// Why the socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    /// Another process accepts connections on it.
     #[error("could not listen on {}: another process serves it", .0.display())]
     InUse(PathBuf),
-    #[error("could not listen on {}: it is there and is not a socket", .0.display())]
+    /// The path is another kind of file.
+    #[error("could not listen on {}: the file exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
+    /// A system call failed.
     #[error("could not listen on {}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    Io {
+        /// The socket's path.
+        path: PathBuf,
+        /// The error of the system call.
+        source: io::Error,
+    },
 }
 
 impl Socket {
-    /// Listens on `path`, making its directory where it is missing.
+    /// Listens on `path`; creates its directory when it is missing.
     ///
     /// # Errors
-    /// [`BindError::InUse`] when a process answers there already.
+    /// See [`BindError`].
     pub async fn bind(path: &Path) -> Result<Socket, BindError> {
         let failed = |source| BindError::Io { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(failed)?;
         }
-        clear(path).await?;
-        // Who can connect can become root on this node, so nobody else may, not even for a moment.
-        let former = umask(Mode::from_bits_truncate(0o177));
+        remove_stale(path).await?;
+        // Every process that can connect can become root on this node, so the socket must never be open to other users.
+        let previous = umask(Mode::from_bits_truncate(0o177));
         let listener = UnixListener::bind(path);
-        umask(former);
-        Ok(Socket { listener: listener.map_err(failed)?, _file: File(path.to_owned()) })
+        umask(previous);
+        Ok(Socket { listener: listener.map_err(failed)?, _file: SocketFile(path.to_owned()) })
     }
 
     /// The next connection.
@@ -66,40 +74,40 @@ impl Socket {
 }
 
 /// Removes the socket that a process left when it died.
-async fn clear(path: &Path) -> Result<(), BindError> {
+async fn remove_stale(path: &Path) -> Result<(), BindError> {
     let failed = |source| BindError::Io { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(BindError::NotASocket(path.to_owned())),
         Ok(_) => {}
     }
-    let began = Instant::now();
+    let start = Instant::now();
     while let Ok(connection) = UnixStream::connect(path) {
-        // A process that was killed while it started a plugin leaves, for a moment, a child that still holds the socket.
-        if is_left_by_the_dead(&connection) {
+        // A process killed while it was starting a plugin leaves a child that holds the socket for a moment.
+        if listener_is_dead(&connection) {
             break;
         }
-        if began.elapsed() > STALE_LIMIT {
+        if start.elapsed() > STALE_LIMIT {
             return Err(BindError::InUse(path.to_owned()));
         }
         tokio::time::sleep(STALE_LIMIT / 20).await;
     }
     match std::fs::remove_file(path) {
-        // The process before this one was not dead but at its end, and took its file away itself.
+        // The previous process was just exiting and has removed its file itself.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         outcome => outcome.map_err(failed),
     }
 }
 
-/// Whether the process that began to listen at the other end is gone: the kernel keeps its number.
-fn is_left_by_the_dead(connection: &UnixStream) -> bool {
+/// Whether the process that called listen(2) on the other end has died: the kernel keeps its pid (SO_PEERCRED).
+fn listener_is_dead(connection: &UnixStream) -> bool {
     let listener = getsockopt(connection, sockopt::PeerCredentials).map(|credentials| credentials.pid());
-    // One in a namespace that cannot be seen from here has the number 0. A zombie has no program.
+    // The pid is 0 where the process is in a PID namespace that cannot be seen from here. A zombie has no executable.
     listener.is_ok_and(|pid| pid > 0 && std::fs::read_link(format!("/proc/{pid}/exe")).is_err())
 }
 
-impl Drop for File {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
@@ -111,7 +119,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]
-    async fn the_socket_is_for_its_owner_only_and_goes_with_its_process() {
+    async fn the_socket_is_for_its_owner_only_and_is_removed_when_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/dockside.sock");
         let socket = Socket::bind(&path).await.unwrap();
@@ -121,12 +129,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_live_socket_is_refused_and_a_stale_one_replaced() {
+    async fn a_socket_in_use_is_refused_and_a_stale_one_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dockside.sock");
         let first = Socket::bind(&path).await.unwrap();
         assert!(matches!(Socket::bind(&path).await, Err(BindError::InUse(_))));
-        // What SIGKILL leaves: the file without a listener.
+        // SIGKILL leaves the file without a listener.
         let Socket { _file: file, listener } = first;
         std::mem::forget(file);
         drop(listener);
@@ -134,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_ends_meanwhile_may_take_its_file_away_itself() {
+    async fn an_exiting_process_may_remove_its_socket_at_the_same_time() {
         for _ in 0..5 {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("dockside.sock");
@@ -149,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_no_socket_is_left_alone() {
+    async fn a_file_that_is_not_a_socket_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("precious");
         std::fs::write(&path, "x").unwrap();

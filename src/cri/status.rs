@@ -1,4 +1,4 @@
-//! What Dockside says of itself: Version, Status and RuntimeConfig.
+//! Version, Status and RuntimeConfig.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use crate::proto::RuntimeStatus;
 use crate::proto::StatusResponse;
 use crate::proto::VersionResponse;
 
-use super::Service;
+use super::service::Service;
 
-/// The version of the CRI's handshake; a kubelet refuses any other.
+/// The kubelet's runtime API version in `Version`; a kubelet refuses any other.
 const HANDSHAKE_VERSION: &str = "0.1.0";
-/// The name that kubelets put before container ids, which must not change under running pods.
+/// The name that kubelets put before container ids. It must not change while pods run.
 const RUNTIME_NAME: &str = "docker";
-/// Told before Docker has said its version; a kubelet refuses an empty one.
+/// The runtime's version until Docker's is known; a kubelet refuses an empty one.
 const UNKNOWN_VERSION: &str = "0.0.0";
 
 pub(super) fn version(service: &Service) -> VersionResponse {
@@ -48,16 +48,16 @@ pub(super) fn status(service: &Service, verbose: bool) -> StatusResponse {
         status: Some(RuntimeStatus { conditions: vec![runtime_ready(service), network_ready(service)] }),
         info: if verbose { info(service, engine_info.as_deref()) } else { BTreeMap::new() },
         runtime_handlers: engine_info.as_deref().map(handlers).unwrap_or_default(),
-        // Docker has no user namespace per pod, and takes no options for a bind mount.
+        // Docker has no user namespaces per pod and accepts no mount options for a bind mount.
         features: Some(RuntimeFeatures { supplemental_groups_policy: true, ..Default::default() }),
     }
 }
 
 fn runtime_ready(service: &Service) -> RuntimeCondition {
     let (ready, reason, message) = match service.engine.connection().state() {
-        ConnectionState::Up(_) => (true, String::new(), log_troubles(service)),
+        ConnectionState::Up(_) => (true, String::new(), log_warning(service)),
         ConnectionState::Joining(_) => {
-            (false, "DockerReturning".to_owned(), "learning the state of containers".to_owned())
+            (false, "DockerReturning".to_owned(), "refreshing the state of containers".to_owned())
         }
         ConnectionState::Suspect(reason) => (false, "DockerSlow".to_owned(), reason),
         ConnectionState::Down(reason) => {
@@ -67,8 +67,8 @@ fn runtime_ready(service: &Service) -> RuntimeCondition {
     RuntimeCondition { r#type: "RuntimeReady".to_owned(), status: ready, reason, message }
 }
 
-/// Pods run on when a log cannot be written, so this makes nothing unready.
-fn log_troubles(service: &Service) -> String {
+/// A message about logs that cannot be written. Their pods keep running, so the runtime stays ready.
+fn log_warning(service: &Service) -> String {
     let troubles = service.containers.logs().troubles();
     match troubles.first() {
         None => String::new(),
@@ -82,7 +82,7 @@ fn network_ready(service: &Service) -> RuntimeCondition {
     RuntimeCondition { r#type: "NetworkReady".to_owned(), status: network.ready, reason: network.reason, message }
 }
 
-/// Docker's runtimes; the nameless one is the default.
+/// The runtime handlers: Docker's runtimes. The empty name is the default.
 fn handlers(engine_info: &EngineInfo) -> Vec<RuntimeHandler> {
     let features = RuntimeHandlerFeatures {
         recursive_read_only_mounts: container::has_recursive_read_only(engine_info),
@@ -92,7 +92,7 @@ fn handlers(engine_info: &EngineInfo) -> Vec<RuntimeHandler> {
     names.map(|name| RuntimeHandler { name, features: Some(features) }).collect()
 }
 
-/// Details for a person, one JSON object for each key.
+/// The verbose details: one JSON object for each key.
 fn info(service: &Service, engine_info: Option<&EngineInfo>) -> BTreeMap<String, String> {
     let network = service.cni.status();
     let docker = engine_info.map(|engine_info| {
@@ -132,7 +132,7 @@ fn info(service: &Service, engine_info: Option<&EngineInfo>) -> BTreeMap<String,
     ])
 }
 
-/// Docker's cgroup driver, known from its last answer.
+/// Docker's cgroup driver, from its last engine info.
 pub(super) fn runtime_config(service: &Service) -> Result<RuntimeConfigResponse, Error> {
     let engine_info: Arc<EngineInfo> = match service.engine.connection().info() {
         Some(engine_info) => engine_info,

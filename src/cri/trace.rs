@@ -1,4 +1,4 @@
-//! A span for each RPC, as part of the trace of whoever calls.
+//! A span for each RPC, as part of the caller's trace.
 //!
 //! Names and attributes: OpenTelemetry's semantic conventions for RPC. The caller's trace comes in the `traceparent`
 //! header of W3C Trace Context, which the kubelet sends when its own tracing is on.
@@ -28,7 +28,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-/// The span of a call that begins; without effect when nobody wants traces.
+/// Opens the span of a call. It is disabled when traces are not configured.
 pub(super) fn begin<B>(request: &Request<B>) -> Span {
     let path = request.uri().path().trim_start_matches('/');
     let (service, method) = path.split_once('/').unwrap_or((path, ""));
@@ -53,7 +53,7 @@ pub(super) fn begin<B>(request: &Request<B>) -> Span {
     span
 }
 
-/// What came of it.
+/// Records the outcome of a call in its span.
 pub(super) fn end(span: &Span, failure: Option<&Status>) {
     let code = failure.map_or(Code::Ok, Status::code);
     span.record("rpc.grpc.status_code", code as i32);
