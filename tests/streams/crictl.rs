@@ -1,4 +1,4 @@
-//! The same by crictl, as a person types it.
+//! Exec, attach and port-forward by crictl.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -12,9 +12,9 @@ use std::sync::OnceLock;
 
 use crate::*;
 
-/// crictl on the tests' Dockside; in a terminal of its own where it wants one.
+/// crictl on the shared Dockside, in a terminal of its own where `terminal` is set.
 fn crictl(terminal: bool, args: &[&str]) -> Command {
-    // Once: the crictl of another test may be reading it.
+    // Written once, because another test's crictl may be reading it.
     static CONFIG: OnceLock<PathBuf> = OnceLock::new();
     let config = CONFIG.get_or_init(|| {
         let config = node().dir.join("crictl.yaml");
@@ -26,7 +26,7 @@ fn crictl(terminal: bool, args: &[&str]) -> Command {
     let words = [&["crictl"], args].concat();
     let mut command;
     if terminal {
-        // util-linux's script makes a terminal and passes on the exit code.
+        // util-linux's script(1) makes a terminal and returns the exit code.
         let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect();
         command = Command::new("script");
         command.args(["-qec", &quoted.join(" "), "/dev/null"]);
@@ -39,13 +39,14 @@ fn crictl(terminal: bool, args: &[&str]) -> Command {
     command
 }
 
-fn answer(command: &mut Command) -> (String, String, i32) {
+/// Runs crictl; returns stdout, stderr and the exit code.
+fn run(command: &mut Command) -> (String, String, i32) {
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
     (text(output.stdout), text(output.stderr), output.status.code().unwrap())
 }
 
-/// Reads until `word` has come.
+/// Reads the output until it contains `word`.
 fn read_until(child: &mut Child, word: &str) -> String {
     let stdout = child.stdout.as_mut().unwrap();
     let (mut text, mut byte) = (String::new(), [0]);
@@ -57,48 +58,48 @@ fn read_until(child: &mut Child, word: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn exec_by_crictl_in_all_its_forms() {
-    let place = Place::new("crictl-exec").await;
-    let id = place.container.as_str();
-    let (stdout, _, code) = answer(&mut crictl(false, &["exec", "-s", id, "echo", "hello"]));
-    // crictl ends each output with a line end of its own.
+async fn crictl_exec_works_in_all_its_forms() {
+    let test_pod = TestPod::new("crictl-exec").await;
+    let id = test_pod.container.as_str();
+    let (stdout, _, code) = run(&mut crictl(false, &["exec", "-s", id, "echo", "hello"]));
+    // crictl adds a newline to each output.
     assert_eq!((stdout.trim_end(), code), ("hello", 0));
     for transport in ["spdy", "websocket"] {
         let (stdout, stderr, code) =
-            answer(&mut crictl(false, &["exec", "-r", transport, id, "sh", "-c", "echo out; echo err >&2"]));
+            run(&mut crictl(false, &["exec", "-r", transport, id, "sh", "-c", "echo out; echo err >&2"]));
         assert_eq!((stdout.as_str(), stderr.as_str(), code), ("out\n", "err\n", 0), "{transport}");
         let (stdout, _, code) =
-            answer(&mut crictl(true, &["exec", "-r", transport, "-it", id, "sh", "-c", "tty && echo hello"]));
-        // The terminal before may not be closed yet, so this is the first or the second.
+            run(&mut crictl(true, &["exec", "-r", transport, "-it", id, "sh", "-c", "tty && echo hello"]));
+        // The previous terminal may not be closed yet, so its number may differ.
         assert!(
             stdout.contains("/dev/pts/") && stdout.contains("hello\n") && code == 0,
             "{transport}: {code} {stdout:?}"
         );
     }
-    let (_, stderr, code) = answer(&mut crictl(false, &["exec", "-s", id, "false"]));
+    let (_, stderr, code) = run(&mut crictl(false, &["exec", "-s", id, "false"]));
     assert_eq!(code, 1, "{stderr}");
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn attach_by_crictl() {
     let script = "while read line; do echo you said $line; done";
     let config = dockside::proto::ContainerConfig { stdin: true, ..container("main", script) };
-    let place = Place::with("crictl-attach", &config).await;
-    let mut child = crictl(false, &["attach", "-i", &place.container]).spawn().unwrap();
+    let test_pod = TestPod::with("crictl-attach", &config).await;
+    let mut child = crictl(false, &["attach", "-i", &test_pod.container]).spawn().unwrap();
     std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"hello\n").unwrap();
     read_until(&mut child, "you said hello");
     child.kill().unwrap();
     child.wait().unwrap();
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn port_forward_by_crictl() {
-    let place = Place::new("crictl-forward").await;
-    crate::forward::serve_in(&place.sandbox);
+    let test_pod = TestPod::new("crictl-forward").await;
+    crate::port_forward::serve_in(&test_pod.sandbox);
     for transport in ["spdy", "websocket"] {
-        let mut child = crictl(false, &["port-forward", "-r", transport, &place.sandbox, "0:8081"]).spawn().unwrap();
+        let mut child = crictl(false, &["port-forward", "-r", transport, &test_pod.sandbox, "0:8081"]).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let line = lines.next().unwrap().unwrap();
         // Forwarding from 127.0.0.1:PORT -> 8081
@@ -110,5 +111,5 @@ async fn port_forward_by_crictl() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    place.remove().await;
+    test_pod.remove().await;
 }

@@ -1,4 +1,4 @@
-//! ExecSync, as probes and hooks use it.
+//! ExecSync, which probes and lifecycle hooks use.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -9,22 +9,21 @@ use tonic::Code;
 use crate::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_tells_its_output_and_its_code() {
-    let mut place = Place::new("sync-simple").await;
-    let answer = place.exec_sync("echo out; echo err >&2; exit 7", 10).await.unwrap();
+async fn output_and_exit_code_are_returned() {
+    let mut test_pod = TestPod::new("sync-simple").await;
+    let answer = test_pod.exec_sync("echo out; echo err >&2; exit 7", 10).await.unwrap();
     assert_eq!((answer.stdout, answer.stderr, answer.exit_code), (b"out\n".to_vec(), b"err\n".to_vec(), 7));
     for code in [0, 1, 126, 127, 128, 255] {
-        assert_eq!(place.exec_sync(&format!("exit {code}"), 10).await.unwrap().exit_code, code);
+        assert_eq!(test_pod.exec_sync(&format!("exit {code}"), 10).await.unwrap().exit_code, code);
     }
-    let killed = place.exec_sync("kill -9 $$", 10).await.unwrap();
+    let killed = test_pod.exec_sync("kill -9 $$", 10).await.unwrap();
     assert_eq!(killed.exit_code, 137);
-    // A child of the shell's own that was killed looks the same.
-    assert_eq!(place.exec_sync("printf no-newline", 0).await.unwrap().stdout, b"no-newline");
-    place.remove().await;
+    assert_eq!(test_pod.exec_sync("printf no-newline", 0).await.unwrap().stdout, b"no-newline");
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_runs_as_the_container_does() {
+async fn a_command_has_the_containers_user_environment_and_directory() {
     let mut config = container("main", UNTIL_TERM);
     config.envs = vec![KeyValue { key: "COLOUR".to_owned(), value: b"blue".to_vec() }];
     config.working_dir = "/home".to_owned();
@@ -34,111 +33,114 @@ async fn a_command_runs_as_the_container_does() {
         ..Default::default()
     };
     config.linux = Some(LinuxContainerConfig { security_context: Some(security), ..Default::default() });
-    let mut place = Place::with("sync-as", &config).await;
-    let answer = place.exec_sync("echo $COLOUR; pwd; id -u; id -G", 10).await.unwrap();
+    let mut test_pod = TestPod::with("sync-as", &config).await;
+    let answer = test_pod.exec_sync("echo $COLOUR; pwd; id -u; id -G", 10).await.unwrap();
     assert_eq!(String::from_utf8(answer.stdout).unwrap(), "blue\n/home\n1234\n0 4321\n");
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_run_is_refused_with_the_reason() {
-    let mut place = Place::new("sync-refused").await;
-    let runtime = place.runtime.clone();
+async fn a_command_that_cannot_run_is_refused_with_the_reason() {
+    let mut test_pod = TestPod::new("sync-refused").await;
+    let runtime = test_pod.runtime.clone();
     let ask = async |id: &str, cmd: &[&str]| {
         let cmd = cmd.iter().map(|word| (*word).to_owned()).collect();
         let request = ExecSyncRequest { container_id: id.to_owned(), cmd, timeout: 10 };
         let status = runtime.clone().exec_sync(request).await.unwrap_err();
         (status.code(), status.message().to_owned())
     };
-    let (code, words) = ask(&place.container, &["/no/such/program"]).await;
-    assert_eq!(code, Code::FailedPrecondition, "{words}");
-    assert!(words.contains("/no/such/program") && words.contains("no such file"), "{words}");
-    assert_eq!(ask(&place.container, &[]).await.0, Code::InvalidArgument);
+    let (code, message) = ask(&test_pod.container, &["/no/such/program"]).await;
+    assert_eq!(code, Code::FailedPrecondition, "{message}");
+    assert!(message.contains("/no/such/program") && message.contains("no such file"), "{message}");
+    assert_eq!(ask(&test_pod.container, &[]).await.0, Code::InvalidArgument);
     assert_eq!(ask("0123456789ab", &["true"]).await.0, Code::NotFound);
     let pod = pod("sync-refused");
-    let created = create(&mut place.runtime, &place.sandbox, &pod, &container("created", "true")).await;
+    let created = create(&mut test_pod.runtime, &test_pod.sandbox, &pod, &container("created", "true")).await;
     assert_eq!(ask(&created, &["true"]).await.0, Code::FailedPrecondition);
-    start(&mut place.runtime, &created).await;
-    ended(&mut place.runtime, &created).await;
-    let (code, words) = ask(&created, &["true"]).await;
-    assert_eq!((code, words.contains("has exited")), (Code::FailedPrecondition, true), "{words}");
-    place.remove().await;
+    start(&mut test_pod.runtime, &created).await;
+    ended(&mut test_pod.runtime, &created).await;
+    let (code, message) = ask(&created, &["true"]).await;
+    assert_eq!((code, message.contains("has exited")), (Code::FailedPrecondition, true), "{message}");
+    test_pod.remove().await;
 }
 
-/// Children, grandchildren whose parent is gone, and one in a session of its own.
+/// Children, orphaned grandchildren, and one in a session of its own.
 const FAMILY: &str =
     "sleep 7001 & (sleep 7002 & sleep 7002) & setsid sleep 7003 & (sh -c 'sleep 7004 & exec true') ; wait";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_takes_too_long_is_killed_with_all_it_started() {
-    let mut place = Place::new("sync-timeout").await;
+async fn a_command_that_times_out_is_killed_with_all_its_processes() {
+    let mut test_pod = TestPod::new("sync-timeout").await;
     let began = Instant::now();
-    let status = place.exec_sync(FAMILY, 1).await.unwrap_err();
+    let status = test_pod.exec_sync(FAMILY, 1).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    assert_eq!(place.processes("sleep 70"), Vec::<String>::new());
-    assert_eq!(container_status(&mut place.runtime, &place.container).await.state(), ContainerState::ContainerRunning);
-    // The container is as good as before.
-    assert_eq!(place.exec_sync("echo fine", 5).await.unwrap().stdout, b"fine\n");
-    place.remove().await;
+    assert_eq!(test_pod.processes("sleep 70"), Vec::<String>::new());
+    assert_eq!(
+        container_status(&mut test_pod.runtime, &test_pod.container).await.state(),
+        ContainerState::ContainerRunning
+    );
+    // The container is not affected.
+    assert_eq!(test_pod.exec_sync("echo fine", 5).await.unwrap().stdout, b"fine\n");
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_whose_client_goes_away_is_killed() {
-    let mut place = Place::new("sync-cancel").await;
-    let call = tokio::time::timeout(Duration::from_secs(2), place.exec_sync(FAMILY, 0));
+async fn a_command_whose_client_disconnects_is_killed() {
+    let mut test_pod = TestPod::new("sync-cancel").await;
+    let call = tokio::time::timeout(Duration::from_secs(2), test_pod.exec_sync(FAMILY, 0));
     assert!(call.await.is_err());
-    eventually("nothing of the command is left", async || place.processes("sleep 70").is_empty().then_some(())).await;
-    place.remove().await;
+    eventually("all its processes are gone", async || test_pod.processes("sleep 70").is_empty().then_some(())).await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_ends_gives_its_commands_an_answer() {
-    let mut place = Place::new("sync-stopped").await;
+async fn a_command_killed_with_its_container_exits_with_137() {
+    let mut test_pod = TestPod::new("sync-stopped").await;
     let mut other =
-        Place { runtime: node().runtime().await, sandbox: String::new(), container: place.container.clone() };
+        TestPod { runtime: node().runtime().await, sandbox: String::new(), container: test_pod.container.clone() };
     let call = tokio::spawn(async move { other.exec_sync("echo begun; sleep 7100", 0).await });
-    eventually("the command runs", async || (!place.processes("sleep 7100").is_empty()).then_some(())).await;
-    stop_container(&mut place.runtime, &place.container, 5).await;
-    let answer = within(Duration::from_secs(10), "the answer", call).await.unwrap();
+    eventually("the command is running", async || (!test_pod.processes("sleep 7100").is_empty()).then_some(())).await;
+    stop_container(&mut test_pod.runtime, &test_pod.container, 5).await;
+    let answer = within(Duration::from_secs(10), "the response", call).await.unwrap();
     match answer {
         Ok(answer) => assert_eq!((answer.stdout, answer.exit_code), (b"begun\n".to_vec(), 137)),
         Err(status) => panic!("{status}"),
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_left_in_the_background_is_not_waited_for() {
-    let mut place = Place::new("sync-background").await;
+    let mut test_pod = TestPod::new("sync-background").await;
     let began = Instant::now();
-    let answer = place.exec_sync("sleep 7200 & echo started", 0).await.unwrap();
+    let answer = test_pod.exec_sync("sleep 7200 & echo started", 0).await.unwrap();
     assert_eq!((answer.stdout, answer.exit_code), (b"started\n".to_vec(), 0));
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    // It was put there on purpose.
-    assert_eq!(place.processes("sleep 7200").len(), 1);
-    // Nor when it has much to say.
+    // A background process is not killed.
+    assert_eq!(test_pod.processes("sleep 7200").len(), 1);
+    // Nor is one that keeps writing.
     for noise in ["while echo noise; do sleep 0.2; done", "yes noise"] {
         let began = Instant::now();
-        let answer = place.exec_sync(&format!("({noise}) & echo started"), 0).await.unwrap();
+        let answer = test_pod.exec_sync(&format!("({noise}) & echo started"), 0).await.unwrap();
         assert_eq!(answer.exit_code, 0, "{noise}");
         assert!(began.elapsed() < Duration::from_secs(15), "{noise}: {:?}", began.elapsed());
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn too_much_output_is_cut_and_is_no_error() {
-    let mut place = Place::new("sync-flood").await;
-    let answer = place.exec_sync("head -c 50000000 /dev/zero; echo late >&2; exit 3", 0).await.unwrap();
+async fn output_over_the_limit_is_truncated_without_an_error() {
+    let mut test_pod = TestPod::new("sync-flood").await;
+    let answer = test_pod.exec_sync("head -c 50000000 /dev/zero; echo late >&2; exit 3", 0).await.unwrap();
     assert_eq!(answer.exit_code, 3);
     let kept = answer.stdout.len() + answer.stderr.len();
     assert!((15 << 20..16 << 20).contains(&kept), "{kept}");
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_probes_leave_nothing_behind() {
+async fn a_thousand_probes_leak_no_files_memory_or_processes() {
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
     let config = pod("sync-thousand");
@@ -156,9 +158,9 @@ async fn a_thousand_probes_leave_nothing_behind() {
     let before = node.docker_requests().await;
     probes(1000).await;
     let after = node.docker_requests().await;
-    // Two requests each; an end that Docker is late to tell is looked up.
-    let asked: u64 = after.values().sum::<u64>() - before.values().sum::<u64>();
-    assert!(asked < 2200, "{asked} requests: {before:?} {after:?}");
+    // Two requests each; where Docker's exit event is late, an inspect.
+    let requests: u64 = after.values().sum::<u64>() - before.values().sum::<u64>();
+    assert!(requests < 2200, "{requests} requests: {before:?} {after:?}");
     assert!(node.open_files() <= files + 2, "{files} open files before, {} after", node.open_files());
     assert!(node.resident_kib() < memory + 4096, "{memory} KiB before, {} after", node.resident_kib());
     let states = docker(&["top", &id, "-eo", "pid,stat,args"]);

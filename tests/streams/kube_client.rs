@@ -1,4 +1,4 @@
-//! Exec and attach by client-go, over SPDY and WebSocket.
+//! Exec and attach by client-go, over SPDY and over WebSocket.
 
 use std::io::Read;
 use std::io::Write;
@@ -17,7 +17,7 @@ use crate::*;
 
 pub(crate) const TRANSPORTS: [&str; 2] = ["spdy", "websocket"];
 
-/// kubectl's part, as a process.
+/// Starts hack/tools/kube-stream, which does what kubectl does with a session's URL.
 pub(crate) fn kube_stream(verb: &str, url: &str, transport: &str, flags: &[&str]) -> Child {
     Command::new("kube-stream")
         .args([verb, "--url", url, "--transport", transport])
@@ -29,13 +29,13 @@ pub(crate) fn kube_stream(verb: &str, url: &str, transport: &str, flags: &[&str]
         .expect("kube-stream is on PATH in hack/test")
 }
 
-/// Writes `input`, closes it, and waits for the end.
+/// Writes `input`, closes stdin and waits for the exit.
 fn finish(mut child: Child, input: &[u8]) -> Output {
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let writing = thread::spawn(move || stdin.write_all(&input));
     let output = child.wait_with_output().unwrap();
-    // The command may have ended before it read everything.
+    // The client may exit before it has read everything.
     let _ = writing.join().unwrap();
     output
 }
@@ -47,11 +47,11 @@ fn texts(output: &Output) -> (String, String, i32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_exit_code_arrives() {
-    let mut place = Place::new("codes").await;
+    let mut test_pod = TestPod::new("codes").await;
     for transport in TRANSPORTS {
         let mut running = Vec::new();
         for code in 0..=255 {
-            let url = place.exec(&["sh", "-c", &format!("exit {code}")], output_only()).await;
+            let url = test_pod.exec(&["sh", "-c", &format!("exit {code}")], output_only()).await;
             running.push((code, kube_stream("exec", &url, transport, &[])));
             if running.len() == 16 {
                 for (code, child) in running.drain(..) {
@@ -60,80 +60,80 @@ async fn every_exit_code_arrives() {
             }
         }
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outputs_are_kept_apart_and_complete() {
-    let mut place = Place::new("outputs").await;
+    let mut test_pod = TestPod::new("outputs").await;
     for transport in TRANSPORTS {
         let script =
             "i=0; while [ $i -lt 2000 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done; printf end; exit 4";
-        let url = place.exec(&["sh", "-c", script], output_only()).await;
+        let url = test_pod.exec(&["sh", "-c", script], output_only()).await;
         let (stdout, stderr, code) = texts(&finish(kube_stream("exec", &url, transport, &[]), b""));
         let lines = |word: &str| (0..2000).map(|i| format!("{word} {i}\n")).collect::<String>();
         assert_eq!(code, 4, "{transport}: {stderr}");
         assert!(stdout == lines("out") + "end", "{transport}: {} bytes", stdout.len());
         assert!(stderr == lines("err"), "{transport}: {} bytes", stderr.len());
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_megabytes_come_back_as_they_went() {
-    let mut place = Place::new("volume").await;
+async fn a_hundred_megabytes_come_back_unchanged() {
+    let mut test_pod = TestPod::new("volume").await;
     let sent: Vec<u8> = (0..100_000_000_u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
     for transport in TRANSPORTS {
-        let url = place.exec(&["cat"], ExecRequest { stdin: true, stdout: true, ..Default::default() }).await;
+        let url = test_pod.exec(&["cat"], ExecRequest { stdin: true, stdout: true, ..Default::default() }).await;
         let output = finish(kube_stream("exec", &url, transport, &["--stdin", "--no-stderr"]), &sent);
         assert_eq!(output.status.code(), Some(0), "{transport}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stdout == sent, "{transport}: {} of {} bytes are back", output.stdout.len(), sent.len());
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_pauses_gets_the_end_all_the_same() {
+async fn a_client_that_pauses_gets_all_output_and_the_exit_code() {
     const PAUSE: Duration = Duration::from_secs(12);
-    let mut place = Place::new("pauses").await;
+    let mut test_pod = TestPod::new("pauses").await;
     let mut children = Vec::new();
     for transport in TRANSPORTS {
-        let url = place.exec(&["sh", "-c", "head -c 3000000 /dev/zero; exit 3"], output_only()).await;
+        let url = test_pod.exec(&["sh", "-c", "head -c 3000000 /dev/zero; exit 3"], output_only()).await;
         children.push((transport, kube_stream("exec", &url, transport, &[])));
     }
-    // Longer than Docker and this server wait for anything by themselves.
+    // Longer than any timeout of Docker or Dockside on this path.
     tokio::time::sleep(PAUSE).await;
     for (transport, child) in children {
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.stdout.len(), output.status.code()), (3_000_000, Some(3)), "{transport}: {stderr}");
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_terminal_has_the_clients_size_from_the_beginning_and_follows_it() {
-    let mut place = Place::new("sizes").await;
+async fn a_terminal_has_the_clients_size_from_the_start_and_follows_it() {
+    let mut test_pod = TestPod::new("sizes").await;
     for transport in TRANSPORTS {
-        // The first size may come before the command has begun.
+        // The first size may arrive before the process has started.
         let script = "until stty size 2>/dev/null | grep -v '^0 0'; do :; done; \
                       until stty size 2>/dev/null | grep '^50 132'; do :; done";
-        let url = place.exec(&["sh", "-c", script], terminal()).await;
+        let url = test_pod.exec(&["sh", "-c", script], terminal()).await;
         let flags = ["--stdin", "--tty", "--resize", "80x24,132x50", "--resize-interval", "1500ms"];
         let child = kube_stream("exec", &url, transport, &flags);
         let (stdout, stderr, code) = texts(&child.wait_with_output().unwrap());
         assert_eq!((stdout.as_str(), code), ("24 80\r\n50 132\r\n", 0), "{transport}: {stderr}");
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_terminal_gets_every_key() {
-    let mut place = Place::new("keys").await;
+    let mut test_pod = TestPod::new("keys").await;
     for transport in TRANSPORTS {
-        // Ctrl-P and Ctrl-Q mean something to Docker, but not here.
+        // Docker's own client detaches on Ctrl-P Ctrl-Q; here the process must get both.
         let script = "stty raw -echo; echo ready; head -c 4 | od -An -tx1";
-        let url = place.exec(&["sh", "-c", script], terminal()).await;
+        let url = test_pod.exec(&["sh", "-c", script], terminal()).await;
         let mut child = kube_stream("exec", &url, transport, &["--stdin", "--tty"]);
         let mut stdout = child.stdout.take().unwrap();
         let mut text = String::new();
@@ -148,66 +148,66 @@ async fn a_terminal_gets_every_key() {
         assert!(text.contains("10 11 03 10"), "{transport}: {text:?}");
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_cannot_run_says_why() {
-    let mut place = Place::new("cannot").await;
+async fn a_command_that_cannot_run_reports_the_reason() {
+    let mut test_pod = TestPod::new("cannot").await;
     for transport in TRANSPORTS {
-        let url = place.exec(&["/no/such/program"], output_only()).await;
+        let url = test_pod.exec(&["/no/such/program"], output_only()).await;
         let (stdout, stderr, code) = texts(&finish(kube_stream("exec", &url, transport, &[]), b""));
         assert!(code == 126 || code == 127, "{transport}: {code} {stderr}");
         assert!(stdout.contains("no such file"), "{transport}: {stdout}");
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_sessions_run_at_once() {
-    let mut place = Place::new("fifty").await;
+    let mut test_pod = TestPod::new("fifty").await;
     let mut children = Vec::new();
     for number in 0..50 {
         let transport = TRANSPORTS[number % 2];
-        let url = place.exec(&["sh", "-c", "read line; echo got $line; exit 9"], all_streams()).await;
+        let url = test_pod.exec(&["sh", "-c", "read line; echo got $line; exit 9"], all_streams()).await;
         children.push((number, kube_stream("exec", &url, transport, &["--stdin"])));
     }
-    eventually("all commands run", async || (sh_readers(&place) == 50).then_some(())).await;
+    eventually("all commands are running", async || (sh_readers(&test_pod) == 50).then_some(())).await;
     for (number, child) in children {
         let answer = texts(&finish(child, format!("{number}\n").as_bytes()));
         assert_eq!(answer, (format!("got {number}\n"), String::new(), 9));
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
-fn sh_readers(place: &Place) -> usize {
-    docker(&["top", &place.container, "-eo", "pid,args"]).lines().filter(|line| line.contains("read line")).count()
+fn sh_readers(test_pod: &TestPod) -> usize {
+    docker(&["top", &test_pod.container, "-eo", "pid,args"]).lines().filter(|line| line.contains("read line")).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_vanishes_leaves_no_command_that_waits_for_it() {
-    let mut place = Place::new("vanish").await;
+async fn a_client_that_is_killed_leaves_no_waiting_process() {
+    let mut test_pod = TestPod::new("vanish").await;
     for transport in TRANSPORTS {
         for (request, flags) in [(all_streams(), &["--stdin"][..]), (terminal(), &["--stdin", "--tty"][..])] {
-            let url = place.exec(&["sh", "-c", "read line; exit 1"], request).await;
+            let url = test_pod.exec(&["sh", "-c", "read line; exit 1"], request).await;
             let mut child = kube_stream("exec", &url, transport, flags);
-            eventually("the command runs", async || (sh_readers(&place) == 1).then_some(())).await;
+            eventually("the command is running", async || (sh_readers(&test_pod) == 1).then_some(())).await;
             child.kill().unwrap();
             child.wait().unwrap();
-            eventually("the command has ended", async || (sh_readers(&place) == 0).then_some(())).await;
+            eventually("the command has exited", async || (sh_readers(&test_pod) == 0).then_some(())).await;
         }
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
-/// A container that answers each line of its input.
+/// A container that replies to each line of its stdin.
 fn answering(stdin_once: bool, tty: bool) -> ContainerConfig {
     let script = "while read line; do echo you said $line; [ \"$line\" = end ] && exit 5; done; echo input ended; sleep 1; exit 6";
     ContainerConfig { stdin: true, stdin_once, tty, ..container("main", script) }
 }
 
-fn talk(place_url: &str, transport: &str, flags: &[&str], line: &str, answer: &str) -> Child {
-    let mut child = kube_stream("attach", place_url, transport, flags);
+fn talk(url: &str, transport: &str, flags: &[&str], line: &str, answer: &str) -> Child {
+    let mut child = kube_stream("attach", url, transport, flags);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(line.as_bytes()).unwrap();
     let stdout = child.stdout.as_mut().unwrap();
@@ -221,91 +221,91 @@ fn talk(place_url: &str, transport: &str, flags: &[&str], line: &str, answer: &s
     child
 }
 
-/// Ends a client's input, and waits for its end.
-async fn let_go(mut child: Child) -> Output {
+/// Closes a client's stdin and waits for its exit.
+async fn close_stdin(mut child: Child) -> Output {
     drop(child.stdin.take());
-    within(Duration::from_secs(30), "the attachment ends", async {
+    within(Duration::from_secs(30), "the client is detached", async {
         tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap()
     })
     .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_attached_client_may_leave_and_come_back() {
+async fn an_attached_client_may_disconnect_and_attach_again() {
     for (number, tty) in [false, true].into_iter().enumerate() {
-        let mut place = Place::with(&format!("attach-{number}"), &answering(false, tty)).await;
+        let mut test_pod = TestPod::with(&format!("attach-{number}"), &answering(false, tty)).await;
         let flags: &[&str] = if tty { &["--stdin", "--tty"] } else { &["--stdin"] };
         let request = AttachRequest { stdin: true, stdout: true, stderr: !tty, tty, ..Default::default() };
         for transport in TRANSPORTS {
-            let url = place.attach(request.clone()).await;
+            let url = test_pod.attach(request.clone()).await;
             let mut child = talk(&url, transport, flags, "hello\n", "you said hello");
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        let status = container_status(&mut place.runtime, &place.container).await;
+        let status = container_status(&mut test_pod.runtime, &test_pod.container).await;
         assert_eq!(status.state(), ContainerState::ContainerRunning);
-        // The end of the container ends the attachment.
-        let url = place.attach(request.clone()).await;
+        // The container's exit ends the session.
+        let url = test_pod.attach(request.clone()).await;
         let child = talk(&url, "spdy", flags, "end\n", "you said end");
         assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
-        assert_eq!(ended(&mut place.runtime, &place.container).await.exit_code, 5);
-        let again = AttachRequest { container_id: place.container.clone(), ..request };
-        let refused = place.runtime.attach(again).await.unwrap_err();
+        assert_eq!(ended(&mut test_pod.runtime, &test_pod.container).await.exit_code, 5);
+        let again = AttachRequest { container_id: test_pod.container.clone(), ..request };
+        let refused = test_pod.runtime.attach(again).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
         assert!(refused.message().contains("has exited"), "{refused}");
-        place.remove().await;
+        test_pod.remove().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_client_that_leaves_closes_an_input_for_once() {
-    let mut place = Place::with("attach-once", &answering(true, false)).await;
+async fn the_first_client_that_disconnects_closes_stdin_with_stdin_once() {
+    let mut test_pod = TestPod::with("attach-once", &answering(true, false)).await;
     let request = AttachRequest { stdin: true, stdout: true, stderr: true, ..Default::default() };
-    let url = place.attach(request).await;
-    let output = let_go(talk(&url, "spdy", &["--stdin"], "hello\n", "you said hello")).await;
+    let url = test_pod.attach(request).await;
+    let output = close_stdin(talk(&url, "spdy", &["--stdin"], "hello\n", "you said hello")).await;
     assert!(String::from_utf8_lossy(&output.stdout).contains("input ended"), "{output:?}");
-    assert_eq!(ended(&mut place.runtime, &place.container).await.exit_code, 6);
-    place.remove().await;
+    assert_eq!(ended(&mut test_pod.runtime, &test_pod.container).await.exit_code, 6);
+    test_pod.remove().await;
 }
 
-/// As `kubectl run --leave-stdin-open` wants it.
+/// `kubectl run --leave-stdin-open` depends on it.
 #[tokio::test(flavor = "multi_thread")]
-async fn where_the_input_stays_open_the_end_of_a_clients_own_ends_its_attachment() {
-    let mut place = Place::with("attach-open", &answering(false, false)).await;
+async fn without_stdin_once_the_end_of_a_clients_stdin_detaches_it() {
+    let mut test_pod = TestPod::with("attach-open", &answering(false, false)).await;
     let request = AttachRequest { stdin: true, stdout: true, stderr: true, ..Default::default() };
     for transport in TRANSPORTS {
-        let url = place.attach(request.clone()).await;
-        let output = let_go(talk(&url, transport, &["--stdin"], "hello\n", "you said hello")).await;
+        let url = test_pod.attach(request.clone()).await;
+        let output = close_stdin(talk(&url, transport, &["--stdin"], "hello\n", "you said hello")).await;
         assert_eq!((output.status.code(), output.stdout), (Some(0), b"\n".to_vec()), "{transport}");
     }
-    let status = container_status(&mut place.runtime, &place.container).await;
+    let status = container_status(&mut test_pod.runtime, &test_pod.container).await;
     assert_eq!(status.state(), ContainerState::ContainerRunning);
-    place.remove().await;
+    test_pod.remove().await;
 }
 
-/// Docker would keep a client that comes just as the container goes for the container's next start. When that is, is a
-/// matter of milliseconds, so several are tried.
+/// Docker keeps a client that attaches just as the container exits for the container's next start. The window is a few
+/// milliseconds, so the test tries several times.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_joins_a_container_as_it_ends_is_let_go() {
+async fn a_client_that_attaches_as_the_container_exits_is_detached() {
     let once = ContainerConfig { stdin: true, stdin_once: true, ..container("main", "exec sleep 0.5") };
     let mut clients = Vec::new();
     for number in 0..10 {
-        let mut place = Place::with(&format!("late-{number}"), &once).await;
-        let began = container_status(&mut place.runtime, &place.container).await.started_at;
+        let mut test_pod = TestPod::with(&format!("late-{number}"), &once).await;
+        let began = container_status(&mut test_pod.runtime, &test_pod.container).await.started_at;
         let ends = UNIX_EPOCH + Duration::from_nanos(began.try_into().unwrap()) + Duration::from_millis(500);
-        let container_id = place.container.clone();
+        let container_id = test_pod.container.clone();
         let request = AttachRequest { container_id, stdin: true, stdout: true, stderr: true, ..Default::default() };
-        // On a busy machine it may have ended by now.
-        if let Ok(answer) = place.runtime.attach(request).await {
+        // On a busy machine the container may have exited already.
+        if let Ok(answer) = test_pod.runtime.attach(request).await {
             let before = Duration::from_millis(5 * number);
             let wait = ends.duration_since(SystemTime::now()).unwrap_or_default().saturating_sub(before);
             tokio::time::sleep(wait).await;
             clients.push(kube_stream("attach", &answer.into_inner().url, "spdy", &["--stdin"]));
         }
-        ended(&mut place.runtime, &place.container).await;
-        place.remove().await;
+        ended(&mut test_pod.runtime, &test_pod.container).await;
+        test_pod.remove().await;
     }
     for client in clients {
-        let_go(client).await;
+        close_stdin(client).await;
     }
 }

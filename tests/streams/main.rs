@@ -1,13 +1,13 @@
-//! Commands in containers, and the streams of those who stay: on a real Docker, by the clients that people use.
+//! ExecSync, exec, attach and port-forward on a real Docker, with crictl and client-go as clients.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod backpressure;
 mod crictl;
-mod forward;
+mod exec_sync;
 mod kube_client;
+mod port_forward;
 mod protocols;
 mod server;
-mod slow;
-mod sync;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -23,25 +23,26 @@ fn node() -> &'static Node {
 }
 
 /// A container in a pod of its own, and its client.
-struct Place {
+struct TestPod {
     runtime: Runtime,
     sandbox: String,
     container: String,
 }
 
-impl Place {
-    /// With a container that does nothing until it is told to end.
-    async fn new(name: &str) -> Place {
-        Place::with(name, &container("main", UNTIL_TERM)).await
+impl TestPod {
+    /// With a container that does nothing until it gets SIGTERM.
+    async fn new(name: &str) -> TestPod {
+        TestPod::with(name, &container("main", UNTIL_TERM)).await
     }
 
-    async fn with(name: &str, config: &ContainerConfig) -> Place {
+    /// With this container.
+    async fn with(name: &str, config: &ContainerConfig) -> TestPod {
         node().wait_ready().await;
         let mut runtime = node().runtime().await;
         let pod = pod(name);
         let sandbox = run_pod(&mut runtime, &pod).await;
         let container = run_container(&mut runtime, &sandbox, &pod, config).await;
-        Place { runtime, sandbox, container }
+        TestPod { runtime, sandbox, container }
     }
 
     async fn exec_sync(&mut self, script: &str, timeout: i64) -> Result<ExecSyncResponse, Status> {
@@ -51,7 +52,7 @@ impl Place {
         Ok(runtime.exec_sync(request).await?.into_inner())
     }
 
-    /// The address of a command with these streams.
+    /// The URL of an exec session with these streams.
     async fn exec(&mut self, cmd: &[&str], request: ExecRequest) -> String {
         let cmd = cmd.iter().map(|word| (*word).to_owned()).collect();
         let request = ExecRequest { container_id: self.container.clone(), cmd, ..request };
@@ -68,7 +69,7 @@ impl Place {
         self.runtime.port_forward(request).await.unwrap().into_inner().url
     }
 
-    /// The processes of the container whose command line has `word`, seen from the host.
+    /// The container's processes whose command line contains `word`, except shells, as seen from the host.
     fn processes(&self, word: &str) -> Vec<String> {
         let all = docker(&["top", &self.container, "-eo", "pid,stat,args"]);
         let found = all.lines().skip(1).filter(|line| line.contains(word) && !line.contains("sh -c"));
@@ -80,20 +81,22 @@ impl Place {
     }
 }
 
-/// What a session with a terminal, or without one, usually has open.
+/// The usual streams of a session without a terminal.
 fn all_streams() -> ExecRequest {
     ExecRequest { stdin: true, stdout: true, stderr: true, ..Default::default() }
 }
 
+/// The usual streams of a session without input.
 fn output_only() -> ExecRequest {
     ExecRequest { stdout: true, stderr: true, ..Default::default() }
 }
 
+/// The usual streams of a session with a terminal.
 fn terminal() -> ExecRequest {
     ExecRequest { stdin: true, stdout: true, tty: true, ..Default::default() }
 }
 
-/// Fails when a future takes longer; what is waited for is in the name.
+/// Fails when `work` takes longer than `limit`; `what` names what it waits for.
 async fn within<T>(limit: Duration, what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| panic!("took longer than {limit:?}: {what}"))
 }

@@ -1,4 +1,4 @@
-//! Port-forward, by client-go over SPDY and over SPDY inside of WebSocket.
+//! Port-forward by client-go, over SPDY and over SPDY inside WebSocket.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -16,7 +16,7 @@ use crate::kube_client::TRANSPORTS;
 use crate::kube_client::kube_stream;
 use crate::*;
 
-/// A running forwarder, with the local port of each remote one.
+/// A running kube-stream with the local port of each remote port.
 struct Forwarder {
     child: Child,
     ports: Vec<u16>,
@@ -31,7 +31,7 @@ impl Forwarder {
         let ports = remote.iter().map(|_| {
             let mut line = String::new();
             lines.read_line(&mut line).unwrap();
-            let local = line.split([' ', ':']).nth(2).unwrap_or_else(|| panic!("forwarder said {line:?}"));
+            let local = line.split([' ', ':']).nth(2).unwrap_or_else(|| panic!("the forwarder printed {line:?}"));
             local.parse().unwrap()
         });
         let ports = ports.collect();
@@ -42,14 +42,14 @@ impl Forwarder {
         TcpStream::connect(("127.0.0.1", self.ports[index])).unwrap()
     }
 
-    /// Ends it and returns what it complained of.
-    fn end(mut self) -> String {
+    /// Stops it and returns its stderr.
+    fn stop(mut self) -> String {
         drop(self.child.stdin.take());
         String::from_utf8(self.child.wait_with_output().unwrap().stderr).unwrap()
     }
 }
 
-/// Listens inside a pod's network, on its loopback address alone: 8080 gives back what it gets, 8081 says hello and closes.
+/// Listens in a pod's network namespace, on loopback only: port 8080 echoes, port 8081 sends hello and closes.
 pub(crate) fn serve_in(sandbox: &str) {
     let pid = docker(&["inspect", "-f", "{{.State.Pid}}", sandbox]);
     let listeners = thread::spawn(move || {
@@ -62,7 +62,7 @@ pub(crate) fn serve_in(sandbox: &str) {
         for connection in echo.incoming() {
             let mut connection = connection.unwrap();
             thread::spawn(move || {
-                // A client may leave in the middle.
+                // A client may disconnect in the middle.
                 let _ = std::io::copy(&mut connection.try_clone().unwrap(), &mut connection);
                 let _ = connection.shutdown(Shutdown::Write);
             });
@@ -75,17 +75,17 @@ pub(crate) fn serve_in(sandbox: &str) {
     });
 }
 
-async fn servers(name: &str) -> Place {
-    let place = Place::new(name).await;
-    serve_in(&place.sandbox);
-    place
+async fn pod_with_servers(name: &str) -> TestPod {
+    let test_pod = TestPod::new(name).await;
+    serve_in(&test_pod.sandbox);
+    test_pod
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_connections_to_many_ports_at_once() {
-    let mut place = servers("forward-many").await;
+    let mut test_pod = pod_with_servers("forward-many").await;
     for transport in TRANSPORTS {
-        let url = place.port_forward().await;
+        let url = test_pod.port_forward().await;
         let forwarder = Forwarder::start(&url, transport, &[8080, 8081]);
         thread::scope(|scope| {
             for number in 0..25 {
@@ -99,7 +99,7 @@ async fn many_connections_to_many_ports_at_once() {
                         writing.write_all(text.as_bytes()).unwrap();
                         writing.shutdown(Shutdown::Write).unwrap();
                     });
-                    // It sends its last answer after it has seen the end of what came.
+                    // The server closes its side after it has read the end of the client's data.
                     let mut received = String::new();
                     echo.read_to_string(&mut received).unwrap();
                     writer.join().unwrap();
@@ -110,17 +110,17 @@ async fn many_connections_to_many_ports_at_once() {
                 });
             }
         });
-        assert_eq!(forwarder.end(), "", "{transport}");
+        assert_eq!(forwarder.stop(), "", "{transport}");
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_megabytes_through_a_port() {
-    let mut place = servers("forward-volume").await;
+async fn a_hundred_megabytes_pass_a_forwarded_port_unchanged() {
+    let mut test_pod = pod_with_servers("forward-volume").await;
     let sent: Vec<u8> = (0..100_000_000_u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
     for transport in TRANSPORTS {
-        let url = place.port_forward().await;
+        let url = test_pod.port_forward().await;
         let forwarder = Forwarder::start(&url, transport, &[8080]);
         let mut echo = forwarder.connect(0);
         let mut writing = echo.try_clone().unwrap();
@@ -134,24 +134,24 @@ async fn a_hundred_megabytes_through_a_port() {
             received
         });
         assert!(received == sent, "{transport}: {} of {} bytes", received.len(), sent.len());
-        assert_eq!(forwarder.end(), "", "{transport}");
+        assert_eq!(forwarder.stop(), "", "{transport}");
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_where_nobody_listens_is_told() {
-    let mut place = Place::new("forward-refused").await;
+async fn a_port_without_a_listener_is_reported() {
+    let mut test_pod = TestPod::new("forward-refused").await;
     for transport in TRANSPORTS {
-        let url = place.port_forward().await;
+        let url = test_pod.port_forward().await;
         let forwarder = Forwarder::start(&url, transport, &[9]);
         let mut received = Vec::new();
-        // The client closes it, whatever way.
+        // The client may close or reset the connection.
         let _ = forwarder.connect(0).read_to_end(&mut received);
-        let complaint = forwarder.end();
-        assert!(complaint.contains("port 9 of pod sandbox") && complaint.contains("refused"), "{complaint}");
+        let stderr = forwarder.stop();
+        assert!(stderr.contains("port 9 of pod sandbox") && stderr.contains("refused"), "{stderr}");
     }
-    place.remove().await;
+    test_pod.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,20 +173,24 @@ async fn a_pod_on_the_nodes_network_and_a_port_on_ipv6_alone() {
     forwarder.connect(0).read_to_string(&mut received).unwrap();
     assert_eq!(received, "from the node");
     serving.join().unwrap();
-    assert_eq!(forwarder.end(), "");
+    assert_eq!(forwarder.stop(), "");
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_forwarded_is_refused_at_once() {
-    let mut place = Place::new("forward-wrong").await;
+async fn an_invalid_port_and_a_stopped_sandbox_are_refused_at_once() {
+    let mut test_pod = TestPod::new("forward-wrong").await;
     for (port, code) in [(0, tonic::Code::InvalidArgument), (70000, tonic::Code::InvalidArgument)] {
-        let request = PortForwardRequest { pod_sandbox_id: place.sandbox.clone(), port: vec![port] };
-        assert_eq!(place.runtime.port_forward(request).await.unwrap_err().code(), code, "port {port}");
+        let request = PortForwardRequest { pod_sandbox_id: test_pod.sandbox.clone(), port: vec![port] };
+        assert_eq!(test_pod.runtime.port_forward(request).await.unwrap_err().code(), code, "port {port}");
     }
-    place.runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: place.sandbox.clone() }).await.unwrap();
-    let request = PortForwardRequest { pod_sandbox_id: place.sandbox.clone(), port: vec![80] };
-    let refused = place.runtime.port_forward(request).await.unwrap_err();
+    test_pod
+        .runtime
+        .stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: test_pod.sandbox.clone() })
+        .await
+        .unwrap();
+    let request = PortForwardRequest { pod_sandbox_id: test_pod.sandbox.clone(), port: vec![80] };
+    let refused = test_pod.runtime.port_forward(request).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
-    place.remove().await;
+    test_pod.remove().await;
 }
