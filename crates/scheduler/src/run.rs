@@ -325,7 +325,7 @@ impl Scheduler {
         let nominated = match found {
             Some(Ok(preemption)) => Some(self.preempt(pod, preemption)),
             // The status patch with the nomination may have been lost.
-            Some(Err(NotPreempted::NotEligible(_))) => self.store.cluster.nominations.pending(&pod.uid),
+            Some(Err(NotPreempted::NotEligible(_))) => self.store.cluster.nominations.unconfirmed(&pod.uid),
             // A nomination does not help the pod.
             Some(Err(NotPreempted::NotHelpful(_))) | None => pod.nominated.as_ref().map(|_| {
                 self.store.clear_nomination(pod, self.start.elapsed());

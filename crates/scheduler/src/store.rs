@@ -130,7 +130,7 @@ impl Store {
             // The pod is bound, and this is an older version of it: for example the response to our own status patch.
             return ClusterEvents::NONE;
         }
-        let pod = self.cluster.nominations.with_pending(pod);
+        let pod = self.cluster.nominations.with_unconfirmed(pod);
         self.queue.put(pod.clone(), now);
         if self.cluster.is_assumed(&pod.uid) {
             ClusterEvents::NONE

@@ -10,11 +10,11 @@ use crate::model::Pod;
 pub(crate) struct Nominations {
     by_node: HashMap<Arc<str>, Vec<Arc<Pod>>>,
     /// Nominations made here that the API server does not show yet, by the pod's uid.
-    pending: HashMap<Arc<str>, Pending>,
+    unconfirmed: HashMap<Arc<str>, Unconfirmed>,
 }
 
 #[derive(Debug)]
-struct Pending {
+struct Unconfirmed {
     node: Arc<str>,
     /// The node that the API server shows until then.
     before: Option<Arc<str>>,
@@ -33,29 +33,29 @@ impl Nominations {
     /// Nominates a node that the API server does not show yet. Returns the pod with its nomination, and the node
     /// nominated before.
     pub(crate) fn nominate(&mut self, pod: &Pod, node: &Arc<str>) -> (Arc<Pod>, Option<Arc<str>>) {
-        let before = match self.pending.remove(&pod.uid) {
+        let before = match self.unconfirmed.remove(&pod.uid) {
             Some(earlier) => earlier.before,
             None => pod.nominated.clone(),
         };
-        self.pending.insert(pod.uid.clone(), Pending { node: node.clone(), before });
+        self.unconfirmed.insert(pod.uid.clone(), Unconfirmed { node: node.clone(), before });
         let pod = Arc::new(Pod { nominated: Some(node.clone()), ..Pod::clone(pod) });
         (pod.clone(), self.put(pod))
     }
 
     /// The node nominated for a pod, while the API server does not show it.
-    pub(crate) fn pending(&self, uid: &str) -> Option<Arc<str>> {
-        self.pending.get(uid).map(|pending| pending.node.clone())
+    pub(crate) fn unconfirmed(&self, uid: &str) -> Option<Arc<str>> {
+        self.unconfirmed.get(uid).map(|unconfirmed| unconfirmed.node.clone())
     }
 
     /// A pending pod as the API server has it, with the nomination made here if the server still shows the previous
     /// one.
-    pub(crate) fn with_pending(&mut self, pod: Arc<Pod>) -> Arc<Pod> {
-        match self.pending.get(&pod.uid) {
-            Some(pending) if pending.before == pod.nominated => {
-                Arc::new(Pod { nominated: Some(pending.node.clone()), ..Pod::clone(&pod) })
+    pub(crate) fn with_unconfirmed(&mut self, pod: Arc<Pod>) -> Arc<Pod> {
+        match self.unconfirmed.get(&pod.uid) {
+            Some(unconfirmed) if unconfirmed.before == pod.nominated => {
+                Arc::new(Pod { nominated: Some(unconfirmed.node.clone()), ..Pod::clone(&pod) })
             }
             Some(_) => {
-                self.pending.remove(&pod.uid);
+                self.unconfirmed.remove(&pod.uid);
                 pod
             }
             None => pod,
@@ -64,7 +64,7 @@ impl Nominations {
 
     /// Clears the pod's nomination. Returns the node.
     pub(crate) fn remove(&mut self, uid: &str) -> Option<Arc<str>> {
-        self.pending.remove(uid);
+        self.unconfirmed.remove(uid);
         self.take(uid)
     }
 
@@ -120,11 +120,11 @@ mod tests {
         let (chosen, cleared) = nominations.nominate(&named("a"), &Arc::from("b"));
         assert_eq!((chosen.nominated.as_deref(), cleared.as_deref()), (Some("b"), Some("a")));
         // A response from before the nomination.
-        assert_eq!(nominations.with_pending(named("a")).nominated.as_deref(), Some("b"));
-        assert_eq!(nominations.pending("p").as_deref(), Some("b"));
-        assert_eq!(nominations.with_pending(named("b")).nominated.as_deref(), Some("b"));
-        assert_eq!(nominations.pending("p"), None);
-        assert_eq!(nominations.with_pending(named("a")).nominated.as_deref(), Some("a"));
+        assert_eq!(nominations.with_unconfirmed(named("a")).nominated.as_deref(), Some("b"));
+        assert_eq!(nominations.unconfirmed("p").as_deref(), Some("b"));
+        assert_eq!(nominations.with_unconfirmed(named("b")).nominated.as_deref(), Some("b"));
+        assert_eq!(nominations.unconfirmed("p"), None);
+        assert_eq!(nominations.with_unconfirmed(named("a")).nominated.as_deref(), Some("a"));
     }
 
     #[test]

@@ -1,6 +1,18 @@
 //! `assist`: a user schedules by hand, on a full screen or line by line.
 //!
-//! See `README.md` of the crate for the data flow.
+//! ```text
+//! reflector --updates--> app (store) <--progress-- binder --> bind, report, watches of bound pods
+//!                         |      `------requests------^
+//!          terminal: screen, draw     prompt: plain
+//! ```
+//!
+//! - `app`: the store and the bindings in flight; `binder`: carries out bindings and follows the bound pods;
+//!   `progress`: derives a pod's progress from its status;
+//! - `view`: pods and nodes prepared for display; `text`: fits text to a width; `log`: the last bindings and messages;
+//! - `screen`: the full screen as a state machine, rendered by `draw`; `plain`: the dialogue as a state machine;
+//! - `terminal` and `prompt` connect these to the user.
+//!
+//! The store and every decision are the scheduler's own; nothing here decides whether a pod fits.
 
 mod app;
 mod binder;
@@ -69,7 +81,7 @@ pub(super) async fn run(client: &Client, names: &[String], server: &str, args: &
     drop(app);
     // The task does not panic; there is nothing to clean up if it did.
     let _ = binder.end.await;
-    result.map_err(|error| Error::Refused(format!("could not use the terminal: {error}")))
+    result.map_err(|error| Error::Refused(format!("could not read input or write output: {error}")))
 }
 
 /// Whether the full screen can be used.
@@ -82,7 +94,7 @@ fn has_screen() -> bool {
 fn redirect_log() -> UnboundedReceiver<String> {
     let (sender, notes) = unbounded_channel();
     let log = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new("dockside=info"))
+        .with_env_filter(EnvFilter::new("dockside_scheduler=info"))
         .with_ansi(false)
         .without_time()
         .with_target(false)
