@@ -127,8 +127,8 @@ impl Containers {
         }
     }
 
-    /// Refreshes the image index if Docker does not have an image of it: the kubelet repeats the request until the index
-    /// says that the image is missing.
+    /// Refreshes the image index if Docker does not have an image that the index has: otherwise the kubelet would repeat
+    /// the request without pulling the image.
     async fn refresh_missing_image(&self, error: &Error) {
         if matches!(error, Error::Docker(error) if error.is_missing_image())
             && let Err(error) = self.images.refresh().await

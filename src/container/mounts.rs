@@ -29,7 +29,7 @@ const API_CDI: u16 = 44;
 /// Sets the mounts and devices of a container.
 ///
 /// # Errors
-/// [`Error::Invalid`] and the like name the field.
+/// [`Error::Invalid`], [`Error::Unsupported`] and [`Error::Unimplemented`] name the field.
 pub(super) fn apply(config: &ContainerConfig, host: &mut HostConfig, info: &EngineInfo) -> Result<(), Error> {
     let object = describe(config);
     let mut mounts = Vec::new();
@@ -153,8 +153,8 @@ fn bind(mount: &Mount, source: &Path, info: &EngineInfo) -> request::Mount {
     }
 }
 
-/// Private is what Docker does when nothing is said. Saying it would be refused for what contains Docker's own directory,
-/// such as `/`, where Docker takes `rslave`; only a recursively read-only mount has to say it.
+/// Docker's option for the mount propagation. Private is left out where possible, as it is the default and Docker refuses
+/// it for a path that contains its own directory, such as `/`; a recursively read-only mount has to name it.
 fn propagation(mount: &Mount) -> Option<Propagation> {
     match mount.propagation() {
         MountPropagation::PropagationPrivate if mount.recursive_read_only => Some(Propagation::Rprivate),

@@ -31,8 +31,8 @@ pub(super) fn check(object: &str, resources: &LinuxContainerResources, info: &En
     cgroup::check_unified(object, &resources.unified, info)
 }
 
-/// Puts the resources of a new container into Docker's terms. Docker has no hugepage limits: the kubelet sets them on
-/// the pod's cgroup, which bounds the container too.
+/// Sets the resources of a new container. Docker has no hugepage limits: the kubelet sets them on
+/// the pod's cgroup, which limits the container too.
 pub(super) fn apply(resources: &LinuxContainerResources, host: &mut HostConfig, info: &EngineInfo) {
     static WARNED: Once = Once::new();
     if resources.hugepage_limits.iter().any(|limit| limit.limit > 0) {

@@ -51,9 +51,13 @@ pub(super) fn check(config: &ContainerConfig) -> Result<&ContainerMetadata, Erro
 
 /// What the request depends on, besides the container's own configuration.
 pub(super) struct Context<'a> {
+    /// The sandbox to join.
     pub sandbox: &'a SandboxRecord,
+    /// What this Docker can do.
     pub info: &'a EngineInfo,
+    /// The absolute path of the CRI log, for the label; empty for none.
     pub log_path: &'a str,
+    /// The limits of the Docker log.
     pub docker_log: &'a DockerLog,
     /// The Docker id of the container whose process namespace to join, for mode TARGET.
     pub pid_target: Option<String>,
@@ -128,9 +132,9 @@ fn host_config(
         runtime: (!sandbox.runtime_handler.is_empty()).then(|| sandbox.runtime_handler.clone()),
         ..Default::default()
     };
-    if let Some(wanted) = config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
-        resources::check(object, wanted, context.info)?;
-        resources::apply(wanted, &mut host, context.info);
+    if let Some(requested) = config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
+        resources::check(object, requested, context.info)?;
+        resources::apply(requested, &mut host, context.info);
     }
     mounts::apply(config, &mut host, context.info)?;
     Ok(host)

@@ -39,7 +39,7 @@ impl Pods {
     }
 
     /// Pins the network namespace of process `pid` and runs CNI ADD; puts the addresses into `record`.
-    pub(super) async fn attach(&self, record: &mut SandboxRecord, pid: i32) -> Result<(), Error> {
+    pub(super) async fn setup_pod_network(&self, record: &mut SandboxRecord, pid: i32) -> Result<(), Error> {
         let pid = u32::try_from(pid).ok().filter(|pid| *pid > 0).ok_or_else(|| {
             Error::precondition(
                 describe(&record.config),
@@ -56,7 +56,7 @@ impl Pods {
     }
 
     /// Runs CNI DEL and unpins the namespace. Can be repeated, and called for a pod that was never attached.
-    pub(super) async fn detach(&self, record: &mut SandboxRecord) -> Result<(), Error> {
+    pub(super) async fn teardown_pod_network(&self, record: &mut SandboxRecord) -> Result<(), Error> {
         if record.config.is_host_network() || record.network.as_ref().is_some_and(|network| network.released) {
             return Ok(());
         }

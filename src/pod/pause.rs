@@ -1,4 +1,4 @@
-//! The pause process, as long as nothing but its pid is known of it.
+//! The pause process during RunPodSandbox, before the sandbox is in the index.
 
 use std::fs::File;
 use std::io::Read;

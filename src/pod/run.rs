@@ -85,16 +85,16 @@ impl Pods {
         started?;
         saved?;
         let pause = match etc {
-            Some(etc) => self.set_up_network(record, &etc, info).await?,
-            None => self.set_up_host_network(record).await?,
+            Some(etc) => self.finish_with_pod_network(record, &etc, info).await?,
+            None => self.finish_on_host_network(record).await?,
         };
         record.phase = Phase::Live;
         self.store.sandboxes.save(record).await?;
         Ok((Sandbox::new(record.clone(), Process::Running { started_at }), pause))
     }
 
-    /// Attaches the pod to its network and completes its files.
-    async fn set_up_network(
+    /// Sets up the pod network and completes the pod's files.
+    async fn finish_with_pod_network(
         &self,
         record: &mut SandboxRecord,
         etc: &Etc,
@@ -108,13 +108,13 @@ impl Pods {
         };
         // Opened before the plugins run: they may take so long that the kernel reuses the pid.
         let pause = PauseProcess::open(pid);
-        self.attach(record, pid).await?;
+        self.setup_pod_network(record, pid).await?;
         etc.complete(record, &info.container_directory(&record.id)).await?;
         Ok(pause)
     }
 
-    /// As [`Pods::set_up_network`], for a pod on the host's network.
-    async fn set_up_host_network(&self, record: &SandboxRecord) -> Result<PauseProcess, Error> {
+    /// As [`Pods::finish_with_pod_network`], for a pod on the host's network.
+    async fn finish_on_host_network(&self, record: &SandboxRecord) -> Result<PauseProcess, Error> {
         let details = self.engine.inspect_container(&record.id).await?;
         let pause = PauseProcess::open(details.state.pid);
         if let Some(dns) = record.config.dns_config.as_ref().filter(|dns| etc::has_settings(dns)) {
@@ -141,8 +141,7 @@ impl Pods {
         Ok(self.engine.create_container(&record.name, &body).await?)
     }
 
-    /// Applies an exit of the pause process that came before the sandbox was in the index, where Docker's event was not
-    /// found.
+    /// Records an exit of the pause process that Docker reported before the sandbox was in the index.
     async fn refresh_exited(&self, id: &str) {
         if let Err(error) = self.containers.refresher().refresh(id).await {
             tracing::warn!(sandbox = id, %error, "could not refresh a new sandbox whose pause process has exited");

@@ -35,7 +35,7 @@ impl Pods {
             errors.extend(outcome.err());
         }
         let released = record.network.as_ref().is_none_or(|network| network.released);
-        match self.detach(&mut record).await {
+        match self.teardown_pod_network(&mut record).await {
             Ok(()) if !released => errors.extend(self.store.sandboxes.save(&record).await.err().map(Error::from)),
             Ok(()) => {}
             Err(error) => errors.push(error),

@@ -24,12 +24,11 @@ impl Lifecycle for Pods {
         for container in self.index.containers_of(&record.id) {
             self.containers.remove(&container.record.id).await?;
         }
-        self.detach(record).await?;
+        self.teardown_pod_network(record).await?;
         Ok(self.engine.remove_container(&record.id).await?)
     }
 
-    /// A sandbox with an id is listed as NOTREADY, so that its client removes it: its network may need the client's help,
-    /// such as a CNI configuration that was removed.
+    /// A sandbox with an id is listed as NOTREADY, so that its client removes it.
     async fn keep(&self, mut record: SandboxRecord) {
         if record.id.is_empty() {
             self.unfinished.insert(record);
