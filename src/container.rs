@@ -3,7 +3,6 @@
 //! `cri` and `stream` call in, and `pod` when it stops or removes a sandbox. As with sandboxes, a record is saved before
 //! Docker is asked to create anything, and finished after (see [`crate::lifecycle`]).
 
-pub mod cgroup;
 mod create;
 mod effective;
 mod exec;
@@ -19,7 +18,6 @@ mod status;
 mod stop;
 #[cfg(test)]
 pub(crate) mod testing;
-mod tree;
 mod undo;
 mod update;
 

@@ -8,6 +8,7 @@
 //! API server <--> scheduler
 //! ```
 
+pub(crate) mod cgroup;
 pub mod clock;
 pub mod cmd;
 pub mod config;

@@ -1,23 +1,24 @@
-//! What pods and containers use, read from the kernel: cgroup files, `/proc/PID/net/dev` and the writable layers. Docker
-//! is asked for nothing but the size of layers that are no overlays.
+//! What pods and containers use: the CRI's stats, and cAdvisor's metrics. Both are renderings of what [`crate::cgroup`]
+//! reads from the kernel, and of the measured size of writable layers. Docker is asked only for the size of layers that
+//! are not overlays.
 //!
-//! `cri` calls in. A list never fails for one container: one that ends in the middle is told without what could not be
-//! read any more, as one that does not run is.
+//! `cri` calls in. A list never fails for one container: of one that is not running, or exits during the call, the values
+//! that could not be read are left out.
 
-mod cgroup;
 mod disk;
 mod metrics;
 mod network;
 mod rate;
+mod sample;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::container::cgroup as place;
+use crate::cgroup;
+use crate::cgroup::Cgroup;
 use crate::docker::Engine;
 use crate::docker::EngineInfo;
 use crate::error::Error;
-
 use crate::proto::ContainerAttributes;
 use crate::proto::ContainerStats;
 use crate::proto::ContainerStatsFilter;
@@ -25,7 +26,6 @@ use crate::proto::CpuUsage;
 use crate::proto::IoUsage;
 use crate::proto::LinuxPodSandboxStats;
 use crate::proto::MemoryUsage;
-
 use crate::proto::PodSandboxAttributes;
 use crate::proto::PodSandboxStats;
 use crate::proto::PodSandboxStatsFilter;
@@ -38,29 +38,30 @@ use crate::state::Kind;
 use crate::state::LookupError;
 use crate::state::Sandbox;
 
-use self::cgroup::Sample;
 use self::disk::Disk;
 use self::rate::Rates;
+use self::sample::Sample;
 
 pub use self::metrics::descriptors as metric_descriptors;
 
-/// What is measured, and what was measured before.
+/// Reads stats and metrics; keeps what rates and disk usage need between calls.
 pub struct Stats {
     engine: Engine,
     index: Index,
     disk: Disk,
     rates: Rates,
-    /// The name of the image of all pause containers.
+    /// The image of all pause containers, for the label `image`.
     pause_image: String,
 }
 
 impl Stats {
+    /// `pause_image` is the image of all pause containers. Nothing is measured before the first call.
     pub fn new(engine: Engine, index: Index, pause_image: &str) -> Stats {
         let disk = Disk::new(engine.clone());
         Stats { engine, index, disk, rates: Rates::new(), pause_image: pause_image.to_owned() }
     }
 
-    /// One container.
+    /// The stats of one container.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
@@ -74,10 +75,10 @@ impl Stats {
             .ok_or_else(|| LookupError::NotFound { kind: Kind::Container, id: id.to_owned() }.into())
     }
 
-    /// The containers that pass the filter, the oldest first.
+    /// The stats of the containers that match the filter, the oldest first.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] when an id of the filter is the beginning of several.
+    /// [`Error::Ambiguous`] when an id of the filter is a prefix of several; [`Error::State`] before Docker was first reached.
     pub async fn containers(
         self: &Arc<Self>,
         filter: Option<&ContainerStatsFilter>,
@@ -94,7 +95,7 @@ impl Stats {
         Ok(self.measure(containers, Vec::new()).await?.containers)
     }
 
-    /// One sandbox with its containers.
+    /// The stats of one sandbox, with its running containers.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
@@ -105,10 +106,10 @@ impl Stats {
         measured.sandboxes.pop().ok_or_else(|| LookupError::NotFound { kind: Kind::Sandbox, id: id.to_owned() }.into())
     }
 
-    /// The sandboxes that are ready and pass the filter, the oldest first, each with its containers that run.
+    /// The stats of the ready sandboxes that match the filter, the oldest first, each with its running containers.
     ///
     /// # Errors
-    /// [`Error::Ambiguous`] when an id of the filter is the beginning of several.
+    /// [`Error::Ambiguous`] when an id of the filter is a prefix of several; [`Error::State`] before Docker was first reached.
     pub async fn sandboxes(
         self: &Arc<Self>,
         filter: Option<&PodSandboxStatsFilter>,
@@ -129,11 +130,11 @@ impl Stats {
         containers: Vec<Arc<Container>>,
         sandboxes: Vec<Arc<Sandbox>>,
     ) -> Result<Measured, Error> {
-        // While Docker restarts, its containers can still be measured where they live on.
+        // With live-restore, containers run while Docker restarts, and can be measured.
         let info = self.engine.connection().info();
         let stats = Arc::clone(self);
-        self.disk.keep(|id| self.index.contains(id));
-        self.rates.keep(|id| self.index.contains(id));
+        self.disk.retain(|id| self.index.contains(id));
+        self.rates.retain(|id| self.index.contains(id));
         on_file_thread(move || Measured {
             containers: containers.iter().map(|container| stats.of_container(container, info.as_deref())).collect(),
             sandboxes: sandboxes.iter().map(|sandbox| stats.of_sandbox(sandbox, info.as_deref())).collect(),
@@ -146,9 +147,10 @@ impl Stats {
         let sandbox = self.index.sandboxes.get(&record.sandbox_id);
         let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
         let running = info.filter(|_| container.process.is_running());
-        let sample = running.and_then(|info| cgroup::of_container(info, parent, &record.id));
+        let sample = running.and_then(|info| Sample::read(&Cgroup::of_container(info, parent, &record.id)));
         let usage = sample.map(|sample| self.usage(&record.id, &sample)).unwrap_or_default();
-        let layer = self.disk.usage(&record.id, running, |info| place::first_process(info, parent, &record.id));
+        let layer =
+            self.disk.usage(&record.id, running, |info| Cgroup::of_container(info, parent, &record.id).init_pid());
         ContainerStats {
             attributes: Some(ContainerAttributes {
                 id: record.id.clone(),
@@ -170,10 +172,10 @@ impl Stats {
             self.index.containers_of(&record.id).into_iter().filter(|container| container.process.is_running());
         let containers: Vec<ContainerStats> = running.map(|container| self.of_container(&container, info)).collect();
         let parent = record.cgroup_parent();
-        let (whole, processes) = info.map(|info| self.whole(sandbox, info)).unwrap_or_default();
-        let usage = whole.as_ref().map(|sample| self.usage(&record.id, sample)).unwrap_or_default();
-        let first = info.and_then(|info| place::first_process(info, parent, &record.id));
-        let network = first.filter(|_| !record.config.is_host_network()).and_then(network::usage);
+        let (sample, threads) = info.map(|info| self.sample_sandbox(sandbox, info)).unwrap_or_default();
+        let usage = sample.as_ref().map(|sample| self.usage(&record.id, sample)).unwrap_or_default();
+        let pause = info.and_then(|info| Cgroup::of_container(info, parent, &record.id).init_pid());
+        let network = pause.filter(|_| !record.config.is_host_network()).and_then(network::usage);
         PodSandboxStats {
             attributes: Some(PodSandboxAttributes {
                 id: record.id.clone(),
@@ -185,9 +187,9 @@ impl Stats {
                 cpu: usage.cpu,
                 memory: usage.memory,
                 network,
-                process: whole
+                process: sample
                     .as_ref()
-                    .map(|sample| ProcessUsage { timestamp: sample.at, process_count: processes.and_then(number) }),
+                    .map(|sample| ProcessUsage { timestamp: sample.at, process_count: threads.and_then(number) }),
                 containers,
                 io: usage.io,
             }),
@@ -195,19 +197,23 @@ impl Stats {
         }
     }
 
-    /// What all of a pod has used, and its number of processes. A pod without a cgroup of its own is what its containers
-    /// are.
-    fn whole(&self, sandbox: &Sandbox, info: &EngineInfo) -> (Option<Sample>, Option<u64>) {
+    /// What a pod has used, and its number of threads. Of a pod without a cgroup of its own it is the sum over its
+    /// containers.
+    fn sample_sandbox(&self, sandbox: &Sandbox, info: &EngineInfo) -> (Option<Sample>, Option<u64>) {
         let record = &sandbox.record;
         match record.cgroup_parent() {
             "" => {
-                let others = self.index.containers_of(&record.id);
-                let ids = || others.iter().map(|container| container.record.id.as_str()).chain([record.id.as_str()]);
-                let samples = ids().filter_map(|id| cgroup::of_container(info, "", id));
-                let processes = ids().filter_map(|id| cgroup::processes_of_container(info, "", id));
-                (samples.reduce(Sample::plus), processes.reduce(|one, two| one + two))
+                let containers = self.index.containers_of(&record.id);
+                let ids = containers.iter().map(|container| container.record.id.as_str()).chain([record.id.as_str()]);
+                let cgroups: Vec<Cgroup> = ids.map(|id| Cgroup::of_container(info, "", id)).collect();
+                let samples = cgroups.iter().filter_map(Sample::read);
+                let threads = cgroups.iter().filter_map(cgroup::thread_count);
+                (samples.reduce(Sample::plus), threads.reduce(|one, two| one + two))
             }
-            parent => (cgroup::of_pod(info, parent), cgroup::processes_of_pod(info, parent)),
+            parent => {
+                let cgroup = Cgroup::of_pod(info, parent);
+                (Sample::read(&cgroup), cgroup::thread_count(&cgroup))
+            }
         }
     }
 
@@ -218,7 +224,7 @@ impl Stats {
             cpu: Some(CpuUsage {
                 timestamp: at,
                 usage_core_nano_seconds: number(sample.cpu_ns),
-                usage_nano_cores: self.rates.note(id, at, sample.cpu_ns).and_then(number),
+                usage_nano_cores: self.rates.record(id, at, sample.cpu_ns).and_then(number),
                 psi: sample.cpu_pressure,
             }),
             memory: Some(MemoryUsage {
@@ -255,7 +261,7 @@ struct Usage {
     io: Option<IoUsage>,
 }
 
-/// Reads files, which blocks for some microseconds each, on a thread for that.
+/// Runs `read` on a blocking thread: it reads kernel files, which block for some microseconds each.
 async fn on_file_thread<T: Send + 'static>(read: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     tokio::task::spawn_blocking(read).await.map_err(|source| {
         let path = Path::new(cgroup::ROOT).to_owned();

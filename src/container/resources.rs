@@ -2,13 +2,12 @@
 
 use std::sync::Once;
 
+use crate::cgroup::check_unified;
 use crate::docker::EngineInfo;
 use crate::docker::request::HostConfig;
 use crate::docker::request::Resources;
 use crate::error::Error;
 use crate::proto::LinuxContainerResources;
-
-use super::cgroup;
 
 /// The kernel's bounds of `oom_score_adj` (proc(5)).
 const OOM_SCORE: std::ops::RangeInclusive<i64> = -1000..=1000;
@@ -28,7 +27,7 @@ pub(super) fn check(object: &str, resources: &LinuxContainerResources, info: &En
             return Err(Error::invalid(object, field, format!("{value} is negative")));
         }
     }
-    cgroup::check_unified(object, &resources.unified, info)
+    check_unified(object, &resources.unified, info)
 }
 
 /// Sets the resources of a new container. Docker has no hugepage limits: the kubelet sets them on

@@ -1,5 +1,6 @@
 //! Translates a container's configuration into a Docker create request.
 
+use crate::cgroup::docker_parent;
 use crate::docker::EngineInfo;
 use crate::docker::request::ContainerRequest;
 use crate::docker::request::HealthConfig;
@@ -16,7 +17,6 @@ use crate::proto::PodSandboxMetadata;
 use crate::proto::Signal;
 use crate::state::SandboxRecord;
 
-use super::cgroup;
 use super::describe;
 use super::log::DockerLog;
 use super::mounts;
@@ -116,7 +116,7 @@ fn host_config(
             NamespaceMode::Target => context.pid_target.as_ref().map(|id| format!("container:{id}")),
             NamespaceMode::Container => None,
         },
-        cgroup_parent: cgroup::parent(object, &linux.cgroup_parent, context.info)?,
+        cgroup_parent: docker_parent(object, &linux.cgroup_parent, context.info)?,
         privileged: Some(security.privileged),
         cap_add: capability_names(&capabilities.add_capabilities),
         cap_drop: capability_names(&capabilities.drop_capabilities),

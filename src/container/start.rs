@@ -6,6 +6,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::time::Instant;
 
+use crate::cgroup::Cgroup;
 use crate::clock::now_ns;
 use crate::docker;
 use crate::error::Error;
@@ -15,7 +16,6 @@ use crate::state::ContainerRecord;
 use crate::state::Process;
 
 use super::Containers;
-use super::cgroup;
 
 /// For one inspect of a container whose start failed.
 const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,7 +101,7 @@ impl Containers {
         let parent = sandbox.as_ref().map(|sandbox| sandbox.record.cgroup_parent()).unwrap_or_default();
         // The last known info: the container runs, and must not fail because Docker is slow just now.
         let info = self.engine.last_info()?;
-        match cgroup::write_unified(&info, parent, &record.id, unified).await {
+        match Cgroup::of_container(&info, parent, &record.id).write_unified(unified).await {
             // The cgroup goes with the last process.
             Err(error) if self.has_exited(&record.id) || is_absent(&error) && self.exits_soon(&record.id).await => {
                 Ok(())

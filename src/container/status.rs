@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use crate::cgroup::Cgroup;
 use crate::error::Error;
 use crate::proto;
 use crate::proto::ContainerFilter;
@@ -15,7 +16,6 @@ use crate::state::ContainerRecord;
 use crate::state::Process;
 
 use super::Containers;
-use super::cgroup;
 use super::effective;
 use super::spec;
 
@@ -75,7 +75,7 @@ impl Containers {
         let record = &container.record;
         let info = self.engine.connection().info().filter(|_| container.process.is_running())?;
         let sandbox = self.index.sandboxes.get(&record.sandbox_id)?;
-        cgroup::first_process(&info, sandbox.record.cgroup_parent(), &record.id)
+        Cgroup::of_container(&info, sandbox.record.cgroup_parent(), &record.id).init_pid()
     }
 
     pub(super) fn log_path(&self, record: &ContainerRecord) -> String {

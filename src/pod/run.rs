@@ -2,8 +2,8 @@
 
 use tokio::join;
 
+use crate::cgroup::Cgroup;
 use crate::clock::now_ns;
-use crate::container::cgroup;
 use crate::docker::EngineInfo;
 use crate::error::Error;
 use crate::lifecycle::Lifecycle;
@@ -102,7 +102,7 @@ impl Pods {
     ) -> Result<PauseProcess, Error> {
         // The kernel knows the pid as well as Docker does, and answers at once. Some OCI runtimes have helper processes in
         // the same cgroup, with network namespaces of their own: then only Docker knows which process is the pod's.
-        let pid = match cgroup::only_process(info, record.cgroup_parent(), &record.id) {
+        let pid = match Cgroup::of_container(info, record.cgroup_parent(), &record.id).only_pid() {
             Some(pid) => pid,
             None => self.engine.inspect_container(&record.id).await?.state.pid,
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::container::cgroup;
+use crate::cgroup::docker_parent;
 use crate::container::security;
 use crate::docker::EngineInfo;
 use crate::docker::request::ContainerRequest;
@@ -165,7 +165,7 @@ fn host_config(
         uts_mode: host_network.then(|| "host".to_owned()),
         ipc_mode: Some(if modes.ipc() == NamespaceMode::Node { "host" } else { "shareable" }.to_owned()),
         pid_mode: (modes.pid() == NamespaceMode::Node).then(|| "host".to_owned()),
-        cgroup_parent: cgroup::parent(pod, &linux.cgroup_parent, info)?,
+        cgroup_parent: docker_parent(pod, &linux.cgroup_parent, info)?,
         resources: Resources { cpu_shares: Some(PAUSE_CPU_SHARES), ..Default::default() },
         oom_score_adj: Some(info.clamp_oom_score(PAUSE_OOM_SCORE_ADJ)),
         sysctls: (!linux.sysctls.is_empty()).then(|| linux.sysctls.clone().into_iter().collect()),

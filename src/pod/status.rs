@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::container::cgroup;
+use crate::cgroup::Cgroup;
 use crate::error::Error;
 use crate::proto;
 use crate::proto::PodIp;
@@ -51,7 +51,7 @@ impl Pods {
             "dockerName": record.name,
             "netns": record.netns,
             "network": record.network,
-            "pid": info.and_then(|info| cgroup::first_process(&info, record.cgroup_parent(), &record.id)),
+            "pid": info.and_then(|info| Cgroup::of_container(&info, record.cgroup_parent(), &record.id).init_pid()),
             "privileged": security.is_some_and(|security| security.privileged),
             "phase": record.phase,
             "runtimeHandler": record.runtime_handler,

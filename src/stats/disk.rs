@@ -1,6 +1,5 @@
-//! How much containers have written over their images. Walking through a layer can take long, so it is done in the
-//! background, and an answer has what was found last, with the time of that. Where the kernel does not tell which
-//! directory to walk through, as an overlay does, Docker is asked to find out.
+//! The size of writable layers. Walking a layer can take long, so it is measured in the background, and a response has
+//! the last measurement with its time. Docker is asked for the size of a layer that is not an overlay.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -20,6 +19,8 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use walkdir::WalkDir;
 
+use crate::cgroup::Mount;
+use crate::cgroup::MountInfo;
 use crate::clock::now_ns;
 use crate::docker::Engine;
 use crate::docker::EngineInfo;
@@ -27,37 +28,37 @@ use crate::proto::FilesystemIdentifier;
 use crate::proto::FilesystemUsage;
 use crate::proto::UInt64Value;
 
-/// What is younger is good enough.
+/// A measurement younger than this is not repeated.
 const FRESH: Duration = Duration::from_secs(10);
-/// A walk may take this part of the time: after one of a second, the next comes after so many seconds.
-const REST: u32 = 50;
-/// How long an answer waits for the first walk through a layer.
+/// The pause after a walk, as a multiple of how long the walk took: 2% of the time is spent walking.
+const PAUSE_FACTOR: u32 = 50;
+/// How long a response waits for the first walk of a layer.
 const FIRST_WAIT: Duration = Duration::from_millis(20);
-/// How many walks go on at once. More than one, so that a layer of millions of files does not hold up all others; few, as
-/// each takes a thread, and a list asks for the layers of all containers in one moment.
+/// How many walks run at once. More than one, so that a layer of millions of files does not delay all others; few, because
+/// each takes a thread, and a list asks for the layers of all containers at once.
 const WALKERS: usize = 4;
-/// What `st_blocks` counts in, whatever the file system (stat(2)).
+/// The unit of `st_blocks` in bytes, on every filesystem (stat(2)).
 const BLOCK: u64 = 512;
-/// How many files of several names a walk remembers: a few megabytes of memory. Beyond that each name counts.
-const MOST_LINKED: usize = 1 << 18;
+/// How many hard-linked files a walk remembers: a few megabytes of memory. Beyond that each name counts.
+const MAX_LINKED: usize = 1 << 18;
 /// Where Docker's own overlay driver keeps its layers, below Docker's root.
 const OVERLAY_HOME: &str = "overlay2";
 
-/// The layers that were measured.
+/// The writable layers of all containers, with their measurements.
 pub(super) struct Disk {
     engine: Engine,
-    book: Arc<Mutex<Book>>,
+    layers: Arc<Mutex<Layers>>,
 }
 
 #[derive(Debug, Default)]
-struct Book {
-    /// By container.
-    layers: HashMap<String, Layer>,
-    waiting: VecDeque<Walk>,
+struct Layers {
+    /// By container id.
+    by_id: HashMap<String, Layer>,
+    queue: VecDeque<Walk>,
     walkers: usize,
 }
 
-/// A walk that is to be done.
+/// A walk in the queue.
 #[derive(Debug)]
 struct Walk {
     id: String,
@@ -67,14 +68,14 @@ struct Walk {
 
 #[derive(Debug, Clone)]
 struct Layer {
-    /// What to walk through; `None` for one that Docker is asked about.
+    /// The directory to walk; `None` when Docker is asked for the size.
     directory: Option<PathBuf>,
-    /// What stands for its file system: a directory that is still there when the container is gone, and the same for all.
-    /// A client looks at it after the answer, and may give up all it wanted to tell when it is missing.
+    /// A directory on the layer's filesystem that outlives the container, the same for all layers if possible. The
+    /// kubelet calls statfs on it after the response, and may drop all stats when it is missing.
     mountpoint: PathBuf,
-    /// `None` until the first walk has ended, and when the directory is gone.
+    /// `None` until the first walk has finished, and when the directory is gone.
     measured: Option<Measured>,
-    /// When the next walk is due; `None` while one is under way.
+    /// When the next walk is due; `None` while one is queued or running.
     due: Option<Instant>,
 }
 
@@ -82,39 +83,40 @@ struct Layer {
 struct Measured {
     at: i64,
     bytes: u64,
-    /// Docker does not tell them.
+    /// `None` where Docker was asked, which does not count inodes.
     inodes: Option<u64>,
 }
 
 impl Disk {
     pub(super) fn new(engine: Engine) -> Disk {
-        Disk { engine, book: Arc::default() }
+        Disk { engine, layers: Arc::default() }
     }
 
-    /// What is known of a container's writable layer. `process` gives a process in it, for the first time.
+    /// The usage of a container's writable layer, as last measured. `pid` returns a process of the container, and is called
+    /// only for a layer that is not known yet.
     pub(super) fn usage(
         &self,
         id: &str,
         info: Option<&EngineInfo>,
-        process: impl FnOnce(&EngineInfo) -> Option<i32>,
+        pid: impl FnOnce(&EngineInfo) -> Option<i32>,
     ) -> FilesystemUsage {
-        let known = self.book.lock().layers.get(id).cloned();
+        let known = self.layers.lock().by_id.get(id).cloned();
         let mut layer = match known {
             Some(layer) => layer,
-            None => match info.and_then(|info| Layer::of_process(process(info)?, info)) {
+            None => match info.and_then(|info| Layer::of_process(pid(info)?, info)) {
                 Some(layer) => {
-                    self.book.lock().layers.insert(id.to_owned(), layer.clone());
+                    self.layers.lock().by_id.insert(id.to_owned(), layer.clone());
                     layer
                 }
-                // One that does not run any more, and was never seen running.
+                // Not running, and never seen running.
                 None => return unknown(),
             },
         };
         if layer.due.is_some_and(|due| due <= Instant::now()) {
             let done = self.walk(id, layer.directory.clone());
-            // A new container's layer is small: nobody needs to ask twice.
+            // A new container's layer is small, so the first response can have its size.
             if layer.measured.is_none() && done.recv_timeout(FIRST_WAIT).is_ok() {
-                layer.measured = self.book.lock().layers.get(id).and_then(|layer| layer.measured);
+                layer.measured = self.layers.lock().by_id.get(id).and_then(|layer| layer.measured);
             }
         }
         match layer.measured {
@@ -128,60 +130,60 @@ impl Disk {
         }
     }
 
-    /// Begins a walk, unless another call just did; what is returned tells its end.
+    /// Queues a walk, unless another call just did; the receiver gets a message when the walk has finished.
     fn walk(&self, id: &str, directory: Option<PathBuf>) -> Receiver<()> {
-        let (done, told) = channel();
-        let mut book = self.book.lock();
-        match book.layers.get_mut(id) {
+        let (done, finished) = channel();
+        let mut layers = self.layers.lock();
+        match layers.by_id.get_mut(id) {
             Some(layer) if layer.due.is_some() => layer.due = None,
-            _ => return told,
+            _ => return finished,
         }
-        book.waiting.push_back(Walk { id: id.to_owned(), directory, done });
-        if book.walkers < WALKERS {
-            book.walkers += 1;
-            tokio::spawn(walk_all(self.engine.clone(), Arc::clone(&self.book)));
+        layers.queue.push_back(Walk { id: id.to_owned(), directory, done });
+        if layers.walkers < WALKERS {
+            layers.walkers += 1;
+            tokio::spawn(walk_all(self.engine.clone(), Arc::clone(&self.layers)));
         }
-        told
+        finished
     }
 
-    /// Forgets what is not to be kept.
-    pub(super) fn keep(&self, wanted: impl Fn(&str) -> bool) {
-        self.book.lock().layers.retain(|id, _| wanted(id));
+    /// Drops the layers of all containers for which `exists` is false.
+    pub(super) fn retain(&self, exists: impl Fn(&str) -> bool) {
+        self.layers.lock().by_id.retain(|id, _| exists(id));
     }
 }
 
-/// Walks until nothing waits any more.
-async fn walk_all(engine: Engine, book: Arc<Mutex<Book>>) {
+/// Works the queue until it is empty.
+async fn walk_all(engine: Engine, layers: Arc<Mutex<Layers>>) {
     loop {
         let next = {
-            let mut book = book.lock();
-            let next = book.waiting.pop_front();
-            book.walkers -= usize::from(next.is_none());
+            let mut layers = layers.lock();
+            let next = layers.queue.pop_front();
+            layers.walkers -= usize::from(next.is_none());
             next
         };
         let Some(walk) = next else { return };
-        let began = Instant::now();
-        let by_docker = walk.directory.is_none();
+        let started = Instant::now();
+        let asks_docker = walk.directory.is_none();
         let measured = match walk.directory {
             Some(directory) => tokio::task::spawn_blocking(move || measure(&directory)).await.ok().flatten(),
-            None => ask(&engine, &walk.id).await,
+            None => ask_docker(&engine, &walk.id).await,
         };
-        if let Some(layer) = book.lock().layers.get_mut(&walk.id) {
-            // Docker may just be away.
-            layer.measured = measured.or(layer.measured.filter(|_| by_docker));
-            layer.due = Some(Instant::now() + FRESH.max(began.elapsed() * REST));
+        if let Some(layer) = layers.lock().by_id.get_mut(&walk.id) {
+            // While Docker does not answer, its last answer is kept.
+            layer.measured = measured.or(layer.measured.filter(|_| asks_docker));
+            layer.due = Some(Instant::now() + FRESH.max(started.elapsed() * PAUSE_FACTOR));
         }
-        // Nobody may have waited so long.
+        // The receiver may have stopped waiting.
         let _ = walk.done.send(());
     }
 }
 
-/// What Docker finds in a layer.
-async fn ask(engine: &Engine, id: &str) -> Option<Measured> {
+/// The size of a layer as Docker measures it.
+async fn ask_docker(engine: &Engine, id: &str) -> Option<Measured> {
     match engine.layer_size(id).await {
         Ok(bytes) => Some(Measured { at: now_ns(), bytes: bytes?, inodes: None }),
         Err(error) => {
-            tracing::debug!(%error, "could not learn how much a container has written");
+            tracing::debug!(%error, "could not get the size of a container's writable layer");
             None
         }
     }
@@ -191,8 +193,8 @@ fn unknown() -> FilesystemUsage {
     FilesystemUsage { timestamp: now_ns(), ..FilesystemUsage::default() }
 }
 
-/// What is below a directory, itself included; `None` when it is not there. A file of several names counts once, one that
-/// vanishes does not.
+/// The size of a directory tree, the directory included; `None` when it is missing. A hard-linked file counts once; a file
+/// that is removed during the walk does not count.
 fn measure(directory: &Path) -> Option<Measured> {
     let (mut bytes, mut inodes, mut linked) = (0, 0_u64, Linked::default());
     for entry in WalkDir::new(directory).same_file_system(true).into_iter().filter_map(Result::ok) {
@@ -206,7 +208,7 @@ fn measure(directory: &Path) -> Option<Measured> {
     (inodes > 0).then(|| Measured { at: now_ns(), bytes, inodes: Some(inodes) })
 }
 
-/// The files of several names that were found in a layer. Others are not remembered: there may be millions.
+/// The inodes of the hard-linked files that a walk has found. Other files are not remembered: there may be millions.
 #[derive(Default)]
 struct Linked(HashSet<u64>);
 
@@ -215,15 +217,15 @@ impl Linked {
         if file.is_dir() || file.nlink() < 2 {
             return true;
         }
-        if self.0.len() < MOST_LINKED { self.0.insert(file.ino()) } else { !self.0.contains(&file.ino()) }
+        if self.0.len() < MAX_LINKED { self.0.insert(file.ino()) } else { !self.0.contains(&file.ino()) }
     }
 }
 
 impl Layer {
-    /// The layer that a process has for its root: the upper directory of an overlay, whichever store made it. Of any
-    /// other root only Docker knows what in it is the container's own.
+    /// The layer that a process has as its root: the upper directory of an overlay, whichever store made it. For any other
+    /// root filesystem Docker has to be asked.
     fn of_process(pid: i32, info: &EngineInfo) -> Option<Layer> {
-        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+        let mounts = MountInfo::read(pid).ok()?;
         let directory = upper_of(&mounts, &info.root_dir.join(OVERLAY_HOME)).filter(|directory| directory.is_dir());
         let usual = [info.image_dir.as_path(), info.root_dir.as_path()];
         let mountpoint = match &directory {
@@ -234,7 +236,7 @@ impl Layer {
     }
 }
 
-/// The first of the usual directories that is on the layer's file system, or the highest one above the layer that is.
+/// The first of the usual directories that is on the layer's filesystem, or else the highest parent of the layer that is.
 fn mountpoint(layer: &Path, usual: [&Path; 2]) -> Option<PathBuf> {
     let device = fs::metadata(layer).ok()?.dev();
     let is_here = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.dev() == device);
@@ -242,15 +244,11 @@ fn mountpoint(layer: &Path, usual: [&Path; 2]) -> Option<PathBuf> {
     found.map(Path::to_owned)
 }
 
-/// `/proc/PID/mountinfo` (proc_pid_mountinfo(5)): the fifth field is the mount point, the last one has the options of the
-/// file system, with octal escapes. Docker makes paths relative to `home` when an image has so many layers that the options
-/// would be too long.
-fn upper_of(mounts: &str, home: &Path) -> Option<PathBuf> {
-    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/"))?;
-    let (_, file_system) = root.split_once(" - ")?;
-    let options = file_system.strip_prefix("overlay ")?.split(' ').nth(1)?;
-    let upper = options.split(',').find_map(|option| option.strip_prefix("upperdir="))?;
-    Some(home.join(upper.replace("\\040", " ").replace("\\054", ",").replace("\\134", "\\")))
+/// The upper directory of the overlay at `/`. Docker makes paths relative to `home` when an image has too many layers for
+/// absolute paths to fit the mount options.
+fn upper_of(mounts: &MountInfo, home: &Path) -> Option<PathBuf> {
+    let root = mounts.mounts().find(Mount::is_root).filter(|mount| mount.filesystem == b"overlay")?;
+    Some(home.join(root.option_path("upperdir")?))
 }
 
 #[cfg(test)]
@@ -270,7 +268,7 @@ mod tests {
         Layer { mountpoint, directory, measured: None, due: Some(Instant::now()) }
     }
 
-    /// A Docker that does not know how large the layer of container `c` is when it is asked for the second time.
+    /// A Docker that fails to give the size of container `c`'s layer the second time it is asked.
     fn disk() -> (Disk, TempDir) {
         let asked = AtomicU32::new(0);
         let (engine, docker) = testing::engine(move |request| {
@@ -283,7 +281,7 @@ mod tests {
         (Disk::new(engine), docker)
     }
 
-    /// What is told once something is known.
+    /// The usage, once it has been measured.
     async fn known(disk: &Disk, id: &str) -> FilesystemUsage {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
@@ -303,18 +301,18 @@ mod tests {
 901 900 0:51 / /data rw - overlay overlay rw,lowerdir=/l,upperdir=/other,workdir=/w
 ";
         let home = Path::new(HOME);
-        assert_eq!(upper_of(mounts, home), Some(home.join("x/diff")));
-        assert_eq!(upper_of("900 800 8:1 / / rw - ext4 /dev/sda1 rw\n", home), None);
+        assert_eq!(upper_of(&MountInfo::from(mounts), home), Some(home.join("x/diff")));
+        assert_eq!(upper_of(&MountInfo::from("900 800 8:1 / / rw - ext4 /dev/sda1 rw\n"), home), None);
     }
 
     #[test]
     fn the_upper_directory_of_an_image_with_many_layers_is_relative() {
         let mounts = "900 800 0:50 / / rw - overlay overlay rw,lowerdir=l/A:l/B,upperdir=x/diff,workdir=x/work\n";
-        assert_eq!(upper_of(mounts, Path::new(HOME)), Some(Path::new(HOME).join("x/diff")));
+        assert_eq!(upper_of(&MountInfo::from(mounts), Path::new(HOME)), Some(Path::new(HOME).join("x/diff")));
     }
 
     #[test]
-    fn a_file_system_is_told_by_a_directory_that_stays() {
+    fn a_filesystem_is_identified_by_a_directory_that_outlives_the_container() {
         let dir = tempfile::tempdir().unwrap();
         let (root, layer) = (dir.path().join("docker"), dir.path().join("elsewhere/x/diff"));
         fs::create_dir_all(&root).unwrap();
@@ -327,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_two_names_counts_once() {
+    fn a_hard_linked_file_counts_once() {
         let dir = tempfile::tempdir().unwrap();
         let before = measure(dir.path()).unwrap();
         fs::write(dir.path().join("a"), vec![1; 100_000]).unwrap();
@@ -338,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn only_files_of_several_names_are_remembered_and_not_without_end() {
+    fn only_hard_linked_files_are_remembered_up_to_a_limit() {
         let dir = tempfile::tempdir().unwrap();
         let (plain, twice) = (dir.path().join("plain"), dir.path().join("twice"));
         fs::write(&plain, "").unwrap();
@@ -352,9 +350,9 @@ mod tests {
         }
         assert!(linked.0.is_empty());
         assert!(linked.is_first_name(&of(&twice)) && !linked.is_first_name(&of(&twice)));
-        let mut full = Linked((0..MOST_LINKED as u64).map(|number| u64::MAX - number).collect());
+        let mut full = Linked((0..MAX_LINKED as u64).map(|number| u64::MAX - number).collect());
         assert!(full.is_first_name(&of(&twice)) && full.is_first_name(&of(&twice)));
-        assert_eq!(full.0.len(), MOST_LINKED);
+        assert_eq!(full.0.len(), MAX_LINKED);
     }
 
     #[test]
@@ -365,29 +363,29 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn what_a_walk_found_is_kept_until_the_next() {
+    async fn a_measurement_is_kept_until_the_next() {
         let dir = tempfile::tempdir().unwrap();
         let (disk, _docker) = disk();
         assert!(disk.usage("a", None, |_| None).used_bytes.is_none());
         let mountpoint = PathBuf::from("/var/lib/docker");
-        disk.book.lock().layers.insert("a".to_owned(), Layer { mountpoint, ..layer(dir.path()) });
+        disk.layers.lock().by_id.insert("a".to_owned(), Layer { mountpoint, ..layer(dir.path()) });
         let found = known(&disk, "a").await;
         assert_eq!(found.inodes_used.unwrap().value, 1);
         assert_eq!(found.fs_id.unwrap().mountpoint, "/var/lib/docker");
         assert_eq!(disk.usage("a", None, |_| None).timestamp, found.timestamp);
-        disk.keep(|id| id != "a");
+        disk.retain(|id| id != "a");
         assert!(disk.usage("a", None, |_| None).used_bytes.is_none());
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn docker_is_asked_for_a_layer_without_a_directory_and_its_answer_kept_while_it_cannot_tell() {
+    async fn docker_is_asked_for_a_layer_without_a_directory_and_its_last_size_kept_while_it_fails() {
         let (disk, _docker) = disk();
-        disk.book.lock().layers.insert("c".to_owned(), Layer { directory: None, ..layer(Path::new("/")) });
+        disk.layers.lock().by_id.insert("c".to_owned(), Layer { directory: None, ..layer(Path::new("/")) });
         let first = known(&disk, "c").await;
         assert_eq!((first.used_bytes.unwrap().value, first.inodes_used), (4000, None));
         let mut bytes = Vec::new();
         for _ in 0..2 {
-            disk.book.lock().layers.get_mut("c").unwrap().due = Some(Instant::now());
+            disk.layers.lock().by_id.get_mut("c").unwrap().due = Some(Instant::now());
             disk.walk("c", None).recv_timeout(Duration::from_secs(10)).unwrap();
             bytes.push(known(&disk, "c").await.used_bytes.unwrap().value);
         }
@@ -395,23 +393,23 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn more_layers_than_walkers_are_walked_all_the_same() {
+    async fn more_layers_than_walkers_are_all_walked() {
         let dir = tempfile::tempdir().unwrap();
         let (disk, _docker) = disk();
         let ids: Vec<String> = (0..5 * WALKERS).map(|number| number.to_string()).collect();
         for id in &ids {
-            disk.book.lock().layers.insert(id.clone(), layer(dir.path()));
+            disk.layers.lock().by_id.insert(id.clone(), layer(dir.path()));
         }
         let walks: Vec<_> = ids.iter().map(|id| disk.walk(id, Some(dir.path().to_owned()))).collect();
-        assert!(disk.book.lock().walkers <= WALKERS);
+        assert!(disk.layers.lock().walkers <= WALKERS);
         for walk in walks {
             walk.recv_timeout(Duration::from_secs(10)).unwrap();
         }
         let deadline = Instant::now() + Duration::from_secs(10);
-        while disk.book.lock().walkers > 0 {
+        while disk.layers.lock().walkers > 0 {
             assert!(Instant::now() < deadline);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert!(disk.book.lock().layers.values().all(|layer| layer.measured.is_some()));
+        assert!(disk.layers.lock().by_id.values().all(|layer| layer.measured.is_some()));
     }
 }

@@ -14,8 +14,8 @@ use crate::state::Container;
 
 use super::OUTPUT_DRAIN_LIMIT;
 use super::ProcessState;
+use crate::cgroup::process_tree;
 use crate::container::Containers;
-use crate::container::tree;
 
 impl Containers {
     /// Attaches to the container's init process: to its stdin, if that is open, and to its output from now on.
@@ -47,7 +47,7 @@ impl Containers {
         let exited = async move {
             let process_gone = async {
                 match pid {
-                    Some(pid) => tree::gone(pid, &id).await,
+                    Some(pid) => process_tree::wait_gone(pid, &id).await,
                     None => std::future::pending().await,
                 }
             };

@@ -22,8 +22,8 @@ use crate::state::Index;
 
 use super::OUTPUT_DRAIN_LIMIT;
 use super::ProcessState;
+use crate::cgroup::process_tree;
 use crate::container::Containers;
-use crate::container::tree;
 
 /// Pause after a failed inspect for a process's pid.
 const PID_RETRY: Duration = Duration::from_secs(1);
@@ -145,7 +145,7 @@ impl ExecProcess {
                 let Some(pid) = pid else { return ProcessState::Exited };
                 tokio::select! {
                     _ = self.exit_event.code() => ProcessState::Exited,
-                    () = tree::gone(pid, &self.container) => ProcessState::Exited,
+                    () = process_tree::wait_gone(pid, &self.container) => ProcessState::Exited,
                 }
             };
             stream::iter(pid.map(|_| ProcessState::Running)).chain(stream::once(exited))
@@ -181,7 +181,7 @@ impl ExecProcess {
     pub(super) async fn kill(&self, output: Option<Output>) {
         let killed = timeout(KILL_LIMIT, async {
             if let Some(pid) = self.pid().await? {
-                self.signal_tree(pid, tree::end).await?;
+                self.signal_tree(pid, process_tree::kill).await?;
             }
             self.outcome().await
         });
@@ -200,7 +200,7 @@ impl ExecProcess {
     pub async fn hang_up(&self) {
         let sent = async {
             match self.pid().await? {
-                Some(pid) => self.signal_tree(pid, tree::hang_up).await,
+                Some(pid) => self.signal_tree(pid, process_tree::hang_up).await,
                 None => Ok(()),
             }
         };

@@ -1,6 +1,5 @@
-//! What is read from and written to disks, and the room that a container's writable layer takes.
+//! What is read from and written to disks, and the space that a container's writable layer takes.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,116 +9,32 @@ use nix::sys::stat::major;
 use nix::sys::stat::minor;
 use nix::sys::statvfs::statvfs;
 
+use crate::cgroup::Io;
+use crate::cgroup::IoCounts;
+use crate::cgroup::MountInfo;
 use crate::proto::FilesystemUsage;
-use crate::proto::PsiStats;
 
-use super::super::cgroup::pressure;
 use super::family::Family;
 use super::family::SECOND;
 use super::family::Value;
-use super::family::seconds;
-use super::place::Place;
+use super::family::stalled;
+use super::family::waiting;
 
-/// A disk, as `8:0`.
-type Number = String;
-/// What was counted for each disk, by the operation: `Read`, `Write`, `Total`, ...
-type Counts = BTreeMap<(Number, String), u64>;
-
-/// Beginnings of the names of version 1's files: the BFQ scheduler, the CFQ scheduler of kernels before 5.0, and what any
-/// scheduler counts. The first that has seen a disk is believed: a scheduler that is not in use has empty files.
-const SOURCES: [&str; 3] = ["blkio.bfq.", "blkio.", "blkio.throttle."];
-
-/// Counts since the cgroup began; times are in nanoseconds.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Io {
-    bytes: Counts,
-    operations: Counts,
-    /// These three are kept by schedulers of version 1 only, and by BFQ only when it was built to be debugged.
-    merged: Counts,
-    time: Counts,
-    queued: Counts,
-    pressure: Option<PsiStats>,
-}
-
-impl Io {
-    /// Whether a scheduler of version 1 counts what is in [`SCHEDULERS`].
-    pub(super) fn has_schedulers(place: &Place) -> bool {
-        !place.is_version_2 && Io::version_1(&place.tree("blkio")).is_some_and(|io| !io.merged.is_empty())
-    }
-
-    /// `None` when the cgroup is gone, or the kernel does not count.
-    pub(super) fn read(place: &Place) -> Option<Io> {
-        if place.is_version_2 { Io::version_2(&place.unified()) } else { Io::version_1(&place.tree("blkio")) }
-    }
-
-    fn version_1(directory: &Path) -> Option<Io> {
-        let counts = |source: &str, what: &str| {
-            let text = fs::read_to_string(directory.join(format!("{source}{what}_recursive"))).unwrap_or_default();
-            rows(&text)
-        };
-        if !directory.exists() {
-            return None;
-        }
-        let seen = SOURCES.iter().find(|source| !counts(source, "io_service_bytes").is_empty());
-        Some(seen.map_or_else(Io::default, |source| Io {
-            bytes: counts(source, "io_service_bytes"),
-            operations: counts(source, "io_serviced"),
-            merged: counts(source, "io_merged"),
-            time: counts(source, "io_service_time"),
-            queued: counts(source, "io_queued"),
-            pressure: None,
-        }))
-    }
-
-    fn version_2(directory: &Path) -> Option<Io> {
-        let text = fs::read_to_string(directory.join("io.stat")).ok()?;
-        let mut io = Io { pressure: pressure(&directory.join("io.pressure")), ..Io::default() };
-        for line in text.lines() {
-            let Some((disk, fields)) = line.split_once(' ') else { continue };
-            for (name, value) in fields.split(' ').filter_map(|field| field.split_once('=')) {
-                let (counts, operation) = match name {
-                    "rbytes" => (&mut io.bytes, "Read"),
-                    "wbytes" => (&mut io.bytes, "Write"),
-                    "dbytes" => (&mut io.bytes, "Discard"),
-                    "rios" => (&mut io.operations, "Read"),
-                    "wios" => (&mut io.operations, "Write"),
-                    "dios" => (&mut io.operations, "Discard"),
-                    _ => continue,
-                };
-                if let Ok(value) = value.parse() {
-                    counts.insert((disk.to_owned(), operation.to_owned()), value);
-                }
-            }
-        }
-        Some(io)
-    }
-}
-
-/// Lines such as `8:0 Read 4096`; the line of all disks together has no number.
-fn rows(text: &str) -> Counts {
-    let rows = text.lines().filter_map(|line| {
-        let mut words = line.split(' ');
-        let key = (words.next()?.to_owned(), words.next()?.to_owned());
-        Some((key, words.next()?.parse().ok()?))
-    });
-    rows.collect()
-}
-
-/// The file of a disk by its number, or the number where there is none: `/dev/sda`.
+/// The device file of a disk, such as `/dev/sda`, by its number; the number where there is none.
 fn device(number: &str) -> String {
     let target = fs::read_link(Path::new("/sys/dev/block").join(number));
     let name = target.ok().and_then(|target| Some(target.file_name()?.to_string_lossy().into_owned()));
     name.map_or_else(|| number.to_owned(), |name| format!("/dev/{name}"))
 }
 
-/// The values of one operation, times `per` less.
-fn each(counts: &Counts, operation: &str, per: u64) -> Vec<Value> {
+/// The values of one operation by disk, divided by `unit`.
+fn each(counts: &IoCounts, operation: &str, unit: u64) -> Vec<Value> {
     let values = counts.iter().filter(|((_, one), _)| one == operation);
-    values.map(|((number, _), value)| Value::labelled(&[&device(number)], value / per)).collect()
+    values.map(|((number, _), value)| Value::labelled(&[&device(number)], value / unit)).collect()
 }
 
-fn by_operation(counts: &Counts) -> Vec<Value> {
-    let value = |((number, operation), value): (&(Number, String), &u64)| {
+fn by_operation(counts: &IoCounts) -> Vec<Value> {
+    let value = |((number, operation), value): (&(String, String), &u64)| {
         let (major, minor) = number.split_once(':')?;
         Some(Value::labelled(&[&device(number), major, minor, operation], *value))
     };
@@ -146,47 +61,47 @@ pub(super) const FAMILIES: &[Family<Io>] = &[
     Family::<Io>::counter(
         "container_pressure_io_waiting_seconds_total",
         "Time in which some process waited for a disk, in seconds.",
-        |io| seconds(super::waiting(io.pressure.as_ref())),
+        |io| waiting(io.pressure),
     ),
     Family::<Io>::counter(
         "container_pressure_io_stalled_seconds_total",
         "Time in which all processes waited for a disk, in seconds.",
-        |io| seconds(super::stalled(io.pressure.as_ref())),
+        |io| stalled(io.pressure),
     ),
 ];
 
-/// What schedulers of version 1 count.
+/// Metrics that only I/O schedulers of cgroup v1 count.
 pub(super) const SCHEDULERS: &[Family<Io>] = &[
-    Family::<Io>::counter("container_fs_reads_merged_total", "Reads that were made part of another.", |io| {
+    Family::<Io>::counter("container_fs_reads_merged_total", "Reads merged with another.", |io| {
         each(&io.merged, "Read", 1)
     })
     .by(&["device"]),
-    Family::<Io>::counter("container_fs_writes_merged_total", "Writes that were made part of another.", |io| {
+    Family::<Io>::counter("container_fs_writes_merged_total", "Writes merged with another.", |io| {
         each(&io.merged, "Write", 1)
     })
     .by(&["device"]),
     Family::<Io>::counter("container_fs_read_seconds_total", "Time that reads took, in seconds.", |io| {
-        each(&io.time, "Read", SECOND)
+        each(&io.time_ns, "Read", SECOND)
     })
     .by(&["device"]),
     Family::<Io>::counter("container_fs_write_seconds_total", "Time that writes took, in seconds.", |io| {
-        each(&io.time, "Write", SECOND)
+        each(&io.time_ns, "Write", SECOND)
     })
     .by(&["device"]),
     Family::<Io>::counter("container_fs_io_time_seconds_total", "Time that all operations took, in seconds.", |io| {
-        each(&io.time, "Total", SECOND)
+        each(&io.time_ns, "Total", SECOND)
     })
     .by(&["device"]),
-    Family::<Io>::gauge("container_fs_io_current", "Operations that are under way.", |io| each(&io.queued, "Total", 1))
+    Family::<Io>::gauge("container_fs_io_current", "Operations in progress.", |io| each(&io.queued, "Total", 1))
         .by(&["device"]),
 ];
 
-/// A writable layer, and the file system it is on.
+/// A writable layer, and the filesystem that holds it.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Layer {
     device: String,
     used: u64,
-    /// When that was measured, in nanoseconds since 1970.
+    /// When `used` was measured, in nanoseconds since 1970.
     at: i64,
     capacity: u64,
     inodes: u64,
@@ -195,18 +110,18 @@ pub(super) struct Layer {
 
 impl Layer {
     /// `None` for a layer that was not measured yet, or is gone.
-    pub(super) fn read(usage: &FilesystemUsage, mounts: &Mounts) -> Option<Layer> {
+    pub(super) fn read(usage: &FilesystemUsage, mounts: &MountInfo) -> Option<Layer> {
         let used = usage.used_bytes.as_ref()?.value;
         let directory = PathBuf::from(&usage.fs_id.as_ref()?.mountpoint);
-        let whole = statvfs(&directory).ok()?;
+        let filesystem = statvfs(&directory).ok()?;
         let number = fs::metadata(&directory).ok()?.dev();
         Some(Layer {
-            device: mounts.device(&format!("{}:{}", major(number), minor(number))),
+            device: device_of_filesystem(&format!("{}:{}", major(number), minor(number)), mounts),
             used,
             at: usage.timestamp,
-            capacity: whole.blocks() * whole.fragment_size(),
-            inodes: whole.files(),
-            free_inodes: whole.files_free(),
+            capacity: filesystem.blocks() * filesystem.fragment_size(),
+            inodes: filesystem.files(),
+            free_inodes: filesystem.files_free(),
         })
     }
 
@@ -215,20 +130,11 @@ impl Layer {
     }
 }
 
-/// What is mounted, for the names of file systems that are not on one disk of their own.
-pub(super) struct Mounts(String);
-
-impl Mounts {
-    pub(super) fn read() -> Mounts {
-        Mounts(fs::read_to_string("/proc/self/mountinfo").unwrap_or_default())
-    }
-
-    /// `/proc/PID/mountinfo` (proc_pid_mountinfo(5)): the third field is the number, the second after the dash the source.
-    fn device(&self, number: &str) -> String {
-        let line = self.0.lines().find(|line| line.split(' ').nth(2) == Some(number));
-        let source = line.and_then(|line| line.split_once(" - ")?.1.split(' ').nth(1));
-        source.map_or_else(|| device(number), str::to_owned)
-    }
+/// The name of the device with this number, such as `8:1`: for a filesystem without a disk of its own, what it was mounted
+/// from.
+fn device_of_filesystem(number: &str, mounts: &MountInfo) -> String {
+    let mount = mounts.mounts().find(|mount| mount.device == number.as_bytes());
+    mount.map_or_else(|| device(number), |mount| String::from_utf8_lossy(mount.source).into_owned())
 }
 
 pub(super) const LAYER: &[Family<Layer>] = &[
@@ -240,15 +146,15 @@ pub(super) const LAYER: &[Family<Layer>] = &[
     .by(&["device"]),
     Family::<Layer>::gauge(
         "container_fs_limit_bytes",
-        "Size of the file system of the writable layer, in bytes.",
+        "Size of the filesystem of the writable layer, in bytes.",
         |layer| layer.value(layer.capacity),
     )
     .by(&["device"]),
-    Family::<Layer>::gauge("container_fs_inodes_total", "Inodes of that file system.", |layer| {
+    Family::<Layer>::gauge("container_fs_inodes_total", "Inodes of that filesystem.", |layer| {
         layer.value(layer.inodes)
     })
     .by(&["device"]),
-    Family::<Layer>::gauge("container_fs_inodes_free", "Free inodes of that file system.", |layer| {
+    Family::<Layer>::gauge("container_fs_inodes_free", "Free inodes of that filesystem.", |layer| {
         layer.value(layer.free_inodes)
     })
     .by(&["device"]),
@@ -259,14 +165,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_system_without_a_disk_has_the_name_it_was_mounted_by() {
-        let mounts = Mounts("31 1 0:27 / /var rw,relatime shared:1 - btrfs /dev/vda2 rw\n".to_owned());
-        assert_eq!(mounts.device("0:27"), "/dev/vda2");
-        assert_eq!(mounts.device("0:28"), "0:28");
+    fn a_filesystem_without_a_disk_has_the_name_it_was_mounted_from() {
+        let mounts = MountInfo::from("31 1 0:27 / /var rw,relatime shared:1 - btrfs /dev/vda2 rw\n");
+        assert_eq!(device_of_filesystem("0:27", &mounts), "/dev/vda2");
+        assert_eq!(device_of_filesystem("0:28", &mounts), "0:28");
     }
 
     #[test]
     fn a_layer_that_was_not_measured_yet_has_no_values() {
-        assert!(Layer::read(&FilesystemUsage::default(), &Mounts::read()).is_none());
+        assert!(Layer::read(&FilesystemUsage::default(), &MountInfo::default()).is_none());
     }
 }

@@ -1,17 +1,18 @@
-//! What a metric is, and how its samples come from what was read. Descriptor and samples are made of one row of a table,
-//! so that they cannot disagree.
+//! A metric family: its descriptor, and how its samples come from a reading. Both are made from one row of a table, so that
+//! they cannot disagree.
 
+use crate::cgroup::Pressure;
 use crate::proto::Metric;
 use crate::proto::MetricDescriptor;
 use crate::proto::MetricType;
 use crate::proto::UInt64Value;
 
-/// The labels that every metric has, before its own. cAdvisor gives them these names.
+/// The labels that every metric has, before its own: cAdvisor's.
 pub(super) const COMMON: [&str; 6] = ["id", "name", "image", "pod", "namespace", "container"];
-/// The CRI has whole numbers only, so times are told in whole seconds, rounded down: a counter never goes back.
+/// In nanoseconds. The CRI has whole numbers only, so times are in whole seconds, rounded down: a counter never decreases.
 pub(super) const SECOND: u64 = 1_000_000_000;
 
-/// The values of [`COMMON`]: whose samples these are.
+/// The values of [`COMMON`]: the cgroup, container and pod of a sample.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Owner {
     /// The cgroup, as a path in the cgroup tree.
@@ -36,7 +37,7 @@ impl Owner {
 pub(super) struct Value {
     pub(super) labels: Vec<String>,
     pub(super) value: u64,
-    /// In nanoseconds since 1970 for what was read earlier; 0 for what was read for this answer.
+    /// When it was read, in nanoseconds since 1970; 0 for a value that was read for this response.
     pub(super) at: i64,
 }
 
@@ -51,7 +52,7 @@ pub(super) fn one(value: impl Into<Option<u64>>) -> Vec<Value> {
     value.into().map(|value| Value { value, ..Value::default() }).into_iter().collect()
 }
 
-/// [`one`] of nanoseconds, in seconds.
+/// As [`one`], of a time in nanoseconds, in seconds.
 pub(super) fn seconds(nanoseconds: impl Into<Option<u64>>) -> Vec<Value> {
     one(nanoseconds.into().map(|nanoseconds| nanoseconds / SECOND))
 }
@@ -67,7 +68,7 @@ pub(super) struct Family<Reading: 'static> {
 }
 
 impl<Reading> Family<Reading> {
-    /// A metric that only grows.
+    /// A metric that only increases.
     pub(super) const fn counter(
         name: &'static str,
         help: &'static str,
@@ -76,7 +77,7 @@ impl<Reading> Family<Reading> {
         Family { name, help, kind: MetricType::Counter, labels: &[], values }
     }
 
-    /// A metric that goes up and down.
+    /// A metric that increases and decreases.
     pub(super) const fn gauge(
         name: &'static str,
         help: &'static str,
@@ -85,6 +86,7 @@ impl<Reading> Family<Reading> {
         Family { name, help, kind: MetricType::Gauge, labels: &[], values }
     }
 
+    /// Adds labels of the family's own.
     pub(super) const fn by(mut self, labels: &'static [&'static str]) -> Family<Reading> {
         self.labels = labels;
         self
@@ -111,7 +113,17 @@ impl<Reading> Family<Reading> {
     }
 }
 
-/// All samples that a reading gives.
+/// How long some process waited, in seconds.
+pub(super) fn waiting(pressure: Option<Pressure>) -> Vec<Value> {
+    seconds(pressure.and_then(|pressure| Some(pressure.some?.total_ns)))
+}
+
+/// How long all processes waited, in seconds.
+pub(super) fn stalled(pressure: Option<Pressure>) -> Vec<Value> {
+    seconds(pressure.and_then(|pressure| Some(pressure.full?.total_ns)))
+}
+
+/// All samples of a reading.
 pub(super) fn samples<Reading>(families: &'static [Family<Reading>], owner: &Owner, reading: &Reading) -> Vec<Metric> {
     families.iter().flat_map(|family| family.samples(owner, reading)).collect()
 }

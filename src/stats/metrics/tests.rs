@@ -3,6 +3,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::cgroup::InterfaceCounters;
+
 use super::*;
 
 const CGROUP: &str = "kubepods/pod1/c1";
@@ -14,7 +16,7 @@ fn write(directory: &Path, files: &[(&str, &str)]) {
     }
 }
 
-fn version_1(root: &Path) -> Place {
+fn version_1(root: &Path) -> Cgroup {
     let tree = |name: &str| root.join(name).join(CGROUP);
     let throttling = "nr_periods 20\nnr_throttled 5\nthrottled_time 3500000000\nnr_bursts 8\nburst_time 2500000000\n";
     let cpu =
@@ -51,10 +53,10 @@ fn version_1(root: &Path) -> Place {
             ("blkio.throttle.io_serviced_recursive", "999:7 Read 1\n999:7 Write 2\nTotal 3\n"),
         ],
     );
-    Place::new(root, CGROUP, false)
+    Cgroup::new(root, CGROUP, false)
 }
 
-fn version_2(root: &Path) -> Place {
+fn version_2(root: &Path) -> Cgroup {
     let cpu = "usage_usec 12300000\nuser_usec 10000000\nsystem_usec 2300000\nnr_periods 20\nnr_throttled 5\n\
                throttled_usec 3500000\nnr_bursts 8\nburst_usec 2500000\n";
     let pressure =
@@ -87,13 +89,13 @@ fn version_2(root: &Path) -> Place {
             ("io.pressure", pressure),
         ],
     );
-    Place::new(root, CGROUP, true)
+    Cgroup::new(root, CGROUP, true)
 }
 
 /// Values by name and own labels.
-fn told(place: &Place) -> BTreeMap<String, u64> {
-    let owner = Owner { id: place.id(), ..Owner::default() };
-    let metrics = of_cgroup(place, &owner, None, (4 * SECOND as i64, 5 * SECOND as i64)).unwrap();
+fn values(cgroup: &Cgroup) -> BTreeMap<String, u64> {
+    let owner = Owner { id: cgroup.id(), ..Owner::default() };
+    let metrics = of_cgroup(cgroup, &owner, None, (4 * SECOND as i64, 5 * SECOND as i64)).unwrap();
     let name = |metric: &Metric| {
         assert_eq!(metric.label_values[0], "/kubepods/pod1/c1");
         let own = metric.label_values[family::COMMON.len()..].iter().map(|label| format!(" {label}"));
@@ -102,7 +104,7 @@ fn told(place: &Place) -> BTreeMap<String, u64> {
     metrics.iter().map(|metric| (name(metric), metric.value.unwrap().value)).collect()
 }
 
-/// What both versions tell of the cgroups above.
+/// What both versions give for the cgroups above.
 const BOTH: &[(&str, u64)] = &[
     ("blkio_device_usage_total 999:7 999 7 Read", 4096),
     ("blkio_device_usage_total 999:7 999 7 Write", 8192),
@@ -147,15 +149,15 @@ const BOTH: &[(&str, u64)] = &[
 ];
 
 #[track_caller]
-fn assert_told(place: &Place, more: &[(&str, u64)]) {
-    let mut told = told(place);
-    assert!(told.remove("last_seen").unwrap() > 1_600_000_000);
+fn assert_values(cgroup: &Cgroup, more: &[(&str, u64)]) {
+    let mut values = values(cgroup);
+    assert!(values.remove("last_seen").unwrap() > 1_600_000_000);
     let expected = BOTH.iter().chain(more).map(|(name, value)| ((*name).to_owned(), *value));
-    assert_eq!(told, expected.collect());
+    assert_eq!(values, expected.collect());
 }
 
 #[test]
-fn version_1_tells_what_its_trees_have() {
+fn version_1_gives_what_its_hierarchies_have() {
     let root = tempfile::tempdir().unwrap();
     let more = [
         ("blkio_device_usage_total 999:7 999 7 Total", 12_288),
@@ -164,11 +166,11 @@ fn version_1_tells_what_its_trees_have() {
         ("spec_cpu_shares", 102),
         ("threads_max", 0),
     ];
-    assert_told(&version_1(root.path()), &more);
+    assert_values(&version_1(root.path()), &more);
 }
 
 #[test]
-fn version_2_tells_what_its_directory_has_and_its_pressure() {
+fn version_2_gives_what_its_directory_has_and_its_pressure() {
     let root = tempfile::tempdir().unwrap();
     let more = [
         ("blkio_device_usage_total 999:7 999 7 Discard", 0),
@@ -186,24 +188,24 @@ fn version_2_tells_what_its_directory_has_and_its_pressure() {
         ("pressure_io_waiting_seconds_total", 4),
         ("pressure_memory_stalled_seconds_total", 2),
         ("pressure_memory_waiting_seconds_total", 4),
-        // The hundred shares of a tenth of a processor, as near as the weight has them.
+        // 102 shares, a tenth of a CPU, as exactly as the weight has them.
         ("spec_cpu_shares", 80),
         ("spec_memory_swap_limit_bytes", 0),
         ("threads_max", 100),
     ];
-    assert_told(&version_2(root.path()), &more);
+    assert_values(&version_2(root.path()), &more);
 }
 
 #[test]
-fn without_a_quota_nothing_is_told_of_throttling() {
+fn without_a_quota_there_are_no_throttling_metrics() {
     let root = tempfile::tempdir().unwrap();
     let first = version_1(&root.path().join("1"));
     fs::write(first.cpu().join("cpu.cfs_quota_us"), "-1\n").unwrap();
     let second = version_2(&root.path().join("2"));
-    fs::write(second.unified().join("cpu.max"), "max 100000\n").unwrap();
-    for told in [told(&first), told(&second)] {
-        assert_eq!(told["spec_cpu_period"], 100_000);
-        assert!(!told.keys().any(|name| name.contains("cfs") || name.contains("quota")), "{told:?}");
+    fs::write(second.controller("cpu").join("cpu.max"), "max 100000\n").unwrap();
+    for values in [values(&first), values(&second)] {
+        assert_eq!(values["spec_cpu_period"], 100_000);
+        assert!(!values.keys().any(|name| name.contains("cfs") || name.contains("quota")), "{values:?}");
     }
 }
 
@@ -211,31 +213,35 @@ fn without_a_quota_nothing_is_told_of_throttling() {
 fn a_cgroup_that_is_gone_has_no_samples() {
     let root = tempfile::tempdir().unwrap();
     for version in [false, true] {
-        assert!(of_cgroup(&Place::new(root.path(), CGROUP, version), &Owner::default(), None, (0, 0)).is_none());
+        assert!(of_cgroup(&Cgroup::new(root.path(), CGROUP, version), &Owner::default(), None, (0, 0)).is_none());
     }
 }
 
 #[test]
 fn every_sample_has_a_descriptor_with_as_many_keys_and_names_are_unique() {
     let root = tempfile::tempdir().unwrap();
-    let places = [version_1(&root.path().join("1")), version_2(&root.path().join("2"))];
+    let cgroups = [version_1(&root.path().join("1")), version_2(&root.path().join("2"))];
     let pid = i32::try_from(std::process::id()).unwrap();
     let owner = Owner::default();
     let mut metrics: Vec<Metric> =
-        places.iter().flat_map(|place| of_cgroup(place, &owner, Some(pid), (1, 1)).unwrap()).collect();
-    metrics.extend(samples(network::FAMILIES, &owner, &network::parse("\n\neth0: 1 2 3 4 5 6 7 8 9 10 11 12\n")));
+        cgroups.iter().flat_map(|cgroup| of_cgroup(cgroup, &owner, Some(pid), (1, 1)).unwrap()).collect();
+    metrics.extend(samples(
+        network::FAMILIES,
+        &owner,
+        &Network::new(InterfaceCounters::parse("\n\neth0: 1 2 3 4 5 6 7 8 9 10 11 12\n")),
+    ));
     metrics.extend(samples(disk::LAYER, &owner, &Layer::default()));
 
     let all = descriptors_of(&Kernel { reclaim: true, schedulers: true });
     let keys: BTreeMap<&str, &[String]> =
         all.iter().map(|one| (one.name.as_str(), one.label_keys.as_slice())).collect();
-    assert_eq!(keys.len(), all.len(), "a name is there twice");
+    assert_eq!(keys.len(), all.len(), "a name occurs twice");
     for metric in &metrics {
         assert_eq!(keys[metric.name.as_str()].len(), metric.label_values.len(), "{metric:?}");
     }
     let sampled: BTreeSet<&str> = metrics.iter().map(|metric| metric.name.as_str()).collect();
     let unsampled: Vec<&str> = keys.into_keys().filter(|name| !sampled.contains(name)).collect();
-    // Only old schedulers count these, of which the fixtures have none.
+    // Only old schedulers count these; the fixtures have none of them.
     let of_schedulers = [
         "container_fs_io_current",
         "container_fs_io_time_seconds_total",
