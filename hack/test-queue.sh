@@ -28,7 +28,7 @@ count() {
 	(($2)) || remember "$1" "$3"
 }
 
-# check NAME CMD...: runs CMD in the foreground, and counts its results.
+# check NAME CMD...: runs CMD in the foreground, with its output as it comes, and counts its results.
 check() {
 	local name=$1 status=0 start=$SECONDS
 	shift
@@ -37,20 +37,24 @@ check() {
 	count "$name" $status $((SECONDS - start)) <"$work/output"
 }
 
-# ---- durations of earlier runs, by stage and name ----
+# ---- durations of earlier runs ----
 
-times=$CACHE/test-times
+times=$CACHE/test-times # stage, name and seconds of each successful check or job; the last line of a name counts
 
 remember() { # remember NAME SECONDS
-	local line=$stage$'\t'$1$'\t'
-	{
-		grep -vF -- "$line" "$times" 2>/dev/null || true
-		printf '%s%d\n' "$line" "$2"
-	} >"$times.tmp.$$"
-	mv "$times.tmp.$$" "$times"
+	printf '%s\t%s\t%d\n' "$stage" "$1" "$2" >>"$times"
+}
+last_times() { # prints the last line of each stage and name
+	awk -F'\t' '{ last[$1 FS $2] = $3 } END { for (key in last) print key FS last[key] }' "$times"
 }
 last_time() { # last_time NAME: prints the seconds of its last successful run, or nothing
-	awk -F'\t' -v name="$1" '$2 == name { print $3 }' "$times" 2>/dev/null || true
+	last_times | awk -F'\t' -v name="$1" '$2 == name { print $3 }'
+}
+# More than enough for all names, and never a long file.
+trim_times() {
+	local last
+	last=$(last_times)
+	printf '%s\n' "$last" >"$times"
 }
 
 # ---- jobs ----
