@@ -1,8 +1,9 @@
 //! The only room that knows Docker's API.
 //!
-//! The other rooms call methods of an [`Engine`], one for each request. An [`Error`] names the operation and the object.
-//! The bodies of requests are in [`request`]. The types of answers are lenient: an unknown enum value from a newer daemon
-//! must not make a running pod invisible. The client library, bollard, appears in no signature outside this room.
+//! The other rooms call methods of an [`Engine`], one for each request. An [`Error`] names the operation and the
+//! object. The bodies of requests are in [`request`]. The types of answers are lenient: an unknown enum value from a
+//! newer daemon must not make a running pod invisible. The client library, bollard, appears in no signature outside
+//! this room.
 
 mod connection;
 mod container;

@@ -200,8 +200,8 @@ impl Watch {
         }
     }
 
-    /// Pings Docker until it is down. After one unanswered ping it is suspect, and verbs are refused; only after several
-    /// are the requests in flight given up.
+    /// Pings Docker until it is down. After one unanswered ping it is suspect, and verbs are refused; only after
+    /// several are the requests in flight given up.
     async fn ping(&self) -> docker::Error {
         let mut missed = 0;
         loop {
@@ -242,8 +242,8 @@ impl Watch {
         }
     }
 
-    /// Refreshes the list of images when they change: once for the many events of one build or pull. A refresh that fails
-    /// is repeated until Docker is down; the next session begins with one.
+    /// Refreshes the list of images when they change: once for the many events of one build or pull. A refresh that
+    /// fails is repeated until Docker is down; the next session begins with one.
     async fn refresh_images(&self) {
         loop {
             self.images_changed.notified().await;

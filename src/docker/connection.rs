@@ -24,7 +24,8 @@ pub enum ConnectionState {
 #[derive(Debug)]
 pub struct Connection {
     state: watch::Sender<ConnectionState>,
-    /// From Docker's last answer: the kubelet needs the cgroup driver and the root directory while Docker restarts, too.
+    /// From Docker's last answer: the kubelet needs the cgroup driver and the root directory while Docker restarts,
+    /// too.
     last: Mutex<Option<Arc<EngineInfo>>>,
 }
 

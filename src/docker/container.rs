@@ -165,7 +165,8 @@ impl Engine {
     /// removed. If another client is removing it, this waits for that, as its name and layer are in use until then.
     ///
     /// # Errors
-    /// [`Cause::Failed`] when Docker cannot remove it, [`Cause::Conflict`] when the other client's removal takes too long.
+    /// [`Cause::Failed`] when Docker cannot remove it, [`Cause::Conflict`] when the other client's removal takes too
+    /// long.
     pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
         let until = Instant::now() + CONCURRENT_REMOVAL_LIMIT;
         loop {
@@ -181,8 +182,8 @@ impl Engine {
         }
     }
 
-    /// The content of a file in a container, running or not. `None` when it is not a regular file, or larger than 1 MiB;
-    /// empty when it does not exist.
+    /// The content of a file in a container, running or not. `None` when it is not a regular file, or larger than 1
+    /// MiB; empty when it does not exist.
     ///
     /// # Errors
     /// When Docker does not answer, or not with an archive.
@@ -248,8 +249,8 @@ impl Engine {
         Ok(size.written.and_then(|bytes| u64::try_from(bytes).ok()))
     }
 
-    /// The id of the container called `name`, if it was created at `since` (nanoseconds since 1970) or later: an older one
-    /// is another client's.
+    /// The id of the container called `name`, if it was created at `since` (nanoseconds since 1970) or later: an older
+    /// one is another client's.
     ///
     /// # Errors
     /// [`Cause::Unavailable`] when Docker does not answer.

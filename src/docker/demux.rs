@@ -7,8 +7,8 @@ use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-/// The size of a frame's header in bytes: the source, three zeros, and the length as a 32-bit big-endian number (Docker's
-/// API, `ContainerAttach`).
+/// The size of a frame's header in bytes: the source, three zeros, and the length as a 32-bit big-endian number
+/// (Docker's API, `ContainerAttach`).
 const HEADER: usize = 8;
 
 /// Which output of a process a piece is from. A process with a terminal has only standard output.

@@ -46,8 +46,8 @@ pub struct Output {
 }
 
 impl Hijacked {
-    /// Takes over the connection behind an answer about the exec or container `object`. `terminal`: the process has one,
-    /// and its output is not multiplexed.
+    /// Takes over the connection behind an answer about the exec or container `object`. `terminal`: the process has
+    /// one, and its output is not multiplexed.
     pub(super) async fn from_answer(
         answer: http::Response<Incoming>,
         object: &str,

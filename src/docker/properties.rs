@@ -39,7 +39,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn output_does_not_depend_on_how_any_input_was_cut(bytes in prop::collection::vec(any::<u8>(), 0..200), chunk in 1usize..50) {
+        fn output_does_not_depend_on_the_cut(bytes in prop::collection::vec(any::<u8>(), 0..200), chunk in 1usize..50) {
             any_cut_gives_the_same_output(&bytes, chunk);
         }
     }

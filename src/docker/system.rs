@@ -62,8 +62,8 @@ pub struct EngineInfo {
     pub selinux: bool,
     /// Whether containers keep running while Docker restarts.
     pub live_restore: bool,
-    /// The lowest `oom_score_adj` that Docker can set: `None` where it may set any, else the daemon's own value, because
-    /// lowering it takes CAP_SYS_RESOURCE (proc(5)).
+    /// The lowest `oom_score_adj` that Docker can set: `None` where it may set any, else the daemon's own value,
+    /// because lowering it takes CAP_SYS_RESOURCE (proc(5)).
     pub oom_score_floor: Option<i64>,
 }
 
@@ -239,8 +239,8 @@ impl Engine {
 }
 
 /// The directory of the image store. Docker's API does not report containerd's data directory. Its socket shows whether
-/// containerd is Docker's own or the system's; each has a usual data directory. If the images are in neither, the result
-/// is Docker's own directory: a kubelet fails if the directory does not exist.
+/// containerd is Docker's own or the system's; each has a usual data directory. If the images are in neither, the
+/// result is Docker's own directory: a kubelet fails if the directory does not exist.
 fn image_dir(info: &Info, system: &Path) -> PathBuf {
     static WARNED: Once = Once::new();
     let root = &info.docker_root_dir;
@@ -259,8 +259,9 @@ fn image_dir(info: &Info, system: &Path) -> PathBuf {
     found.unwrap_or(root).clone()
 }
 
-/// The `oom_score_adj` below which the process behind `socket` cannot set one, read from its /proc entry; `None` if it has
-/// CAP_SYS_RESOURCE. With socket activation the peer is the service manager, which has it, as does the daemon it starts.
+/// The `oom_score_adj` below which the process behind `socket` cannot set one, read from its /proc entry; `None` if it
+/// has CAP_SYS_RESOURCE. With socket activation the peer is the service manager, which has it, as does the daemon it
+/// starts.
 async fn oom_score_floor(socket: &Path) -> Option<i64> {
     let stream = tokio::net::UnixStream::connect(socket).await.ok()?;
     let pid = stream.peer_cred().ok()?.pid()?;

@@ -102,9 +102,10 @@ impl Watch {
         container.or_else(|| index.sandboxes.get(id).map(|s| (s.record.key.clone(), s.process.is_running())))
     }
 
-    /// OOM events arrive separately from `die`: before it, after it, or, with containerd 1.x, not at all. A client reads
-    /// the reason once, when the container is EXITED, so an exit by SIGKILL is stored only after a wait for the OOM event
-    /// and a look into the kernel's log. If a verb has killed the container, it has stored the exit meanwhile.
+    /// OOM events arrive separately from `die`: before it, after it, or, with containerd 1.x, not at all. A client
+    /// reads the reason once, when the container is EXITED, so an exit by SIGKILL is stored only after a wait for the
+    /// OOM event and a look into the kernel's log. If a verb has killed the container, it has stored the exit
+    /// meanwhile.
     fn apply_die(self: &Arc<Self>, event: &Event) {
         let (watch, id) = (Arc::clone(self), event.actor.id.clone());
         if event.actor.attributes.get("exitCode").is_none_or(|code| code != KILLED) {

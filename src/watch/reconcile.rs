@@ -88,8 +88,8 @@ impl Watch {
         self.images_changed.notify_one();
     }
 
-    /// Stores that a container runs, by the listing alone, as Docker cannot inspect it: a kubelet must not take its pod for
-    /// finished. The start time is not known, so the time of creation stands for it.
+    /// Stores that a container runs, by the listing alone, as Docker cannot inspect it: a kubelet must not take its pod
+    /// for finished. The start time is not known, so the time of creation stands for it.
     fn apply_listing(&self, rows: &[ContainerEntry], id: &str) {
         if !rows.iter().any(|row| row.id == *id && matches!(row.state.as_str(), "running" | "paused")) {
             return;
@@ -103,8 +103,8 @@ impl Watch {
         });
     }
 
-    /// Hands containers with a damaged record to the rooms that remove them like unfinished ones, so that a client can create
-    /// them again. They are recognized by name: the labels may be the image's.
+    /// Hands containers with a damaged record to the rooms that remove them like unfinished ones, so that a client can
+    /// create them again. They are recognized by name: the labels may be the image's.
     fn adopt_damaged(&self, rows: &[ContainerEntry]) {
         for row in rows
             .iter()

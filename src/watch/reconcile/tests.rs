@@ -57,8 +57,8 @@ fn slow_and(state: &'static str, answering: Arc<AtomicBool>) -> Bench {
     bench
 }
 
-/// A Docker that does not answer an inspect of `slow`, and cannot list its images until they are `repaired`. It does not
-/// answer pings unless `alive`.
+/// A Docker that does not answer an inspect of `slow`, and cannot list its images until they are `repaired`. It does
+/// not answer pings unless `alive`.
 fn troubled(repaired: Arc<AtomicBool>, alive: Arc<AtomicBool>) -> Bench {
     let bench = Bench::new(SHORT, move |request| match request {
         "GET /_ping" if !alive.load(Ordering::Relaxed) => (NEVER, String::new()),
