@@ -28,7 +28,7 @@ use crate::docker::Engine;
 use crate::docker::Event;
 use crate::image::Images;
 use crate::lifecycle::Lifecycle;
-use crate::measure;
+use crate::observability;
 use crate::pod::Pods;
 use crate::refresh::Refresher;
 use crate::state::Store;
@@ -104,7 +104,7 @@ impl Watch {
             reloaded: Notify::new(),
             damaged,
             first_attempt: Notify::new(),
-            sessions: Sessions { joined: Counter::default(), reconciled: measure::duration() },
+            sessions: Sessions { joined: Counter::default(), reconciled: observability::duration() },
         }
     }
 

@@ -1,5 +1,9 @@
 //! `dockside serve`: puts the rooms together, serves until SIGTERM or SIGINT, and stops in order.
 
+mod collector;
+mod limits;
+mod metrics;
+
 use std::fs::DirBuilder;
 use std::fs::File;
 use std::io;
@@ -29,13 +33,11 @@ use crate::cri::Socket;
 use crate::docker;
 use crate::docker::Engine;
 use crate::image::Images;
-use crate::limits;
 use crate::logs;
 use crate::logs::Logs;
-use crate::measure;
-use crate::measure::Durations;
-use crate::metrics;
-use crate::metrics::PluginCall;
+use crate::observability;
+use crate::observability::Durations;
+use crate::observability::Traces;
 use crate::pod;
 use crate::pod::Pods;
 use crate::state;
@@ -44,13 +46,13 @@ use crate::state::Store;
 use crate::stats::Stats;
 use crate::stream;
 use crate::stream::Server;
-use crate::telemetry;
-use crate::telemetry::Traces;
 use crate::watch;
 use crate::watch::Watch;
 use cni_runtime as cni;
 use cni_runtime::Cni;
 use cni_runtime::PodCidrs;
+
+use self::metrics::PluginCall;
 
 /// Why Dockside could not start, or stopped serving.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +68,7 @@ pub enum Error {
     #[error(transparent)]
     Stream(#[from] stream::Error),
     #[error(transparent)]
-    Metrics(#[from] metrics::Error),
+    Metrics(#[from] observability::Error),
     #[error("could not use the state directory {}: another Dockside does", .0.display())]
     StateInUse(PathBuf),
     #[error("could not lock the state directory {}: {source}", path.display())]
@@ -109,7 +111,8 @@ pub async fn run(config: Config) -> Result<(), Error> {
             index: service.store.index().clone(),
             logs: Arc::clone(&logs),
         };
-        background.spawn(metrics::Server::bind(address, sources).await?.serve(shutdown.clone()));
+        let page = observability::Server::bind(address, metrics::registry(sources)).await?;
+        background.spawn(page.serve(shutdown.clone()));
     }
     background.spawn(Arc::clone(&watch).run(shutdown.clone()));
     background.spawn(Arc::clone(&service.cni).watch(shutdown.clone()));
@@ -132,11 +135,11 @@ pub async fn run(config: Config) -> Result<(), Error> {
 
 fn start_telemetry(config: &Config) -> Result<Option<Traces>, Error> {
     let Some(endpoint) = &config.tracing_endpoint else {
-        telemetry::init(config.log_level, config.log_format);
+        observability::init(config.log_level, config.log_format);
         return Ok(None);
     };
     let sampling = config.tracing_sampling_per_million;
-    let traces = telemetry::init_with_traces(config.log_level, config.log_format, endpoint, sampling);
+    let traces = observability::init_with_traces(config.log_level, config.log_format, endpoint, sampling);
     traces.map(Some).map_err(|source| Error::Traces { endpoint: endpoint.clone(), source })
 }
 
@@ -153,7 +156,7 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
     let (store, leftovers) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let engine = Engine::new(&config.docker_endpoint, config.runtime_request_timeout)?;
-    let plugin_times = measure::durations();
+    let plugin_times = observability::durations();
     let cni = Arc::new(network(config, &store, &plugin_times));
     let stall_limit = config.image_pull_progress_deadline.unwrap_or(Duration::ZERO);
     let images = Arc::new(Images::new(engine.clone(), config.sandbox_image.clone(), stall_limit));
@@ -204,7 +207,7 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
         streams,
         stats,
         settings,
-        calls: measure::durations(),
+        calls: observability::durations(),
         jobs,
     };
     Ok(House { service, watch, server, logs, plugin_times })

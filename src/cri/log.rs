@@ -15,7 +15,7 @@ use tonic::Status;
 use tracing::Instrument;
 
 use super::trace;
-use crate::measure::Durations;
+use crate::observability::Durations;
 
 /// The labels of a duration: method and gRPC code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -14,7 +14,7 @@ use tracing::Span;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::measure::SPANS;
+use crate::observability::SPANS;
 
 struct Headers<'a>(&'a HeaderMap);
 

@@ -45,7 +45,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::version::ApiVersion;
-use crate::measure::SPANS;
+use crate::observability::SPANS;
 
 /// How many requests of each kind (`POST /containers/{}/start`) were sent since the start.
 pub type RequestCounts = BTreeMap<String, u64>;

@@ -1,4 +1,4 @@
-//! How things are, counted when somebody asks.
+//! Metrics of the current state, counted whenever the page is read.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,37 +18,37 @@ use crate::logs::Logs;
 use crate::proto::ContainerState;
 use crate::state::Index;
 
-/// The rooms that know.
-pub(super) struct Now {
+/// Counts sandboxes, containers, logs and events.
+pub(super) struct StateCollector {
     pub(super) engine: Engine,
     pub(super) index: Index,
     pub(super) logs: Arc<Logs>,
 }
 
-impl fmt::Debug for Now {
+impl fmt::Debug for StateCollector {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Now")
+        out.write_str("StateCollector")
     }
 }
 
-impl Collector for Now {
+impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         self.docker(&mut encoder)?;
         self.objects(&mut encoder)?;
         self.logs(&mut encoder)?;
         let events = self.index.feed_counts();
         gauge(&mut encoder, "event_subscribers", "Clients of GetContainerEvents", events.subscribers)?;
-        gauge(&mut encoder, "event_queue", "Events that the slowest subscriber has yet to read", events.waiting)?;
+        gauge(&mut encoder, "event_queue", "Events that the slowest subscriber has not read yet", events.waiting)?;
         counter(
             &mut encoder,
             "events_missed",
-            "Events that a slow subscriber had to make up by a look at all",
+            "Events that a slow subscriber lost, and made up for by listing",
             events.missed,
         )
     }
 }
 
-impl Now {
+impl StateCollector {
     fn docker(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let up = matches!(self.engine.connection().state(), ConnectionState::Up(_));
         gauge(encoder, "docker_up", "1 while Docker answers and its events are followed", u64::from(up))?;
@@ -82,11 +82,11 @@ impl Now {
     fn logs(&self, encoder: &mut DescriptorEncoder) -> fmt::Result {
         let counts = self.logs.counts();
         gauge(encoder, "logs_followed", "Containers whose log is followed", counts.followed)?;
-        gauge(encoder, "logs_stalled", "Containers whose CRI log cannot be written now", counts.stalled)?;
+        gauge(encoder, "logs_stalled", "Containers whose CRI log cannot be written at present", counts.stalled)?;
         let lag = ConstGauge::new(counts.longest_stall.as_secs_f64());
-        let help = "For how long the worst of these has been waiting";
+        let help = "For how long the longest of these has been stalled";
         lag.encode(encoder.encode_descriptor("log_stall_seconds", help, None, lag.metric_type())?)?;
-        counter(encoder, "log_read_bytes", "Bytes of Docker's log files that were taken over", counts.read_bytes)
+        counter(encoder, "log_read_bytes", "Bytes of Docker's log files that were converted", counts.read_bytes)
     }
 }
 

@@ -1,5 +1,4 @@
-//! What Dockside tells of itself: its log, structured lines on standard error for a person or for a machine; and, where
-//! somebody collects them, traces.
+//! The log, as structured lines on standard error, and the export of traces over OTLP.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -22,25 +21,27 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogFormat;
 use crate::config::LogLevel;
-use crate::measure::SPANS;
 
-/// Libraries that are only worth hearing when something is wrong; hyper and h2 tell of every frame, bollard of
-/// whole request bodies, with the secrets in them.
-const QUIET: &str = "bollard=info,h2=info,hyper=info,hyper_util=info,tower=info";
-/// How long the last spans may take at the end.
-const LAST_SPANS: Duration = Duration::from_secs(2);
+/// The target of spans that are made for traces. The log leaves them out.
+pub const SPANS: &str = "dockside::spans";
 
-/// Starts the log. Only the first call has an effect.
+/// Levels of libraries, whatever Dockside's own is: at debug, hyper and h2 log every frame, and bollard logs request bodies
+/// with the secrets in them.
+const LIBRARIES: &str = "bollard=info,h2=info,hyper=info,hyper_util=info,tower=info";
+/// How long sending the last spans may take at shutdown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Starts the log. Only the first call in a process has an effect.
 pub fn init(level: LogLevel, format: LogFormat) {
     start(level, format, None);
 }
 
-/// Starts the log and the export of traces to an OTLP collector that speaks gRPC, such as `http://127.0.0.1:4317`. So
-/// many of a million calls begin a trace where the caller does not say whether to; a caller's own trace is joined
-/// whatever that is. Called in a tokio runtime.
+/// Starts the log and the export of traces to an OTLP/gRPC collector, such as `http://127.0.0.1:4317`. Of calls without a
+/// trace context, `sampling_per_million` of a million start a trace; a call with one follows its sampling decision. Must be
+/// called in a tokio runtime.
 ///
 /// # Errors
-/// When the endpoint cannot be one. A collector that is not there is only logged.
+/// When `endpoint` is not a URL. A collector that does not answer is only logged.
 pub fn init_with_traces(
     level: LogLevel,
     format: LogFormat,
@@ -48,15 +49,15 @@ pub fn init_with_traces(
     sampling_per_million: u32,
 ) -> Result<Traces, ExporterBuildError> {
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
-    let share = f64::from(sampling_per_million) / 1e6;
-    let who = Resource::builder()
+    let ratio = f64::from(sampling_per_million) / 1e6;
+    let resource = Resource::builder()
         .with_service_name("dockside")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share))))
-        .with_resource(who)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio))))
+        .with_resource(resource)
         .build();
     start(level, format, Some(&provider));
     Ok(Traces(provider))
@@ -66,17 +67,17 @@ pub fn init_with_traces(
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Sends what there is.
+    /// Sends the spans that are left, and stops the export.
     pub async fn finish(self) {
-        let finished = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(LAST_SPANS)).await;
+        let finished = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
         if let Ok(Err(error)) = finished {
-            tracing::warn!(%error, "the last spans were not sent");
+            tracing::warn!(%error, "could not send the last spans");
         }
     }
 }
 
 fn start(level: LogLevel, format: LogFormat, provider: Option<&SdkTracerProvider>) {
-    let filter = EnvFilter::new(format!("{},{QUIET},{SPANS}=off,{}=off", level.as_str(), cni_runtime::SPANS));
+    let filter = EnvFilter::new(format!("{},{LIBRARIES},{SPANS}=off,{}=off", level.as_str(), cni_runtime::SPANS));
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let log: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Json => log.json().flatten_event(true).boxed(),

@@ -1,4 +1,4 @@
-//! The process itself, under the names that Prometheus' client libraries give.
+//! CPU time, memory and open files of Dockside itself, under the names that Prometheus' client libraries give.
 
 use std::fmt;
 
@@ -10,11 +10,13 @@ use prometheus_client::encoding::EncodeMetric;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Reads `/proc/self` when it is asked.
-#[derive(Debug)]
-pub(super) struct Process;
+use crate::cgroup::ProcessStat;
 
-impl Collector for Process {
+/// Reads `/proc` whenever the page is read.
+#[derive(Debug)]
+pub struct ProcessCollector;
+
+impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         if let Some(seconds) = cpu_seconds() {
             let counter = ConstCounter::new(seconds);
@@ -34,13 +36,10 @@ impl Collector for Process {
     }
 }
 
-/// The fields after the process's name in `/proc/self/stat` are the 14th and 15th of the whole.
 fn cpu_seconds() -> Option<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    let fields: Vec<&str> = stat.rsplit(") ").next()?.split(' ').collect();
-    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    let a_second = sysconf(SysconfVar::CLK_TCK).ok()??;
-    Some(ticks as f64 / a_second as f64)
+    let stat = ProcessStat::read(i32::try_from(std::process::id()).ok()?)?;
+    let ticks_per_second = sysconf(SysconfVar::CLK_TCK).ok()??;
+    Some((stat.user_ticks + stat.system_ticks) as f64 / ticks_per_second as f64)
 }
 
 fn resident_bytes() -> Option<i64> {
