@@ -1,15 +1,15 @@
 //! Images: pulled, listed and removed through Docker, with an index in memory that answers List and Status.
 //!
-//! `cri` calls in; `watch` refreshes the index when Docker tells of a change. An image has one identity here,
-//! Docker's image id, whichever reference led to it: `Image.id`, `PullImageResponse.image_ref` and every
-//! `image_id` of a container are the same string, as CRI 1.36 demands.
+//! `cri` calls in; `watch` refreshes the index on Docker's image events. Docker's image id identifies an image, whichever
+//! reference it was found by: `Image.id`, `PullImageResponse.image_ref` and every `image_id` of a container are the same
+//! string, as CRI 1.36 requires.
 
-mod accounts;
 mod index;
 pub mod pause;
 mod pull;
 mod reference;
 mod remove;
+mod users;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -34,36 +34,37 @@ use crate::proto::FilesystemUsage;
 use crate::proto::UInt64Value;
 use crate::state::ImageSettings;
 
-use self::accounts::Accounts;
 use self::index::Image;
 use self::index::Index;
+use self::users::Users;
 
-/// Where Docker keeps its data unless it is told otherwise.
-const USUAL_ROOT: &str = "/var/lib/docker";
+/// Docker's default data directory.
+const DEFAULT_ROOT: &str = "/var/lib/docker";
 
-/// What the verbs on images work with.
+/// The verbs on images, and the index of images.
 pub struct Images {
     engine: Engine,
     index: RwLock<Index>,
-    /// Of the images that containers were made of, by id.
-    accounts: RwLock<HashMap<String, Arc<Accounts>>>,
-    /// Refreshes run one after the other, so that an older listing never replaces a newer one.
+    /// Users of the images that containers were created from, by image id.
+    users: RwLock<HashMap<String, Arc<Users>>>,
+    /// Held by a refresh, so that an older listing never replaces a newer one.
     refreshing: Mutex<()>,
-    /// So do removals: two of one image at a time make Docker fail, or answer before the image is gone.
+    /// Held by a removal: with two at a time of one image, Docker fails or answers before the image is gone.
     removing: Mutex<()>,
-    /// Pulls are given up after this long without progress; zero for never.
+    /// After this long without progress a pull is cancelled; zero for never.
     stall_limit: Duration,
-    /// Another pause image than the built-in one.
+    /// The pause image, if it is not the built-in one.
     pause: Option<String>,
 }
 
 impl Images {
-    /// `pause` names another sandbox image than the built-in one.
+    /// `pause` is the sandbox image, `None` for the built-in one. `stall_limit` is how long a pull may go without progress,
+    /// zero for any time.
     pub fn new(engine: Engine, pause: Option<String>, stall_limit: Duration) -> Images {
         Images {
             engine,
             index: RwLock::default(),
-            accounts: RwLock::default(),
+            users: RwLock::default(),
             refreshing: Mutex::default(),
             removing: Mutex::default(),
             stall_limit,
@@ -76,7 +77,7 @@ impl Images {
     /// # Errors
     /// When Docker does not answer; the index stays as it was.
     pub async fn refresh(&self) -> Result<(), docker::Error> {
-        let _one_at_a_time = self.refreshing.lock().await;
+        let _guard = self.refreshing.lock().await;
         let mut images = Vec::new();
         for entry in self.engine.list_images().await? {
             let known = self.index.read().by_id(&entry.id).map(|image| image.settings.clone());
@@ -87,22 +88,22 @@ impl Images {
                     // Removed since the listing.
                     Err(error) if error.is_not_found() => continue,
                     Err(error) if error.is_unanswered() => return Err(error),
-                    // One whose files are damaged must not hide the others. It is asked for again with the next look.
+                    // A damaged image must not hide the others. The next refresh inspects it again.
                     Err(error) => {
-                        tracing::warn!(image = entry.id, %error, "left an image out that Docker cannot tell of");
+                        tracing::warn!(image = entry.id, %error, "could not inspect an image; it is left out of the list");
                         continue;
                     }
                 },
             };
             images.push(Image::new(entry, settings, self.pause_reference()));
         }
-        self.accounts.write().retain(|id, _| images.iter().any(|image| image.id == *id));
+        self.users.write().retain(|id, _| images.iter().any(|image| image.id == *id));
         *self.index.write() = Index::new(images);
         Ok(())
     }
 
-    /// The id of the image that a reference stands for, and what a container of it gets from it. Docker is asked when
-    /// the index does not know it: it may have been built a moment ago.
+    /// The id of the image with this reference, and the settings that its containers inherit. Docker is asked when the
+    /// index does not have it: the image may have been built a moment ago.
     ///
     /// # Errors
     /// A [`docker::Error`] with the cause `NotFound` when there is no such image.
@@ -114,7 +115,7 @@ impl Images {
         Ok((details.id.clone(), settings(details)))
     }
 
-    /// All images, or the one that the filter names.
+    /// All images, or the one with the reference `filter`.
     pub fn list(&self, filter: &str) -> Vec<proto::Image> {
         let index = self.index.read();
         if filter.is_empty() {
@@ -123,11 +124,11 @@ impl Images {
         index.find(filter).map(|image| image.message.clone()).into_iter().collect()
     }
 
-    /// One image; none when there is no such image. A reference that the index does not know costs one look at
-    /// Docker, so that an image that was built a moment ago is seen.
+    /// One image, with the CRI's verbose information if `verbose`; `None` when there is no such image. Docker is asked when
+    /// the index does not have it: the image may have been built a moment ago.
     ///
     /// # Errors
-    /// When Docker had to be asked and does not answer.
+    /// [`Error::Invalid`] for an empty reference; [`Error::Docker`] when Docker has to be asked and does not answer.
     pub async fn status(
         &self,
         reference: &str,
@@ -142,7 +143,7 @@ impl Images {
             None => match self.engine.inspect_image(reference).await {
                 Ok(details) => {
                     self.refresh().await?;
-                    // The listing may not have the name that Docker knows it by.
+                    // Docker may resolve a name that its listing does not have.
                     let by_id = || self.index.read().by_id(&details.id).map(|image| image.as_ref().clone());
                     match found(self).or_else(by_id) {
                         Some(image) => image,
@@ -157,13 +158,13 @@ impl Images {
         Ok(Some((image.message, info)))
     }
 
-    /// How much room images take, and where they are.
+    /// How much space images take, and where they are.
     ///
-    /// The bytes are the sum over images, so layers that several images share count for each of them. Before Docker
-    /// has ever answered its usual directory is told: a kubelet asks this when it connects, and ends if it fails.
+    /// The bytes are the sum over images, so a layer that several images share counts for each of them. Before the first
+    /// connection to Docker its default directory is returned: a kubelet calls this when it starts, and exits on an error.
     pub fn filesystem(&self) -> FilesystemUsage {
         let info = self.engine.connection().info();
-        let root = info.map_or_else(|| PathBuf::from(USUAL_ROOT), |info| info.image_dir.clone());
+        let root = info.map_or_else(|| PathBuf::from(DEFAULT_ROOT), |info| info.image_dir.clone());
         let used = self.index.read().all().map(|image| image.message.size).sum();
         let inodes = statvfs(&root).ok().map(|fs| fs.files().saturating_sub(fs.files_free()));
         FilesystemUsage {
@@ -179,11 +180,11 @@ impl Images {
         self.pause.as_deref().unwrap_or(pause::REFERENCE)
     }
 
-    /// The name to create pause containers from. That of the built-in image is only trusted while it means the image
-    /// we know: whoever else it is given to would be in every pod.
+    /// The reference to create pause containers from. That of the built-in image is verified to be the built-in image: an
+    /// image that was tagged with it would run in every pod.
     ///
     /// # Errors
-    /// When the built-in image has to be loaded, and Docker cannot do it.
+    /// When the built-in image has to be loaded and Docker fails to.
     pub async fn pause_image(&self) -> Result<&str, Error> {
         let known =
             |images: &Images| images.index.read().find(pause::REFERENCE).is_some_and(|i| is_builtin_pause(&i.id));
@@ -193,10 +194,10 @@ impl Images {
         Ok(self.pause_reference())
     }
 
-    /// Makes sure that the pause image is there: the built-in one is loaded, another one pulled.
+    /// Makes the pause image available: loads the built-in one, pulls another.
     ///
     /// # Errors
-    /// When Docker cannot load or pull it.
+    /// When Docker fails to load or pull it.
     pub async fn ensure_pause(&self) -> Result<(), Error> {
         if self.pause.is_none() {
             return self.ensure_builtin_pause().await;
@@ -204,11 +205,11 @@ impl Images {
         self.pull(self.pause_reference(), None).await.map(|_| ())
     }
 
-    /// Loads the built-in pause image unless it is there, or another one is used: that one waits for the first pod,
-    /// as its registry may be slow.
+    /// Loads the built-in pause image if it is missing. Does nothing if another one is used: that is pulled for the first
+    /// pod, as its registry may be slow.
     ///
     /// # Errors
-    /// When Docker cannot load it.
+    /// When Docker fails to load it.
     pub async fn ensure_builtin_pause(&self) -> Result<(), Error> {
         if self.pause.is_some() {
             return Ok(());
@@ -219,7 +220,7 @@ impl Images {
                 tracing::warn!(
                     image = pause::REFERENCE,
                     id = found.id,
-                    "another image has the pause image's name; taking it back"
+                    "another image has the name of the built-in pause image; loading the built-in one again"
                 );
             }
             Err(error) if error.is_not_found() => {}
@@ -231,8 +232,8 @@ impl Images {
     }
 }
 
-/// Whether this id is that of the built-in pause image: graph drivers take the configuration's digest for it,
-/// containerd's image store the manifest's.
+/// Whether this is the id of the built-in pause image: with graph drivers the digest of its configuration, with
+/// containerd's image store that of its manifest.
 fn is_builtin_pause(id: &str) -> bool {
     static IDS: OnceLock<[String; 2]> = OnceLock::new();
     IDS.get_or_init(|| [pause::config_digest(), pause::manifest_digest()]).iter().any(|ours| ours == id)
@@ -243,7 +244,7 @@ fn settings(details: ImageDetails) -> ImageSettings {
     ImageSettings { user: config.user, stop_signal: config.stop_signal }
 }
 
-/// What a person who looks closer wants to know, as JSON.
+/// The verbose information of ImageStatus, as JSON.
 fn info(image: &Image) -> String {
     json!({ "id": image.id, "user": image.settings.user, "pinned": image.message.pinned }).to_string()
 }
@@ -254,7 +255,7 @@ mod tests {
     use crate::docker::testing;
 
     #[tokio::test]
-    async fn an_image_that_docker_cannot_tell_of_does_not_hide_the_others() {
+    async fn an_image_that_cannot_be_inspected_does_not_hide_the_others() {
         let (engine, _docker) = testing::engine(|request| match request {
             "GET /images/json" => (200, r#"[{"Id": "sha256:bad"}, {"Id": "sha256:good"}]"#.to_owned()),
             "GET /images/sha256:good/json" => (200, r#"{"Id": "sha256:good", "Config": {"User": "7"}}"#.to_owned()),
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_image_is_there_also_by_a_name_that_only_docker_knows() {
+    async fn an_image_is_found_by_a_name_that_only_docker_resolves() {
         let (engine, _docker) = testing::engine(|request| match request {
             "GET /images/json" => (200, r#"[{"Id": "sha256:good"}]"#.to_owned()),
             "GET /images/sha256:good/json" | "GET /images/a/b@sha256:12/json" => {

@@ -216,7 +216,7 @@ impl Containers {
     /// The user of the init process, if it depends on the accounts of an image whose accounts are cached.
     fn known_identity(&self, record: &ContainerRecord) -> Option<Identity> {
         let user = effective::user_left_to_image(record)?;
-        self.images.known_accounts(&record.image_id)?.identity(&user)
+        self.images.cached_users(&record.image_id)?.identity(&user)
     }
 
     /// The same, with the accounts read from the new container.
@@ -228,8 +228,8 @@ impl Containers {
         if spec::hides_accounts(&record.config) {
             return Ok(None);
         }
-        match self.images.accounts(&record.image_id, &record.id).await {
-            Ok(accounts) => Ok(accounts.and_then(|accounts| accounts.identity(&user))),
+        match self.images.users(&record.image_id, &record.id).await {
+            Ok(users) => Ok(users.and_then(|users| users.identity(&user))),
             Err(error) if effective::is_strict(record) => Err(error.into()),
             Err(error) => {
                 tracing::warn!(container = record.id, %error, "could not read the user of a container");

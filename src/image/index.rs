@@ -1,4 +1,4 @@
-//! The images as of the last look at Docker.
+//! The index of images, as of the last refresh.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,19 +14,22 @@ use super::reference::Reference;
 use super::reference::full_id;
 use super::reference::short_id;
 
-/// How Docker writes that there is no name.
+/// What Docker lists in place of a missing name.
 const NONE: &str = "<none>";
 
-/// One image, with the message that clients get.
+/// One image, with its CRI message.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
+    /// Docker's id, `sha256:...`.
     pub id: String,
+    /// What its containers inherit.
     pub settings: ImageSettings,
+    /// What ListImages returns.
     pub message: proto::Image,
 }
 
 impl Image {
-    /// `pinned` is the reference of an image that no clean-up shall remove.
+    /// `pinned` is the reference of the image that the kubelet's garbage collection must not remove.
     pub(super) fn new(entry: ImageEntry, settings: ImageSettings, pinned: &str) -> Image {
         let named = |names: Option<Vec<String>>| -> Vec<String> {
             names.unwrap_or_default().into_iter().filter(|name| !name.contains(NONE)).collect()
@@ -37,7 +40,7 @@ impl Image {
         let message = proto::Image {
             id: entry.id.clone(),
             pinned: repo_tags.iter().chain(&repo_digests).any(|name| *name == pinned_name),
-            // Clients take 0 for "unknown", which fails the call.
+            // To clients 0 means unknown, which fails their call.
             size: u64::try_from(entry.size).unwrap_or(0).max(1),
             spec: Some(ImageSpec { image: entry.id.clone(), ..Default::default() }),
             uid,
@@ -49,8 +52,9 @@ impl Image {
     }
 }
 
-/// Names by tag and names by digest. Docker's containerd store, where an image's id is its digest in a registry, lists but
-/// one name by digest, and those that an image was pulled by among the tags; all its repositories have it by that digest.
+/// Splits names into those by tag and those by digest. With the containerd image store, where an image's id is its digest in
+/// every registry, Docker lists only one name by digest, and the digests an image was pulled by among the tags; here each
+/// repository of the image gets its name by digest.
 fn sorted(id: &str, names: Vec<String>, mut digests: Vec<String>) -> (Vec<String>, Vec<String>) {
     let is_containerd = names.iter().chain(&digests).any(|name| name.ends_with(id));
     let (by_digest, tags): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| name.contains('@'));
@@ -66,8 +70,8 @@ fn sorted(id: &str, names: Vec<String>, mut digests: Vec<String>) -> (Vec<String
     (tags, digests)
 }
 
-/// The user part of `USER`, by number or by name. A number that is no user id is told as a name, which no client
-/// takes for a user without privileges.
+/// The user part of `USER`, as a uid or a name. A number out of the range of uids is returned as a name, which no client
+/// takes for an unprivileged user.
 fn user_of(user: &str) -> (Option<Int64Value>, String) {
     let user = user.split(':').next().unwrap_or_default();
     match id_number(user) {
@@ -103,7 +107,7 @@ impl Index {
         self.images.get(id)
     }
 
-    /// The image that a name, a digest, an id or the unique beginning of an id stands for.
+    /// The image with this name, digest, id or unique prefix of an id.
     pub(super) fn find(&self, reference: &str) -> Option<&Arc<Image>> {
         if let Some(id) = full_id(reference) {
             return self.by_id(&id);
@@ -165,13 +169,13 @@ mod tests {
         let image = Image::new(entry("ad", &tags, &[&one]), ImageSettings::default(), "pause:1").message;
         assert_eq!(image.repo_tags, tags[..3]);
         assert_eq!(image.repo_digests, [&one, &three, &two].map(String::as_str));
-        // In Docker's own store an id is no digest of a registry.
+        // With a graph driver an id is not a registry's digest.
         let image = Image::new(entry("ad", &tags[..3], &["nginx@sha256:11"]), ImageSettings::default(), "pause:1");
         assert_eq!(image.message.repo_digests, ["nginx@sha256:11"]);
     }
 
     #[test]
-    fn the_message_tells_names_user_and_whether_it_is_pinned() {
+    fn the_message_has_names_user_and_pinned() {
         let index = index();
         let nginx = &index.find("nginx:1.14").unwrap().message;
         assert_eq!((nginx.repo_tags.len(), nginx.uid, nginx.pinned), (1, Some(Int64Value { value: 1003 }), false));
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_no_user_id_is_not_taken_for_one() {
+    fn a_number_out_of_range_is_not_taken_for_a_uid() {
         assert_eq!(user_of("4294967296"), (None, "4294967296".to_owned()));
         assert_eq!(user_of(""), (None, String::new()));
         assert_eq!(user_of("0").0, Some(Int64Value { value: 0 }));

@@ -2,14 +2,14 @@
 //! registry to start a pod.
 //!
 //! The image is one file, the program of `src/image/pause/pause.rs` as `build.rs` compiled it. It
-//! is put together in memory, as an archive for `docker load`, and depends on nothing but the
-//! program: the same Dockside gives the same bytes, and so the same ids, on every node.
+//! is built in memory, as an archive for `docker load`, and depends on nothing but the
+//! program: the same Dockside builds the same bytes, and so the same ids, on every node.
 //!
 //! The archive can be read two ways. Docker's own image store goes by `manifest.json` and names
 //! images by their configuration; the containerd store goes by the OCI layout beside it
-//! (`index.json`) and names images by their manifest. Both find the same blobs. With only the older
-//! of the two, the containerd store would write a manifest itself, with an id that is not ours to
-//! know.
+//! (`index.json`) and names images by their manifest. Both find the same blobs. With only
+//! `manifest.json`, the containerd store would write a manifest itself, with an id that cannot be
+//! known beforehand.
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -24,7 +24,7 @@ const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 /// A user without a name or rights anywhere. The program only waits for signals.
 const USER: &str = "65535:65535";
 
-/// Images want a date. A real one would make every build another image.
+/// A required field. A real date would make every build another image.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
@@ -129,8 +129,8 @@ impl Blob {
     }
 }
 
-/// An archive in memory. `tar::Builder` would make each step fallible for the sake of long paths
-/// and full disks, neither of which is here.
+/// An archive in memory. With `tar::Builder` each step could fail, for long paths and full disks,
+/// neither of which occurs here.
 #[derive(Default)]
 struct Tar(Vec<u8>);
 
@@ -299,9 +299,8 @@ mod tests {
             pause
         }
 
-        /// Waits until the program is in the one call in which it waits for signals, and so has
-        /// taken charge of them.
-        fn until_asleep(&self) {
+        /// Waits until the program is in the system call in which it waits for signals.
+        fn wait_until_asleep(&self) {
             let waiting = if cfg!(target_arch = "aarch64") { "137 " } else { "128 " };
             let syscall = format!("/proc/{}/syscall", self.0.id());
             eventually("the program waits", || fs::read_to_string(&syscall).unwrap().starts_with(waiting));
@@ -313,7 +312,7 @@ mod tests {
 
         fn status(&mut self) -> ExitStatus {
             let mut status = None;
-            eventually("the program ends", || {
+            eventually("the program exits", || {
                 status = self.0.try_wait().unwrap();
                 status.is_some()
             });
@@ -341,16 +340,16 @@ mod tests {
     fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(10);
         while !condition() {
-            assert!(Instant::now() < deadline, "waited in vain until {what}");
+            assert!(Instant::now() < deadline, "timed out waiting until {what}");
             thread::sleep(Duration::from_millis(5));
         }
     }
 
     #[test]
-    fn pause_ends_with_status_0_on_term_and_int() {
+    fn pause_exits_with_status_0_on_term_and_int() {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let mut pause = Pause::start("exec \"$0\"");
-            pause.until_asleep();
+            pause.wait_until_asleep();
             pause.signal(signal);
             let status = pause.status();
             assert_eq!((status.code(), status.signal()), (Some(0), None), "{signal}");
@@ -360,11 +359,11 @@ mod tests {
     #[test]
     fn pause_survives_being_stopped_and_continued() {
         let mut pause = Pause::start("exec \"$0\"");
-        pause.until_asleep();
+        pause.wait_until_asleep();
         for signal in [Signal::SIGSTOP, Signal::SIGCONT, Signal::SIGCHLD] {
             pause.signal(signal);
         }
-        pause.until_asleep();
+        pause.wait_until_asleep();
         assert!(pause.0.try_wait().unwrap().is_none());
         pause.signal(Signal::SIGTERM);
         assert_eq!(pause.status().code(), Some(0));
@@ -373,7 +372,7 @@ mod tests {
     /// A child of the shell is a child of the program that takes the shell's place, as an orphan in
     /// a pod is a child of process 1.
     #[test]
-    fn pause_collects_children_that_ended_before_and_after_its_start() {
+    fn pause_reaps_children_that_exited_before_and_after_its_start() {
         let pause = Pause::start("true & true & sleep 0.3 & sleep 0.3 & exec \"$0\"");
         eventually("no child is left", || pause.children() == 0);
     }

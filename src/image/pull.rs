@@ -18,17 +18,18 @@ use super::Images;
 use super::pause;
 use super::reference::Reference;
 
-/// How often a long pull tells of its progress in the log.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
-/// Longer than any pull.
-const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// How often the progress of a pull is logged.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// No limit: longer than any pull.
+const UNLIMITED: Duration = Duration::from_secs(u32::MAX as u64);
 
 impl Images {
-    /// Pulls an image and returns its id. A caller that goes away cancels the pull.
+    /// Pulls an image and returns its id. Dropping the future cancels the pull.
     ///
     /// # Errors
     /// [`Error::RegistryUnavailable`] when the registry does not answer, [`Error::DeadlineExceeded`] when the pull
-    /// stalls, otherwise Docker's words.
+    /// stalls, [`Error::Invalid`] for an empty reference or the name of the built-in pause image, otherwise
+    /// Docker's error.
     pub async fn pull(&self, reference: &str, auth: Option<&AuthConfig>) -> Result<String, Error> {
         if reference.is_empty() {
             return Err(Error::invalid("image", "image.image", "is missing"));
@@ -42,25 +43,25 @@ impl Images {
             ));
         }
         let credentials = auth.map(|auth| credentials(reference, auth)).transpose()?;
-        let began = Instant::now();
+        let started = Instant::now();
         let messages = self
             .engine
-            .pull_image(&parsed.repository, parsed.target(), credentials.as_ref(), self.patience())
+            .pull_image(&parsed.repository, parsed.target(), credentials.as_ref(), self.progress_limit())
             .await
-            .map_err(|error| sort(reference, error))?;
+            .map_err(|error| classify(reference, error))?;
         self.follow(reference, messages).await?;
         self.refresh().await?;
         let (id, _) = self.identify(&parsed.familiar()).await?;
-        tracing::info!(image = reference, id, seconds = began.elapsed().as_secs_f32(), "pulled an image");
+        tracing::info!(image = reference, id, seconds = started.elapsed().as_secs_f32(), "pulled an image");
         Ok(id)
     }
 
     /// How long a pull may go without progress.
-    fn patience(&self) -> Duration {
-        if self.stall_limit.is_zero() { FOR_EVER } else { self.stall_limit }
+    fn progress_limit(&self) -> Duration {
+        if self.stall_limit.is_zero() { UNLIMITED } else { self.stall_limit }
     }
 
-    /// Reads a pull's messages to their end, watching that it gets on.
+    /// Reads the messages of a pull until it finishes, and fails when there is no progress.
     async fn follow(
         &self,
         reference: &str,
@@ -68,20 +69,20 @@ impl Images {
     ) -> Result<(), Error> {
         let mut messages = std::pin::pin!(messages);
         let mut layers = Layers::default();
-        let (mut reported, mut moved) = (Instant::now(), tokio::time::Instant::now());
+        let (mut last_log, mut last_progress) = (Instant::now(), tokio::time::Instant::now());
         loop {
-            // Unpacking tells nothing for as long as it takes, and is not the network's fault.
-            let limit = if layers.is_unpacking() { FOR_EVER } else { self.patience() };
-            let message = match tokio::time::timeout_at(moved + limit, messages.next()).await {
+            // Docker reports nothing while it unpacks, which may take long without a stalled network.
+            let limit = if layers.is_unpacking() { UNLIMITED } else { self.progress_limit() };
+            let message = match tokio::time::timeout_at(last_progress + limit, messages.next()).await {
                 Err(_) => return Err(stalled(reference, limit)),
                 Ok(None) => return Ok(()),
-                Ok(Some(message)) => message.map_err(|error| sort(reference, error))?,
+                Ok(Some(message)) => message.map_err(|error| classify(reference, error))?,
             };
-            if layers.note(&message) {
-                moved = tokio::time::Instant::now();
+            if layers.record(&message) {
+                last_progress = tokio::time::Instant::now();
             }
-            if reported.elapsed() >= REPORT_EVERY {
-                reported = Instant::now();
+            if last_log.elapsed() >= LOG_INTERVAL {
+                last_log = Instant::now();
                 let (current, total) = layers.bytes();
                 tracing::info!(
                     image = reference,
@@ -95,28 +96,28 @@ impl Images {
     }
 }
 
-/// How far each layer is.
+/// The progress of each layer.
 #[derive(Default)]
 struct Layers {
     layers: HashMap<String, PullProgress>,
     /// The last message that is not about a layer.
-    said: String,
+    status: String,
 }
 
 impl Layers {
-    /// Takes a message in, and tells whether it says anything new: Docker with containerd's image store repeats how far
-    /// each download is, even when it stands still.
-    fn note(&mut self, message: &PullProgress) -> bool {
+    /// Records a message, and returns whether it shows progress: with containerd's image store Docker repeats the position
+    /// of every download, also of a stalled one.
+    fn record(&mut self, message: &PullProgress) -> bool {
         if message.id.is_empty() {
-            let new = self.said != message.status;
-            self.said.clone_from(&message.status);
+            let new = self.status != message.status;
+            self.status.clone_from(&message.status);
             return new;
         }
         let known = self.layers.insert(message.id.clone(), message.clone());
         known.is_none_or(|known| known.status != message.status || known.detail.current != message.detail.current)
     }
 
-    /// Whether the bytes of every layer are here, so that only unpacking can be going on.
+    /// Whether every layer is downloaded, so that only unpacking is left.
     fn is_unpacking(&self) -> bool {
         const LOCAL: [&str; 6] = [
             "Download complete",
@@ -140,7 +141,7 @@ impl Layers {
     }
 }
 
-/// The CRI's credentials in Docker's terms. `auth` is `user:password` in base64.
+/// Translates the CRI's credentials into Docker's. `auth` is `user:password` in base64.
 fn credentials(reference: &str, auth: &AuthConfig) -> Result<Credentials, Error> {
     let (mut username, mut password) = (auth.username.clone(), auth.password.clone());
     if username.is_empty() && !auth.auth.is_empty() {
@@ -166,7 +167,7 @@ fn stalled(reference: &str, limit: Duration) -> Error {
     Error::DeadlineExceeded(format!("pulling image {reference}: no progress for {limit:?}"))
 }
 
-fn sort(reference: &str, error: docker::Error) -> Error {
+fn classify(reference: &str, error: docker::Error) -> Error {
     match error.cause {
         docker::Cause::Timeout(limit) => stalled(reference, limit),
         _ if error.is_registry_unavailable() => {
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_in_one_string_are_taken_apart() {
+    fn credentials_in_one_string_are_split() {
         let auth = AuthConfig { auth: BASE64_STANDARD.encode("me:se:cret"), ..Default::default() };
         let taken = credentials("x", &auth).unwrap();
         assert_eq!((taken.username.as_str(), taken.password.as_str()), ("me", "se:cret"));
@@ -201,10 +202,10 @@ mod tests {
     fn only_unpacking_may_be_silent() {
         let mut layers = Layers::default();
         assert!(!layers.is_unpacking());
-        layers.note(&message("a", "Downloading"));
-        layers.note(&message("b", "Extracting"));
+        layers.record(&message("a", "Downloading"));
+        layers.record(&message("b", "Extracting"));
         assert!(!layers.is_unpacking());
-        layers.note(&message("a", "Download complete"));
+        layers.record(&message("a", "Download complete"));
         assert!(layers.is_unpacking());
     }
 
@@ -213,10 +214,10 @@ mod tests {
         let mut layers = Layers::default();
         let mut download = message("a", "Downloading");
         download.detail.current = 5;
-        assert!(layers.note(&download) && !layers.note(&download));
+        assert!(layers.record(&download) && !layers.record(&download));
         download.detail.current = 6;
-        assert!(layers.note(&download));
-        assert!(layers.note(&message("a", "Download complete")) && layers.note(&message("b", "Waiting")));
-        assert!(layers.note(&message("", "Digest: x")) && !layers.note(&message("", "Digest: x")));
+        assert!(layers.record(&download));
+        assert!(layers.record(&message("a", "Download complete")) && layers.record(&message("b", "Waiting")));
+        assert!(layers.record(&message("", "Digest: x")) && !layers.record(&message("", "Digest: x")));
     }
 }

@@ -1,22 +1,22 @@
 //! Image references by Docker's short name rules.
 
-/// The registry that a name without one means, which Docker leaves out when it shows a name.
+/// The default registry, which Docker leaves out of the names it lists.
 const DEFAULT_REGISTRY: &str = "docker.io";
 const DEFAULT_TAG: &str = "latest";
 
-/// A reference taken apart: `nginx` is repository `nginx` with tag `latest`.
+/// A parsed reference: `nginx` is repository `nginx` with tag `latest`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Reference {
-    /// As Docker shows it: without `docker.io/` and `library/`.
+    /// As Docker lists it: without `docker.io/` and `library/`.
     pub repository: String,
     pub target: Target,
 }
 
-/// What of a repository.
+/// The part of a reference after the repository.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Tag(String),
-    /// With its algorithm, `sha256:...`. A tag beside a digest says nothing more.
+    /// With its algorithm, `sha256:...`. A tag beside a digest is ignored.
     Digest(String),
 }
 
@@ -67,7 +67,7 @@ fn familiar(repository: &str) -> String {
     }
 }
 
-/// The full id that an id-like reference names: `sha256:` and 64 hexadecimal digits, or the digits alone.
+/// The full id of a reference that is one: `sha256:` and 64 hexadecimal digits, or the digits alone.
 pub(super) fn full_id(text: &str) -> Option<String> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
     (digits.len() == 64 && is_hex(digits)).then(|| format!("sha256:{digits}"))
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_shortened_as_docker_shows_them() {
+    fn names_are_shortened_as_docker_lists_them() {
         for (text, familiar) in [
             ("nginx", "nginx:latest"),
             ("nginx:1.14", "nginx:1.14"),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_from_names() {
+    fn ids_are_distinguished_from_names() {
         let digits = "a".repeat(64);
         assert_eq!(full_id(&digits).unwrap(), format!("sha256:{digits}"));
         assert_eq!(full_id("nginx"), None);

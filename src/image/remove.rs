@@ -8,12 +8,13 @@ impl Images {
     /// Removes an image with all its names. One that does not exist counts as removed.
     ///
     /// # Errors
-    /// [`Error::Precondition`] when a container runs from it; then it keeps all its names.
+    /// [`Error::Invalid`] for an empty reference; [`Error::Precondition`] when a running container uses it: then it keeps all
+    /// its names.
     pub async fn remove(&self, reference: &str) -> Result<(), Error> {
         if reference.is_empty() {
             return Err(Error::invalid("image", "image.image", "is missing"));
         }
-        let _one_at_a_time = self.removing.lock().await;
+        let _guard = self.removing.lock().await;
         let id = match self.identify(reference).await {
             Ok((id, _)) => id,
             Err(Error::Docker(error)) if error.is_not_found() || error.is_invalid() => return Ok(()),
@@ -27,9 +28,8 @@ impl Images {
         Ok(self.refresh().await?)
     }
 
-    /// Docker wants force for an image with names in several repositories, and for one that an ended container was
-    /// made from. But with force it takes the names away before it finds that a container runs, so that is looked
-    /// up first.
+    /// Docker requires force for an image with names in several repositories, or with exited containers. With force it
+    /// removes the names before it notices a running container, so running containers are looked up first.
     async fn remove_by_force(&self, id: &str, refusal: &str) -> Result<(), Error> {
         let users = self.engine.running_containers_of(id).await?;
         if !users.is_empty() {

@@ -1,6 +1,6 @@
-//! The users and groups of an image: who a container's process is, where its configuration and the image's `USER` leave
-//! that to the image's own `/etc/passwd` and `/etc/group`. The rules are Docker's, which looks at the image alone and
-//! not at what is mounted over these files.
+//! The users and groups of an image, from its `/etc/passwd` and `/etc/group`: they decide a container's user where its
+//! configuration and the image's `USER` give a name. The rules are Docker's, which reads the image's own files, not
+//! what is mounted over them.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use super::Images;
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
-/// What the two files say, as far as it matters here.
+/// The users and groups of an image.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Accounts {
+pub struct Users {
     users: Vec<User>,
     groups: Vec<Group>,
 }
@@ -34,9 +34,9 @@ struct Group {
     members: Vec<String>,
 }
 
-impl Accounts {
-    /// Lines that are not as they should be are passed over.
-    fn parse(passwd: &str, group: &str) -> Accounts {
+impl Users {
+    /// Malformed lines are skipped.
+    fn parse(passwd: &str, group: &str) -> Users {
         let user = |line: &str| {
             let mut fields = line.split(':');
             let (name, _password) = (fields.next()?.to_owned(), fields.next()?);
@@ -49,24 +49,24 @@ impl Accounts {
             let members = fields.next().unwrap_or_default().split(',').filter(|member| !member.is_empty());
             Some(Group { name, gid, members: members.map(str::to_owned).collect() })
         };
-        Accounts {
+        Users {
             users: passwd.lines().filter_map(|line| user(line.trim())).collect(),
             groups: group.lines().filter_map(|line| group_of(line.trim())).collect(),
         }
     }
 
-    /// Who `user` is: `""` (root), `name`, `uid`, and each of them with `:group` or `:gid`. None where the image does
-    /// not know a name, and so Docker would not start the container.
+    /// The ids of `user`: `""` (root), `name` or `uid`, each of them with `:group`, `:gid` or neither. `None` for a name that
+    /// the image does not have: Docker does not start such a container.
     pub fn identity(&self, user: &str) -> Option<Identity> {
         let (user, group) = user.split_once(':').unwrap_or((user, ""));
-        let wanted = if user.is_empty() { Some(0) } else { id_number(user) };
-        let known = self.users.iter().find(|known| known.name == user || Some(known.uid) == wanted);
-        let uid = known.map(|known| known.uid).or(wanted)?;
+        let uid = if user.is_empty() { Some(0) } else { id_number(user) };
+        let known = self.users.iter().find(|known| known.name == user || Some(known.uid) == uid);
+        let uid = known.map(|known| known.uid).or(uid)?;
         if !group.is_empty() {
-            let wanted = id_number(group);
-            let known = self.groups.iter().find(|known| known.name == group || Some(known.gid) == wanted);
-            let gid = known.map(|known| known.gid).or(wanted)?;
-            // A group that is named leaves no room for the user's others.
+            let gid = id_number(group);
+            let known = self.groups.iter().find(|known| known.name == group || Some(known.gid) == gid);
+            let gid = known.map(|known| known.gid).or(gid)?;
+            // With an explicit group, the user's supplementary groups do not apply.
             return Some(Identity { uid, gid, groups: Vec::new() });
         }
         let belongs = |group: &&Group| known.is_some_and(|user| group.members.contains(&user.name));
@@ -76,13 +76,13 @@ impl Accounts {
 }
 
 impl Images {
-    /// The accounts of an image, read the first time from a container that was made of it. None where they are no plain
-    /// files.
+    /// The users of an image. The first call reads them from `container`, which was created from the image; later calls
+    /// answer from a cache. `None` when the files are missing or not regular files.
     ///
     /// # Errors
     /// When Docker does not answer.
-    pub async fn accounts(&self, image_id: &str, container: &str) -> Result<Option<Arc<Accounts>>, docker::Error> {
-        if let Some(known) = self.known_accounts(image_id) {
+    pub async fn users(&self, image_id: &str, container: &str) -> Result<Option<Arc<Users>>, docker::Error> {
+        if let Some(known) = self.cached_users(image_id) {
             return Ok(Some(known));
         }
         let (passwd, group) = tokio::try_join!(
@@ -90,14 +90,14 @@ impl Images {
             self.engine.read_container_file(container, GROUP),
         )?;
         let (Some(passwd), Some(group)) = (passwd, group) else { return Ok(None) };
-        let accounts = Arc::new(Accounts::parse(&String::from_utf8_lossy(&passwd), &String::from_utf8_lossy(&group)));
-        self.accounts.write().insert(image_id.to_owned(), Arc::clone(&accounts));
-        Ok(Some(accounts))
+        let users = Arc::new(Users::parse(&String::from_utf8_lossy(&passwd), &String::from_utf8_lossy(&group)));
+        self.users.write().insert(image_id.to_owned(), Arc::clone(&users));
+        Ok(Some(users))
     }
 
-    /// The accounts of an image that were read before.
-    pub fn known_accounts(&self, image_id: &str) -> Option<Arc<Accounts>> {
-        self.accounts.read().get(image_id).cloned()
+    /// The users of an image, if they were read before.
+    pub fn cached_users(&self, image_id: &str) -> Option<Arc<Users>> {
+        self.users.read().get(image_id).cloned()
     }
 }
 
@@ -106,10 +106,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_who_the_image_says() {
+    fn a_user_has_the_ids_of_the_images_passwd_and_group() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nwww:x:33:34::/:/bin/sh\nalso-www:x:33:35::/:/bin/sh\n";
         let group = "root:x:0:\nstaff:x:50:www,root\nweb:x:60:www\nothers:x:70:also-www\nbroken:x:y:www\n";
-        let accounts = Accounts::parse(passwd, group);
+        let users = Users::parse(passwd, group);
         let is = |uid, gid, groups: &[i64]| Some(Identity { uid, gid, groups: groups.to_vec() });
         for (user, expected) in [
             ("", is(0, 0, &[50])),
@@ -126,8 +126,8 @@ mod tests {
             ("www:nobody", None),
             ("-1", None),
         ] {
-            assert_eq!(accounts.identity(user), expected, "{user:?}");
+            assert_eq!(users.identity(user), expected, "{user:?}");
         }
-        assert_eq!(Accounts::default().identity(""), is(0, 0, &[]));
+        assert_eq!(Users::default().identity(""), is(0, 0, &[]));
     }
 }
