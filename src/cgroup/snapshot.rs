@@ -2,12 +2,9 @@
 
 use super::cpu::Cpu;
 use super::file::Pressure;
-use super::file::limit_or_zero;
-use super::file::value;
 use super::io::Io;
 use super::memory::Memory;
 use super::path::Cgroup;
-use super::proc;
 
 /// What a cgroup with all cgroups below it had used.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,48 +20,6 @@ impl Snapshot {
         let cpu = Cpu::read(cgroup)?;
         Some(Snapshot { cpu, memory: Memory::read(cgroup)?, io_pressure: Io::read_pressure(cgroup) })
     }
-}
-
-/// The processes and threads of a cgroup, and what the processes hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Processes {
-    /// Processes in the cgroup itself, those of cgroups below left out. The next two are of these processes.
-    pub(crate) processes: u64,
-    pub(crate) open_files: u64,
-    /// Of the open files.
-    pub(crate) sockets: u64,
-    /// Threads, with cgroups below.
-    pub(crate) threads: Option<u64>,
-    /// 0 for no limit.
-    pub(crate) threads_limit: Option<u64>,
-    /// The soft limit of open files of the init process; `None` for no limit or no init process.
-    pub(crate) open_files_limit: Option<u64>,
-}
-
-impl Processes {
-    /// `init_pid` is the container's init process; a pod has none. `None` when the cgroup is gone.
-    pub(crate) fn read(cgroup: &Cgroup, init_pid: Option<i32>) -> Option<Processes> {
-        let pids = cgroup.controller("pids");
-        let list = std::fs::read_to_string(cgroup.cpu().join("cgroup.procs")).ok()?;
-        let mut read = Processes {
-            threads: thread_count(cgroup),
-            threads_limit: limit_or_zero(&pids.join("pids.max")),
-            open_files_limit: init_pid.and_then(proc::open_files_limit),
-            ..Processes::default()
-        };
-        for pid in list.lines() {
-            let (files, sockets) = proc::open_files(pid);
-            read.processes += 1;
-            read.open_files += files;
-            read.sockets += sockets;
-        }
-        Some(read)
-    }
-}
-
-/// How many threads a cgroup has, with cgroups below; `None` when it is gone.
-pub(crate) fn thread_count(cgroup: &Cgroup) -> Option<u64> {
-    value(&cgroup.controller("pids").join("pids.current"))
 }
 
 #[cfg(test)]
