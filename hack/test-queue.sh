@@ -19,7 +19,7 @@ note() { printf '\n==> [%4d s] %s\n' $SECONDS "$*"; }
 count() {
 	local p f s
 	read -r p f s < <(awk '
-		/^test result:/ { p += $4; f += $6; s += $8 }
+		/^test result: / { p += $4; f += $6; s += $8 }
 		/^(SUCCESS|FAIL)! -- / { p += $3; f += $6 }
 		END { print p + 0, f + 0, s + 0 }')
 	(($2 == 0 || f > 0)) || f=1
