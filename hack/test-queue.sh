@@ -117,7 +117,7 @@ progress() { # a line per minute shows which job hangs
 start_job() { # start_job NAME
 	printf '    [%4d s] start: %s\n' $SECONDS "$1"
 	job_start[$1]=$SECONDS
-	eval "${job_command[$1]}" </dev/null >"$work/${1//\//-}.output" 2>&1 &
+	eval "exec ${job_command[$1]}" </dev/null >"$work/${1//\//-}.output" 2>&1 &
 	job_of[$!]=$1
 }
 finish_job() { # finish_job PID STATUS
