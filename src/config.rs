@@ -1,11 +1,11 @@
 //! The configuration of `dockside serve`: flags, a TOML file, and defaults.
 //!
 //! Every setting has one name, used for the flag and for the key in the file, and one line in [`settings::SETTINGS`]:
-//! the flags, the keys, the defaults and `docs/configuration.md` all come from that table. A flag wins over the file,
-//! the file over the default. cri-dockerd's names are accepted in both places. Nothing is read from the environment,
-//! except that an empty `docker-endpoint` means `DOCKER_HOST`, as Docker's own tools do.
+//! the flags, the keys, the defaults and `docs/configuration.md` all come from that table; no other room has a default of its
+//! own. A flag overrides the file, the file overrides the default. cri-dockerd's names are accepted in both places. Nothing is
+//! read from the environment, except that an empty `docker-endpoint` means `DOCKER_HOST`, as for Docker's own tools.
 //!
-//! Who calls in: `main` has [`ServeArgs`] among its arguments and turns it into a [`Config`] by [`ServeArgs::resolve`].
+//! `main` parses [`ServeArgs`] and turns it into a [`Config`] by [`ServeArgs::resolve`]; `cmd::serve` passes the values on.
 
 mod compat;
 #[cfg(test)]
@@ -36,14 +36,26 @@ pub use self::value::socket;
 use crate::stream;
 use cni_runtime::PodCidrs;
 
-/// The default of `listen`, where `dockside pod` looks for the runtime, too.
+/// The default of `listen`, and of the endpoint of `dockside pod`.
 pub const DEFAULT_LISTEN: &str = "unix:///run/dockside/dockside.sock";
+
+/// The directory of named network namespaces, which `ip netns` reads, too. It is not a setting.
+pub const NETNS_DIR: &str = "/run/netns";
+
+/// How long one run of a CNI plugin may take. It is not a setting.
+pub const CNI_PLUGIN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The name of the built-in network, in the CNI result cache. It is not a setting.
+pub const BUILTIN_NETWORK_NAME: &str = "dockside";
+
+/// The bridge of the built-in network. It is not a setting.
+pub const BUILTIN_NETWORK_BRIDGE: &str = "cni0";
 
 /// The default of `docker-endpoint`.
 const DOCKER_ENDPOINT: &str = "unix:///var/run/docker.sock";
 
-/// Everything `dockside serve` has to know, checked. Paths are absolute.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// The validated configuration of `dockside serve`. Paths are absolute.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The socket kubelets and crictl connect to.
     pub listen: PathBuf,
@@ -51,60 +63,92 @@ pub struct Config {
     pub docker_endpoint: PathBuf,
     /// The directory of the records.
     pub state_dir: PathBuf,
-    /// Where network configurations are looked for.
+    /// The directory of CNI network configurations.
     pub cni_conf_dir: PathBuf,
-    /// Where plugins are looked for, in order. Never empty.
+    /// The directories of CNI plugins, searched in this order. Never empty.
     pub cni_bin_dirs: Vec<PathBuf>,
-    /// libcni's cache directory; results lie in `results/` below it.
+    /// CNI's cache directory; results are kept in `results/` below it.
     pub cni_cache_dir: PathBuf,
-    /// The ranges for pods, until a kubelet sends some.
+    /// The ranges of pod addresses, until the kubelet sends them.
     pub pod_cidr: Option<PodCidrs>,
-    /// Whether to serve a network of our own while the configuration directory has none.
+    /// Whether to serve the built-in network while the configuration directory has none.
     pub builtin_network: bool,
     /// The image of the pause container. `None`: the one built into Dockside.
     pub sandbox_image: Option<String>,
-    /// The least important lines to log.
+    /// The least severe messages to log.
     pub log_level: LogLevel,
-    /// How log lines are written.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// A pull without progress for this long is given up. `None`: it never is.
+    /// A pull without progress for this long is cancelled. `None`: there is no limit.
     pub image_pull_progress_deadline: Option<Duration>,
-    /// Deadline of one short call to Docker. At least a second.
+    /// The timeout of one short call to Docker. At least a second.
     pub runtime_request_timeout: Duration,
-    /// How large a file of Docker's own log of a container gets before it is rotated, as Docker writes sizes.
+    /// The size at which Docker rotates its own log of a container, in Docker's notation (`32m`).
     pub container_log_max_size: String,
-    /// How many such files Docker keeps, at least 2.
+    /// The number of such files that Docker keeps, at least 2.
     pub container_log_max_files: u32,
-    /// Where and how exec, attach and port-forward are served.
+    /// The server of exec, attach and port-forward.
     pub streaming: stream::Config,
-    /// Where metrics of Dockside itself are served. `None`: nowhere.
+    /// The address that serves Dockside's own metrics. `None`: they are not served.
     pub metrics: Option<SocketAddr>,
     /// The collector of traces, such as `http://127.0.0.1:4317`. `None`: there are no traces.
     pub tracing_endpoint: Option<String>,
-    /// So many of a million calls begin a trace by themselves.
+    /// How many of a million calls start a trace of their own.
     pub tracing_sampling_per_million: u32,
-    /// A sentence for each setting that was given and has no effect here. The start warns of them.
+    /// A sentence for each setting that was given and has no effect. `serve` logs them as warnings.
     pub ignored: Vec<String>,
 }
 
-/// How much is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// The severity of a log message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Only what went wrong.
+    /// Operations that failed.
     Error,
-    /// Also what looks wrong.
+    /// Also conditions that may become failures.
     Warn,
-    /// Also what happens to pods.
-    #[default]
+    /// Also changes of pods and of Dockside's own state.
     Info,
-    /// Also the steps.
+    /// Also the steps of each operation.
     Debug,
-    /// All there is.
+    /// Everything.
     Trace,
 }
 
+impl Config {
+    /// Every field without a value, until the settings are applied: the defaults are in the table alone.
+    fn unset() -> Config {
+        Config {
+            listen: PathBuf::new(),
+            docker_endpoint: PathBuf::new(),
+            state_dir: PathBuf::new(),
+            cni_conf_dir: PathBuf::new(),
+            cni_bin_dirs: Vec::new(),
+            cni_cache_dir: PathBuf::new(),
+            pod_cidr: None,
+            builtin_network: false,
+            sandbox_image: None,
+            log_level: LogLevel::Error,
+            log_format: LogFormat::Text,
+            image_pull_progress_deadline: None,
+            runtime_request_timeout: Duration::ZERO,
+            container_log_max_size: String::new(),
+            container_log_max_files: 0,
+            streaming: stream::Config {
+                address: SocketAddr::from(([0; 4], 0)),
+                idle: Duration::ZERO,
+                tls_certificate: None,
+                tls_key: None,
+            },
+            metrics: None,
+            tracing_endpoint: None,
+            tracing_sampling_per_million: 0,
+            ignored: Vec::new(),
+        }
+    }
+}
+
 impl LogLevel {
-    /// The word in the configuration, which `tracing`'s filters understand too.
+    /// The word in the configuration, which is also a level in `tracing`'s filters.
     pub fn as_str(self) -> &'static str {
         match self {
             LogLevel::Error => "error",
@@ -116,17 +160,16 @@ impl LogLevel {
     }
 }
 
-/// How a log line is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The format of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
-    #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// A configuration that cannot be used. The start is refused with it.
+/// Why a configuration cannot be used. `serve` does not start with it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file cannot be read.
@@ -134,7 +177,7 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 
@@ -143,9 +186,9 @@ pub enum Error {
     Syntax {
         /// The file.
         path: PathBuf,
-        /// Where, counted from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// What the parser says.
+        /// The parser's message.
         reason: String,
     },
 
@@ -154,18 +197,18 @@ pub enum Error {
     UnknownKey {
         /// The file.
         path: PathBuf,
-        /// Where, counted from 1.
+        /// The line, counted from 1.
         line: usize,
         /// The key.
         key: String,
-        /// What may have been meant, or nothing.
+        /// The likely intended setting, or empty.
         hint: String,
     },
 
-    /// A value that the setting does not take.
+    /// A value that the setting does not accept.
     #[error("{origin}: could not use `{value}`: {reason}")]
     Value {
-        /// Where it was given.
+        /// Its source.
         origin: Origin,
         /// The value.
         value: String,
@@ -173,9 +216,9 @@ pub enum Error {
         reason: String,
     },
 
-    /// A setting given by its own name and by one of cri-dockerd's in the same place.
+    /// A setting given twice in the same source: by its own name and by cri-dockerd's.
     #[error("{second}: this is another name for {first}, which is given too: leave one of them out")]
-    Twice {
+    Duplicate {
         /// One of the names.
         first: Origin,
         /// The other.
@@ -183,10 +226,10 @@ pub enum Error {
     },
 }
 
-/// Where a value was given.
+/// The source of a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A flag, by the name that was used.
+    /// A flag, by the name used.
     Flag(&'static str),
     /// A line of the file.
     File {
@@ -194,12 +237,12 @@ pub enum Origin {
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
-        /// The key, by the name that was used.
+        /// The key, by the name used.
         key: &'static str,
     },
     /// A variable of the environment.
     Environment(&'static str),
-    /// Nowhere: the default of this setting.
+    /// The default of this setting.
     Default(&'static str),
 }
 
@@ -214,7 +257,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A value and where it was given.
+/// A value and its source.
 #[derive(Clone, Debug)]
 struct Given {
     origin: Origin,
@@ -223,20 +266,20 @@ struct Given {
 
 /// The arguments of `dockside serve`.
 ///
-/// Made from the table instead of derived, so that a setting is described in one place. Values are not looked at
-/// before [`resolve`](ServeArgs::resolve): flags and the file share one parser.
-#[derive(Clone, Debug, Default)]
+/// Built from the table instead of derived, so that a setting is described in one place. Values are parsed by
+/// [`resolve`](ServeArgs::resolve): flags and the file share one parser.
+#[derive(Clone, Debug)]
 pub struct ServeArgs {
     config: Option<PathBuf>,
-    /// By the name that was used.
+    /// Names as used, with their values.
     flags: Vec<(&'static str, String)>,
 }
 
 impl ServeArgs {
-    /// Reads the file, if one is named, and works out the configuration.
+    /// Reads the file, if one is named, and resolves flags, file and defaults to the configuration.
     ///
     /// # Errors
-    /// Any [`Error`]: nothing may start then.
+    /// Any [`Error`].
     pub fn resolve(self) -> Result<Config, Error> {
         self.resolve_in(|name| std::env::var(name).ok())
     }
@@ -248,7 +291,7 @@ impl ServeArgs {
             Some(path) => by_setting(file::read(path)?)?,
             None => BTreeMap::new(),
         };
-        let mut config = Config::default();
+        let mut config = Config::unset();
         for setting in SETTINGS {
             let given = flags.get(setting.name).or_else(|| file.get(setting.name)).cloned();
             let given = or_default(setting, given, &environment);
@@ -258,7 +301,7 @@ impl ServeArgs {
     }
 }
 
-/// Sorts values by the setting they are for; the names used may be aliases.
+/// Groups values by setting; the names used may be aliases.
 fn by_setting(
     given: impl IntoIterator<Item = (&'static str, Origin, Value)>,
 ) -> Result<BTreeMap<&'static str, Given>, Error> {
@@ -266,7 +309,7 @@ fn by_setting(
     for (name, origin, value) in given {
         let Some(setting) = Setting::named(name) else { continue };
         if let Some(first) = sorted.get(setting.name) {
-            return Err(Error::Twice { first: first.origin.clone(), second: origin });
+            return Err(Error::Duplicate { first: first.origin.clone(), second: origin });
         }
         sorted.insert(setting.name, Given { origin, value });
     }
@@ -276,7 +319,7 @@ fn by_setting(
 fn or_default(setting: &Setting, given: Option<Given>, environment: impl Fn(&str) -> Option<String>) -> Given {
     let given = given
         .unwrap_or_else(|| Given { origin: Origin::Default(setting.name), value: Value::Text(setting.default.into()) });
-    // As cri-dockerd does, and Docker's own command: with no endpoint named, the environment decides.
+    // As for cri-dockerd and Docker's own command: with an empty endpoint, the environment decides.
     if setting.name == settings::DOCKER && given.value.is_empty() {
         return match environment("DOCKER_HOST").filter(|host| !host.is_empty()) {
             Some(host) => Given { origin: Origin::Environment("DOCKER_HOST"), value: Value::Text(host) },
@@ -314,7 +357,7 @@ impl clap::Args for ServeArgs {
     }
 }
 
-/// The flag of a setting, and hidden ones for its other names: as separate flags, so that an error can name the one used.
+/// The flag of a setting, and hidden flags for its aliases. They are separate flags so that an error can name the one used.
 fn flags(setting: &'static Setting) -> impl Iterator<Item = Arg> {
     setting.names().map(move |name| {
         let flag = Arg::new(name).long(name).value_name(setting.form).hide(setting.is_compat() || name != setting.name);

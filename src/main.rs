@@ -21,11 +21,11 @@ struct Args {
 enum Command {
     /// Serve the CRI, for a kubelet or crictl.
     Serve(ServeArgs),
-    /// Run pods by hand, step by step, as a kubelet would.
+    /// Run pods by hand, step by step, as a kubelet does.
     Pod(pod::PodArgs),
 }
 
-/// sysexits(3): the configuration is wrong.
+/// The exit code for an invalid configuration, from sysexits(3).
 const EX_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
@@ -51,24 +51,24 @@ fn finish<E: std::fmt::Display>(outcome: Result<(), E>) -> ExitCode {
     }
 }
 
-/// How many threads serve calls, at most. More only wake each other: what takes long is done on threads of its own.
-const MOST_WORKERS: usize = 4;
+/// The most worker threads of the async runtime. More threads only wake each other: blocking work has its own threads.
+const MAX_WORKERS: usize = 4;
 
-/// Half of the processors. The other half is for Docker, which does most of the work of every call; a call that one thread
-/// serves alone costs less than one that is handed from thread to thread.
+/// Half of the processors. The other half is for Docker, which does most of the work of each call, and a call costs less when it
+/// stays on one thread.
 fn workers() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, Into::into);
-    (processors / 2).clamp(1, MOST_WORKERS)
+    (processors / 2).clamp(1, MAX_WORKERS)
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(workers()).enable_all();
-    // The runtime cannot be built only where threads or epoll are refused, and then nothing else works either.
+    // This fails only where threads or epoll are unavailable, and then nothing else works either.
     #[allow(clippy::expect_used)]
     let runtime = builder.build().expect("start the async runtime");
     let done = runtime.block_on(work);
-    // A thread that waits for a dead file system must not keep the process.
+    // A thread blocked on an unresponsive file system must not keep the process from exiting.
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }

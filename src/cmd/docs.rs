@@ -1,5 +1,5 @@
-//! Writes `docs/commands.md` from the arguments that the programs take, and checks that it is up to date. The flags of
-//! `dockside serve` are settings, which have a document of their own.
+//! Writes `docs/commands.md` from the programs' arguments, and checks that it is up to date. The flags of `dockside serve` are
+//! settings; `config::docs` writes their document.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ const UPDATE: &str = "UPDATE_DOCS=1 cargo test cmd::docs";
 const INTRODUCTION: &str = "\
 # Flags of `dockside pod` and `dockside-scheduler`
 
-A flag of a command is also one of all commands below it. What can be written more than once ends in `...`. The settings of
+The flags of a command are also accepted by its subcommands. An argument that may be repeated ends in `...`. The settings of
 `dockside serve` are in [configuration.md](configuration.md), with the forms of values such as DURATION.
 ";
 
@@ -29,9 +29,9 @@ fn markdown() -> String {
     text
 }
 
-/// A command, and those below it.
-fn section(text: &mut String, command: &Command, above: &str) {
-    let name = format!("{above}{}", command.get_name());
+/// A command and its subcommands.
+fn section(text: &mut String, command: &Command, parent: &str) {
+    let name = format!("{parent}{}", command.get_name());
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let _ = write!(text, "\n## `{name}`\n\n{about}.\n");
     let arguments: Vec<_> = command.get_arguments().filter(|argument| !argument.is_hide_set()).collect();
@@ -39,8 +39,8 @@ fn section(text: &mut String, command: &Command, above: &str) {
         text.push_str("\n| Flag or argument | Default | What it does |\n| --- | --- | --- |\n");
         arguments.iter().for_each(|argument| row(text, argument));
     }
-    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
-        section(text, below, &format!("{name} "));
+    for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+        section(text, subcommand, &format!("{name} "));
     }
 }
 

@@ -1,4 +1,4 @@
-//! `dockside serve`: puts the rooms together, serves until SIGTERM or SIGINT, and stops in order.
+//! `dockside serve`: builds the rooms from the configuration, serves until SIGTERM or SIGINT, and shuts down in order.
 
 mod collector;
 mod limits;
@@ -22,6 +22,7 @@ use tokio::signal::unix::signal;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config;
 use crate::config::Config;
 use crate::container;
 use crate::container::Containers;
@@ -54,42 +55,68 @@ use cni_runtime::PodCidrs;
 
 use self::metrics::PluginCall;
 
-/// Why Dockside could not start, or stopped serving.
+/// Why `serve` could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The CRI socket could not be bound.
     #[error(transparent)]
     Bind(#[from] cri::BindError),
+    /// The records could not be read.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// The log checkpoints could not be read.
     #[error(transparent)]
     Logs(#[from] logs::Error),
+    /// The client of Docker could not be created.
     #[error(transparent)]
     Docker(#[from] docker::Error),
+    /// The streaming server could not be bound.
     #[error(transparent)]
     Stream(#[from] stream::Error),
+    /// The metrics server could not be bound.
     #[error(transparent)]
     Metrics(#[from] observability::Error),
-    #[error("could not use the state directory {}: another Dockside does", .0.display())]
+    /// Another process holds the lock of the state directory.
+    #[error("could not use the state directory {}: another dockside serve uses it", .0.display())]
     StateInUse(PathBuf),
+    /// The state directory could not be created or locked.
     #[error("could not lock the state directory {}: {source}", path.display())]
-    StateDir { path: PathBuf, source: io::Error },
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The exporter of traces could not be created.
     #[error("could not prepare traces for {endpoint}: {source}")]
-    Traces { endpoint: String, source: ExporterBuildError },
+    Traces {
+        /// The collector.
+        endpoint: String,
+        /// The cause.
+        source: ExporterBuildError,
+    },
+    /// Signal handlers could not be installed.
     #[error("could not {doing}: {source}")]
-    Io { doing: &'static str, source: io::Error },
+    Io {
+        /// The operation, as in `could not <operation>`.
+        doing: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The gRPC server failed.
     #[error("could not serve: {0}")]
     Serve(#[from] tonic::transport::Error),
 }
 
-/// How long the state directory is waited for: the process before this one may be at its end, with verbs that are let
-/// come to theirs. One that was killed while it started a plugin leaves, for a moment, a child that holds the lock.
+/// How long to wait for the lock of the state directory: the previous process may still be draining its verbs. One that was
+/// killed while it started a plugin leaves, for a moment, a child that holds the lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(cri::DRAIN_LIMIT.as_secs() + 2);
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves the CRI with this configuration until the process is told to stop.
+/// Serves the CRI with this configuration until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the socket, the state directory or a signal handler cannot be had.
+/// Any [`Error`].
 pub async fn run(config: Config) -> Result<(), Error> {
     let traces = start_telemetry(&config)?;
     limits::raise_open_files();
@@ -99,7 +126,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
     let socket = Socket::bind(&config.listen).await?;
     let shutdown = stop_signal()?;
     let _alone = lock(&config.state_dir).await?;
-    let House { service, watch, server, logs, plugin_times } = build(&config, &shutdown).await?;
+    let Rooms { service, watch, server, logs, plugin_times } = build(&config, &shutdown).await?;
     let background = TaskTracker::new();
     background.spawn(server.serve());
     if let Some(address) = config.metrics {
@@ -144,7 +171,7 @@ fn start_telemetry(config: &Config) -> Result<Option<Traces>, Error> {
 }
 
 /// The rooms, each with the handles it needs.
-struct House {
+struct Rooms {
     service: Service,
     watch: Arc<Watch>,
     server: Server,
@@ -152,7 +179,7 @@ struct House {
     plugin_times: Durations<PluginCall>,
 }
 
-async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, Error> {
+async fn build(config: &Config, shutdown: &CancellationToken) -> Result<Rooms, Error> {
     let (store, leftovers) = Store::open(&config.state_dir)?;
     let store = Arc::new(store);
     let engine = Engine::new(&config.docker_endpoint, config.runtime_request_timeout)?;
@@ -210,10 +237,10 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<House, E
         calls: observability::durations(),
         jobs,
     };
-    Ok(House { service, watch, server, logs, plugin_times })
+    Ok(Rooms { service, watch, server, logs, plugin_times })
 }
 
-/// The logs, going on where an earlier process left off: Docker need not be there for that.
+/// The logs, resumed from the checkpoints of the previous process. This needs no Docker.
 fn logs(config: &Config, index: &Index) -> Result<Logs, logs::Error> {
     let logs = Logs::open(config.state_dir.join("logs"))?;
     let containers = index.containers.list();
@@ -221,26 +248,28 @@ fn logs(config: &Config, index: &Index) -> Result<Logs, logs::Error> {
     Ok(logs)
 }
 
-/// The pod network. What a kubelet said of the node's pod CIDR is newer than the configuration.
-fn network(config: &Config, store: &Store, plugin_times: &Durations<PluginCall>) -> Cni {
+/// The pod network. A pod CIDR that the kubelet sent earlier overrides the configured one.
+fn network(settings: &Config, store: &Store, plugin_times: &Durations<PluginCall>) -> Cni {
     let remembered: Option<PodCidrs> = store.pod_cidr().and_then(|cidr| cidr.parse().ok());
-    let settings = cni::Config {
-        conf_dir: config.cni_conf_dir.clone(),
-        bin_dirs: config.cni_bin_dirs.clone(),
-        cache_dir: config.cni_cache_dir.clone(),
-        builtin_network: config
-            .builtin_network
-            .then(|| cni::BuiltinNetwork { name: "dockside".to_owned(), bridge: "cni0".to_owned() }),
-        ..cni::Config::default()
+    let cni = cni::Config {
+        conf_dir: settings.cni_conf_dir.clone(),
+        bin_dirs: settings.cni_bin_dirs.clone(),
+        cache_dir: settings.cni_cache_dir.clone(),
+        netns_dir: config::NETNS_DIR.into(),
+        plugin_timeout: config::CNI_PLUGIN_TIMEOUT,
+        builtin_network: settings.builtin_network.then(|| cni::BuiltinNetwork {
+            name: config::BUILTIN_NETWORK_NAME.to_owned(),
+            bridge: config::BUILTIN_NETWORK_BRIDGE.to_owned(),
+        }),
     };
     let times = plugin_times.clone();
     let observer = cni::Observer::new(move |run| {
         times.get_or_create(&PluginCall::of(&run)).observe(run.elapsed.as_secs_f64());
     });
-    Cni::new(settings, remembered.or_else(|| config.pod_cidr.clone())).with_observer(observer)
+    Cni::new(cni, remembered.or_else(|| settings.pod_cidr.clone())).with_observer(observer)
 }
 
-/// Two processes that write the same records would lose each other's.
+/// Locks the state directory: two processes writing the same records would overwrite each other's.
 async fn lock(state_dir: &Path) -> Result<Flock<File>, Error> {
     let failed = |source| Error::StateDir { path: state_dir.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;

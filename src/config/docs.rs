@@ -13,16 +13,16 @@ const INTRODUCTION: &str = "\
 # Configuration of `dockside serve`
 
 Each setting has one name. It is the name of a flag, as in `--log-level debug` or `--log-level=debug`, and of a key in the TOML file that
-`--config FILE` names. A flag wins over the file, and the file over the default. There is no other place to look: no file is read unless it is
-named, and nothing comes from the environment, except that an empty `docker-endpoint` means what `DOCKER_HOST` says.
+`--config FILE` names. A flag overrides the file, and the file overrides the default. There is no other source: no file is read unless it is
+named, and the environment is not read, except that an empty `docker-endpoint` means the one in `DOCKER_HOST`.
 
-A key that does not exist, or a value that cannot be used, ends the start with a message that names the file, the line and the key, or the flag.
+With an unknown key or a value that cannot be used, Dockside does not start; the message names the file, the line and the key, or the flag.
 ";
 
 const FORMS: &str = "\
 ## How values are written
 
-- **URL**: `unix://` and an absolute path. Dockside and Docker share processes, namespaces and files of one machine, so there is no `tcp://`.
+- **URL**: `unix://` and an absolute path. Dockside and Docker share the processes, namespaces and files of one machine, so `tcp://` is not possible.
 - **DIR**, **FILE**: an absolute path. **DIRS**: several, with commas between them; in the file also an array of strings.
 - **CIDRS**: an address range such as `10.244.1.0/24`, or an IPv4 and an IPv6 range with a comma between them; in the file also an array of strings.
 - **ADDRESS**: an IP address and a port, as in `127.0.0.1:10010` or `[::1]:0`.
@@ -33,14 +33,14 @@ const FORMS: &str = "\
 const COMPAT: &str = "\
 ## cri-dockerd's names
 
-A node that runs cri-dockerd can start Dockside with the same flags, unless a value is refused: some of the last table below are, and so is
-`fd://`, a socket that systemd makes. Dockside makes its own; name it, as in `unix:///run/cri-dockerd.sock`, and disable the socket unit. Where
-cri-dockerd has another name for a setting, it is accepted as a flag and as a key; giving a setting by both names is an error.
+Dockside accepts the flags of cri-dockerd, except some values of the flags in the last table below, and `fd://`, a socket that systemd creates:
+Dockside creates its own socket; name it, as in `unix:///run/cri-dockerd.sock`, and disable the socket unit. Where cri-dockerd has another name
+for a setting, that name is accepted as a flag and as a key; giving a setting by both names is an error.
 ";
 
 const WITHOUT_EFFECT: &str = "\
-These flags of cri-dockerd set nothing in Dockside. A value that made no difference to pods is accepted, with a warning where it asked for
-something; a value that would be missed is refused.
+These flags of cri-dockerd have no effect in Dockside. A value that did not affect pods is accepted, with a warning unless it is the default; a
+value that pods or the node depend on is refused.
 ";
 
 /// The whole document.
@@ -55,9 +55,9 @@ fn markdown() -> String {
     text
 }
 
-fn table(text: &mut String, wanted: impl Fn(&Setting) -> bool) {
+fn table(text: &mut String, is_included: impl Fn(&Setting) -> bool) {
     text.push_str("| Name | Value | Default | What it does |\n| --- | --- | --- | --- |\n");
-    for setting in SETTINGS.iter().filter(|setting| wanted(setting)) {
+    for setting in SETTINGS.iter().filter(|setting| is_included(setting)) {
         let default = if setting.default.is_empty() { String::new() } else { format!("`{}`", setting.default) };
         let _ = writeln!(
             text,
@@ -79,7 +79,7 @@ fn renamed(text: &mut String) {
     text.push('\n');
 }
 
-/// A file that says what holds anyway. A setting without a default stands as a comment.
+/// A file with all defaults. A setting without a default is a comment.
 pub(super) fn sample() -> String {
     let mut text = String::new();
     for setting in SETTINGS.iter().filter(|setting| !setting.is_compat()) {
@@ -91,8 +91,8 @@ pub(super) fn sample() -> String {
     text
 }
 
-/// Checks that a file of the project, by its path in it, is what is expected, or writes it where `UPDATE_DOCS` is set, as in
-/// the command `update`.
+/// Checks that a file of the repository has the expected text, or writes it if `UPDATE_DOCS` is set, as the command `update`
+/// does.
 pub(crate) fn check(path: &str, expected: &str, update: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if std::env::var_os("UPDATE_DOCS").is_some() {

@@ -12,9 +12,8 @@ use super::Origin;
 use super::settings::Setting;
 use super::value::Value;
 
-/// Reads the file: for each key its name, its line and its value, in the order of the file.
-///
-/// The first thing wrong in the file is the error, whatever comes later.
+/// Reads the file: for each key its name, its line and its value, in the order of the file. The first error in the file is
+/// returned.
 pub(super) fn read(path: &Path) -> Result<Vec<(&'static str, Origin, Value)>, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     parse(path, &text)
@@ -26,7 +25,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<(&'static str, Origin, Value)>, 
         line: line_at(text, error.span().map_or(0, |span| span.start)),
         reason: error.message().to_owned(),
     })?;
-    // The table is sorted by name.
+    // The parser sorts keys by name; errors are reported in the order of the file.
     let mut entries: Vec<_> = table.into_inner().into_iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
 
@@ -48,15 +47,15 @@ fn parse(path: &Path, text: &str) -> Result<Vec<(&'static str, Origin, Value)>, 
     Ok(given)
 }
 
-/// The name in the table that is this key.
+/// The name or alias that equals this key.
 fn name_of(key: &str) -> Option<&'static str> {
     Setting::named(key)?.names().find(|name| *name == key)
 }
 
-/// The slip that is made most.
+/// Names the setting if the key differs in case or has underscores.
 fn hint(key: &str) -> String {
     match name_of(&key.to_lowercase().replace('_', "-")) {
-        Some(name) => format!("; there is `{name}`"),
+        Some(name) => format!("; did you mean `{name}`?"),
         None => String::new(),
     }
 }
@@ -66,7 +65,7 @@ fn line_at(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
 }
 
-/// The error is what kind of value was found instead.
+/// The error is the type of the value.
 fn convert(value: &Spanned<DeValue<'_>>) -> Result<Value, &'static str> {
     match value.get_ref() {
         DeValue::Array(items) => items
@@ -78,7 +77,7 @@ fn convert(value: &Spanned<DeValue<'_>>) -> Result<Value, &'static str> {
     }
 }
 
-/// Numbers and booleans are taken as they are written, so that `0` and `true` need no quotes.
+/// Numbers and booleans are accepted as text, so that `0` and `true` need no quotes.
 fn scalar(value: &DeValue<'_>) -> Result<String, &'static str> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),

@@ -16,42 +16,45 @@ use super::value::loopback;
 use super::value::size;
 use super::value::socket;
 
-/// The setting whose empty value has a meaning of its own.
+/// The setting that may come from the environment, too.
 pub(super) const DOCKER: &str = "docker-endpoint";
 
-/// The name of the pause image that is built in; asking for it by name is the same as not asking.
+/// The name of the built-in pause image.
 const BUILT_IN_PAUSE: &str = "dockside.io/pause:1";
 
-/// The deadline of short calls, and what cri-dockerd's "0" stands for (there it is 1m59s).
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// The default timeout of calls to Docker, for which a value of 0 stands, too, as in cri-dockerd (where it is 1m59s).
+const REQUEST_TIMEOUT: &str = "2m";
+
+/// The default address of the streaming server, for which cri-dockerd's default, an empty value, stands, too.
+const STREAMING_ADDRESS: &str = "127.0.0.1:0";
 
 /// One setting.
 pub(super) struct Setting {
     /// The name of the flag and of the key.
     pub(super) name: &'static str,
-    /// What a value looks like, in one word.
+    /// The form of a value, in one word.
     pub(super) form: &'static str,
-    /// The default as one would write it. Empty: no value.
+    /// The default, as a value is written. Empty: no value.
     pub(super) default: &'static str,
-    /// Other names, from cri-dockerd.
+    /// Other names of it: cri-dockerd's.
     pub(super) aliases: &'static [&'static str],
     /// What it does, for `--help` and the documentation.
     pub(super) help: &'static str,
-    /// What a value leads to.
+    /// What a value changes.
     pub(super) effect: Effect,
 }
 
-/// What a value leads to.
+/// What a value changes.
 pub(super) enum Effect {
-    /// Sets something; the error says what is wrong with the value.
+    /// A field of the configuration. The error says what is wrong with the value.
     Set(fn(&mut Config, &Value) -> Result<(), String>),
-    /// Nothing: the flag is cri-dockerd's. The answer says why a value that asks for something is without effect; the
-    /// error refuses a value whose absence would be felt.
+    /// Nothing: the flag is cri-dockerd's. The answer is a warning for a value other than the default; the error refuses a
+    /// value that pods or the node depend on.
     Nothing(fn(&str) -> Result<Option<&'static str>, String>),
 }
 
 impl Setting {
-    /// The setting of that name or alias.
+    /// The setting with this name or alias.
     pub(super) fn named(name: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.names().any(|other| other == name))
     }
@@ -61,12 +64,12 @@ impl Setting {
         std::iter::once(self.name).chain(self.aliases.iter().copied())
     }
 
-    /// Whether it only exists because cri-dockerd has it.
+    /// Whether it exists for compatibility with cri-dockerd alone.
     pub(super) fn is_compat(&self) -> bool {
         matches!(self.effect, Effect::Nothing(_))
     }
 
-    /// Whether the flag may stand without a value.
+    /// Whether the flag may be given without a value.
     pub(super) fn is_switch(&self) -> bool {
         self.form == "BOOL"
     }
@@ -79,7 +82,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "URL",
         default: super::DEFAULT_LISTEN,
         aliases: &["container-runtime-endpoint"],
-        help: "The socket to serve the CRI on, for the kubelet and crictl",
+        help: "The socket on which to serve the CRI, for the kubelet and crictl",
         effect: Effect::Set(|config, value| set(&mut config.listen, value.text().and_then(listen))),
     },
     Setting {
@@ -87,7 +90,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "URL",
         default: super::DOCKER_ENDPOINT,
         aliases: &[],
-        help: "Docker's socket; an empty value means what DOCKER_HOST says",
+        help: "Docker's socket; an empty value means the one in DOCKER_HOST",
         effect: Effect::Set(|config, value| set(&mut config.docker_endpoint, value.text().and_then(socket))),
     },
     Setting {
@@ -95,7 +98,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "DIR",
         default: "/var/lib/dockside",
         aliases: &["cri-dockerd-root-directory"],
-        help: "Where Dockside keeps its records of pods and containers",
+        help: "The directory of Dockside's records of pods and containers",
         effect: Effect::Set(|config, value| set(&mut config.state_dir, value.text().and_then(absolute))),
     },
     Setting {
@@ -103,7 +106,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "DIR",
         default: "/etc/cni/net.d",
         aliases: &[],
-        help: "Where network configurations are looked for",
+        help: "The directory of CNI network configurations",
         effect: Effect::Set(|config, value| set(&mut config.cni_conf_dir, value.text().and_then(absolute))),
     },
     Setting {
@@ -111,7 +114,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "DIRS",
         default: "/opt/cni/bin,/usr/lib/cni",
         aliases: &[],
-        help: "Where network plugins are looked for, in this order",
+        help: "The directories of CNI plugins, searched in this order",
         effect: Effect::Set(|config, value| set(&mut config.cni_bin_dirs, directories(value))),
     },
     Setting {
@@ -119,7 +122,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "DIR",
         default: "/var/lib/cni/cache",
         aliases: &[],
-        help: "Where the results of network plugins are kept, in results/ below it",
+        help: "CNI's cache directory; the plugins' results are kept in results/ below it",
         effect: Effect::Set(|config, value| set(&mut config.cni_cache_dir, value.text().and_then(absolute))),
     },
     Setting {
@@ -127,7 +130,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "CIDRS",
         default: "",
         aliases: &[],
-        help: "The address range for pods, or one of each family, until a kubelet sends them",
+        help: "The range of pod addresses, or one range per address family, until the kubelet sends it",
         effect: Effect::Set(|config, value| set(&mut config.pod_cidr, pod_cidr(value))),
     },
     Setting {
@@ -135,7 +138,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "true|false",
         default: "true",
         aliases: &[],
-        help: "Serve a bridge network from the pod CIDR while there is no network configuration; `false` where an add-on will bring one",
+        help: "Serve a bridge network from the pod CIDR while there is no network configuration; `false` where an add-on will install one",
         effect: Effect::Set(|config, value| set(&mut config.builtin_network, value.text().and_then(switch))),
     },
     Setting {
@@ -151,7 +154,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "LEVEL",
         default: "info",
         aliases: &[],
-        help: "How much to log: error, warn, info, debug or trace",
+        help: "The least severe messages to log: error, warn, info, debug or trace",
         effect: Effect::Set(|config, value| set(&mut config.log_level, value.text().and_then(log_level))),
     },
     Setting {
@@ -159,7 +162,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "FORMAT",
         default: "text",
         aliases: &[],
-        help: "How to write log lines: text or json",
+        help: "The format of log lines: text or json",
         effect: Effect::Set(|config, value| set(&mut config.log_format, value.text().and_then(log_format))),
     },
     Setting {
@@ -167,7 +170,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "DURATION",
         default: "5m",
         aliases: &[],
-        help: "A pull that makes no progress for this long is given up; 0 never gives up",
+        help: "A pull without progress for this long is cancelled; 0 disables the limit",
         effect: Effect::Set(|config, value| {
             set(&mut config.image_pull_progress_deadline, value.text().and_then(deadline))
         }),
@@ -175,9 +178,9 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         name: "runtime-request-timeout",
         form: "DURATION",
-        default: "2m",
+        default: REQUEST_TIMEOUT,
         aliases: &[],
-        help: "The deadline of one short call to Docker, at least 1s; 0 means the default",
+        help: "The timeout of one short call to Docker, at least 1s; 0 means the default",
         effect: Effect::Set(|config, value| set(&mut config.runtime_request_timeout, value.text().and_then(timeout))),
     },
     Setting {
@@ -185,7 +188,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "SIZE",
         default: "32m",
         aliases: &[],
-        help: "How large Docker's own log of a container gets before it is rotated; its lines go into the kubelet's file at once",
+        help: "The size at which Docker rotates its own log of a container; its lines are copied to the kubelet's file at once",
         effect: Effect::Set(|config, value| set(&mut config.container_log_max_size, value.text().and_then(size))),
     },
     Setting {
@@ -193,15 +196,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "NUMBER",
         default: "3",
         aliases: &[],
-        help: "How many such files Docker keeps, at least 2; what a container writes beyond them while Dockside is down is lost",
+        help: "The number of such files that Docker keeps, at least 2; output beyond them is lost while Dockside is down",
         effect: Effect::Set(|config, value| set(&mut config.container_log_max_files, value.text().and_then(files))),
     },
     Setting {
         name: "streaming-bind-addr",
         form: "ADDRESS",
-        default: "127.0.0.1:0",
+        default: STREAMING_ADDRESS,
         aliases: &[],
-        help: "Where exec, attach and port-forward are served: a loopback address; port 0 takes a free one, which the kubelet is told",
+        help: "The loopback address that serves exec, attach and port-forward; port 0 picks a free port, which the URLs for the kubelet contain",
         effect: Effect::Set(|config, value| set(&mut config.streaming.address, value.text().and_then(streaming))),
     },
     Setting {
@@ -209,7 +212,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "DURATION",
         default: "4h",
         aliases: &[],
-        help: "An exec, attach or port-forward on which nothing is sent for this long, not even a ping of the client's, is closed",
+        help: "An exec, attach or port-forward session is closed after this long without data or a ping from the client",
         effect: Effect::Set(|config, value| set(&mut config.streaming.idle, value.text().and_then(idle))),
     },
     Setting {
@@ -217,7 +220,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "FILE",
         default: "",
         aliases: &[],
-        help: "A certificate chain in PEM; with it, exec, attach and port-forward are served over TLS",
+        help: "A PEM file with a certificate chain; with it, exec, attach and port-forward are served over TLS",
         effect: Effect::Set(|config, value| set(&mut config.streaming.tls_certificate, optional_file(value))),
     },
     Setting {
@@ -225,7 +228,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "FILE",
         default: "",
         aliases: &[],
-        help: "The key of that certificate, in PEM",
+        help: "The PEM file with the key of that certificate",
         effect: Effect::Set(|config, value| set(&mut config.streaming.tls_key, optional_file(value))),
     },
     Setting {
@@ -233,7 +236,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "ADDRESS",
         default: "",
         aliases: &[],
-        help: "Where GET /metrics tells Prometheus about Dockside itself, as in 127.0.0.1:9187; empty for nowhere",
+        help: "The address that serves Dockside's own Prometheus metrics at /metrics, as in 127.0.0.1:9187; empty disables them",
         effect: Effect::Set(|config, value| set(&mut config.metrics, value.text().and_then(metrics))),
     },
     Setting {
@@ -241,7 +244,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "HOST:PORT",
         default: "",
         aliases: &[],
-        help: "The OpenTelemetry collector (OTLP over gRPC) that gets a trace of calls, as in 127.0.0.1:4317; empty for none",
+        help: "The OpenTelemetry collector (OTLP over gRPC) that receives traces of calls, as in 127.0.0.1:4317; empty disables them",
         effect: Effect::Set(|config, value| set(&mut config.tracing_endpoint, value.text().and_then(collector))),
     },
     Setting {
@@ -249,7 +252,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "NUMBER",
         default: "0",
         aliases: &[],
-        help: "How many of a million calls begin a trace by themselves; those that the kubelet traces are part of its trace anyway",
+        help: "How many of a million calls start a trace of their own; calls that the kubelet traces always join its trace",
         effect: Effect::Set(|config, value| {
             set(&mut config.tracing_sampling_per_million, value.text().and_then(per_million))
         }),
@@ -259,7 +262,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "PLUGIN",
         default: "cni",
         aliases: &[],
-        help: "Only cni. Other values are refused: their pods would be on another network",
+        help: "Only cni. Other values are refused: pods would be on another network than expected",
         effect: Effect::Nothing(compat::network_plugin),
     },
     Setting {
@@ -267,7 +270,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "MODE",
         default: "none",
         aliases: &[],
-        help: "Ignored. It configured kubenet; with CNI, the network configuration has it (hairpinMode)",
+        help: "Ignored. It configured kubenet; with CNI, set hairpinMode in the network configuration",
         effect: Effect::Nothing(compat::hairpin_mode),
     },
     Setting {
@@ -275,7 +278,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "NUMBER",
         default: "0",
         aliases: &[],
-        help: "Ignored. It configured kubenet; with CNI, the network configuration has it (mtu)",
+        help: "Ignored. It configured kubenet; with CNI, set mtu in the network configuration",
         effect: Effect::Nothing(compat::mtu),
     },
     Setting {
@@ -283,7 +286,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "BOOL",
         default: "false",
         aliases: &[],
-        help: "Ignored. A pod always has every address its network gives it",
+        help: "Ignored. A pod always has every address that its network assigns",
         effect: Effect::Nothing(compat::dual_stack),
     },
     Setting {
@@ -291,13 +294,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         form: "CGROUP",
         default: "",
         aliases: &[],
-        help: "Only empty. It moved dockerd into a cgroup with a memory limit: that is for docker.service to say",
+        help: "Only empty. It moved dockerd into a cgroup with a memory limit; set the limit in docker.service instead",
         effect: Effect::Nothing(compat::runtime_cgroups),
     },
 ];
 
-fn set<T>(place: &mut T, value: Result<T, String>) -> Result<(), String> {
-    *place = value?;
+fn set<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
+    *field = value?;
     Ok(())
 }
 
@@ -312,7 +315,7 @@ fn pod_cidr(value: &Value) -> Result<Option<cni_runtime::PodCidrs>, String> {
     }
     let ranges = value.list().collect::<Vec<_>>().join(",");
     ranges.parse().map(Some).map_err(|error: cni_runtime::Error| match error {
-        // The value is part of the message already.
+        // Its message would repeat the value.
         cni_runtime::Error::PodCidr { reason, .. } => reason,
         other => other.to_string(),
     })
@@ -322,7 +325,7 @@ fn switch(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "it is true or false".to_owned())
 }
 
-/// Docker checks references better than we could; this is for slips that would only show at the first pod.
+/// Catches mistakes that would only show at the first pod. Docker validates the reference itself.
 fn image(text: &str) -> Result<Option<String>, String> {
     if text == BUILT_IN_PAUSE {
         return Ok(None);
@@ -333,7 +336,7 @@ fn image(text: &str) -> Result<Option<String>, String> {
     Ok(Some(text.to_owned()))
 }
 
-/// With one file, Docker would cut short what is being read.
+/// With a single file, Docker would truncate it while Dockside reads it.
 fn files(text: &str) -> Result<u32, String> {
     let files: u32 = text.parse().map_err(|_| "a number is needed")?;
     if (2..=100).contains(&files) { Ok(files) } else { Err("from 2 to 100 files can be kept".into()) }
@@ -343,9 +346,8 @@ fn deadline(text: &str) -> Result<Option<Duration>, String> {
     Ok(Some(duration(text)?).filter(|deadline| !deadline.is_zero()))
 }
 
-/// cri-dockerd's default is nothing at all.
 fn streaming(text: &str) -> Result<SocketAddr, String> {
-    if text.is_empty() { Ok(crate::stream::Config::default().address) } else { loopback(text) }
+    loopback(if text.is_empty() { STREAMING_ADDRESS } else { text })
 }
 
 fn metrics(text: &str) -> Result<Option<SocketAddr>, String> {
@@ -355,7 +357,7 @@ fn metrics(text: &str) -> Result<Option<SocketAddr>, String> {
     text.parse().map(Some).map_err(|_| "an address is written as in 127.0.0.1:9187".to_owned())
 }
 
-/// What OpenTelemetry calls an endpoint.
+/// An endpoint of the OpenTelemetry exporter.
 fn collector(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -385,7 +387,7 @@ fn optional_file(value: &Value) -> Result<Option<PathBuf>, String> {
 fn timeout(text: &str) -> Result<Duration, String> {
     let timeout = duration(text)?;
     if timeout.is_zero() {
-        return Ok(REQUEST_TIMEOUT);
+        return duration(REQUEST_TIMEOUT);
     }
     if timeout < Duration::from_secs(1) {
         return Err("Docker needs at least 1s".into());

@@ -51,8 +51,17 @@ fn file_refusal(text: &str) -> String {
     message.replace(&format!("{}/", file.0.path().display()), "")
 }
 
+fn default_streaming() -> stream::Config {
+    stream::Config {
+        address: "127.0.0.1:0".parse().unwrap(),
+        idle: Duration::from_secs(4 * 60 * 60),
+        tls_certificate: None,
+        tls_key: None,
+    }
+}
+
 #[test]
-fn nothing_given_means_the_defaults() {
+fn without_flags_and_file_the_defaults_apply() {
     let expected = Config {
         listen: "/run/dockside/dockside.sock".into(),
         docker_endpoint: "/var/run/docker.sock".into(),
@@ -69,7 +78,7 @@ fn nothing_given_means_the_defaults() {
         runtime_request_timeout: Duration::from_secs(120),
         container_log_max_size: "32m".into(),
         container_log_max_files: 3,
-        streaming: stream::Config::default(),
+        streaming: default_streaming(),
         metrics: None,
         tracing_endpoint: None,
         tracing_sampling_per_million: 0,
@@ -151,7 +160,7 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
 }
 
 #[test]
-fn a_flag_wins_over_the_file_even_under_another_name() {
+fn a_flag_overrides_the_file_even_by_an_alias() {
     let file = File::new("state-dir = '/from-file'\nlisten = 'unix:///from/file.sock'\nlog-level = 'debug'");
     let args = ["--cri-dockerd-root-directory=/from-flag", "--listen", "unix:///from/flag.sock"];
     let config = resolve_with(&args, Some(&file), &[]).unwrap();
@@ -191,11 +200,11 @@ fn the_flags_of_a_cri_dockerd_unit_are_accepted() {
     let ignored: Vec<&str> =
         config.ignored.iter().filter_map(|line| line.split_once(" has no effect: ")).map(|(flag, _)| flag).collect();
     assert_eq!(ignored, ["--network-plugin-mtu", "--ipv6-dual-stack"]);
-    assert_eq!(config.streaming, stream::Config::default());
+    assert_eq!(config.streaming, default_streaming());
 }
 
 #[test]
-fn other_names_are_good_as_keys_too() {
+fn aliases_are_accepted_as_keys_too() {
     let config =
         resolve_file("container-runtime-endpoint = 'unix:///r.sock'\nipv6-dual-stack = true\nnetwork-plugin-mtu = 0")
             .unwrap();
@@ -275,7 +284,7 @@ fn values_that_cannot_be_used_are_refused_with_flag_value_and_reason() {
 }
 
 #[test]
-fn a_long_socket_path_is_refused_before_the_kernel_does() {
+fn a_socket_path_that_is_too_long_is_refused() {
     let longest = format!("unix:///{}", "x".repeat(106));
     assert!(resolve(&["--listen", &longest]).is_ok());
     assert!(refusal(&["--listen", &format!("{longest}x")]).contains("107 bytes"));
@@ -317,7 +326,7 @@ fn durations_are_read_as_go_writes_them() {
 }
 
 #[test]
-fn a_pull_may_take_for_ever() {
+fn a_pull_may_have_no_progress_deadline() {
     assert_eq!(resolve(&["--image-pull-progress-deadline=0"]).unwrap().image_pull_progress_deadline, None);
     assert_eq!(resolve_file("image-pull-progress-deadline = 0").unwrap().image_pull_progress_deadline, None);
 }
@@ -358,7 +367,7 @@ fn lists_can_be_arrays_in_the_file() {
 fn errors_in_the_file_name_file_line_and_key() {
     for (text, message) in [
         ("log-level = 'info'\n\nlog-levle = 'info'\n", "dockside.toml:3: there is no setting `log-levle`"),
-        ("state_dir = '/x'", "dockside.toml:1: there is no setting `state_dir`; there is `state-dir`"),
+        ("state_dir = '/x'", "dockside.toml:1: there is no setting `state_dir`; did you mean `state-dir`?"),
         ("# one\nlog-level = 'loud'", "dockside.toml:2: log-level: could not use `loud`: it is one of error"),
         ("\n\nlisten = 1.5", "dockside.toml:3: listen: could not use `1.5`: a string is needed, not float"),
         ("log-level = ['info']", "dockside.toml:1: log-level: could not use `info`: one value is needed, not a list"),

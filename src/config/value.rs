@@ -1,4 +1,4 @@
-//! Values as they are given, and how each kind is read. Errors are the part of the message after the colon.
+//! Values of flags and keys, and the parser of each kind. An error is the part of the message after the colon.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,20 +14,20 @@ use super::LogLevel;
 /// The longest path a unix socket can have, in bytes: `sun_path` has 108 with the final zero (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
-/// The kubelet takes a runtime at a socket of this name for CRI-O, and reads its statistics another way.
+/// The kubelet assumes CRI-O behind a socket of this name, and collects its stats in another way.
 const CRIO_SOCKET: &str = "run/crio/crio.sock";
 
-/// What a flag or a key was given.
+/// The value of a flag or a key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
-    /// From a flag, or a string, number or boolean of the file.
+    /// Of a flag, or a string, number or boolean of the file.
     Text(String),
     /// An array of strings of the file.
     List(Vec<String>),
 }
 
 impl Value {
-    /// The one value it is.
+    /// The text of a single value.
     pub(super) fn text(&self) -> Result<&str, String> {
         match self {
             Value::Text(text) => Ok(text),
@@ -35,7 +35,7 @@ impl Value {
         }
     }
 
-    /// The values in it: of an array, or between commas.
+    /// The items of an array, or of a comma-separated text.
     pub(super) fn list(&self) -> Box<dyn Iterator<Item = &str> + '_> {
         match self {
             Value::Text(text) if text.is_empty() => Box::new(std::iter::empty()),
@@ -61,12 +61,12 @@ impl fmt::Display for Value {
     }
 }
 
-/// Reads a duration such as `1m30s`, `500ms`, `1.5h` or `0`: what Go programs accept, so cri-dockerd's values are good here too.
+/// Reads a duration such as `1m30s`, `500ms`, `1.5h` or `0`, as Go programs do, so that cri-dockerd's values are accepted.
 ///
 /// # Errors
-/// A sentence that says how a duration is written.
+/// How a duration is written.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    // Go reads a bare zero, and no other bare number.
+    // Go accepts zero without a unit, and no other number.
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -76,11 +76,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a duration is written as in 30s, 1m30s or 500ms".into())
 }
 
-/// Reads the address of the streaming server: `127.0.0.1:0`, `localhost:10010`, `[::1]`; without a port, any free one.
-/// Whoever reaches it can run commands in pods with a token, so other machines shall not.
+/// Reads the address of the streaming server: `127.0.0.1:0`, `localhost:10010`, `[::1]`; without a port, a free one. Only
+/// loopback addresses are accepted: a client with a token can run commands in pods, so other machines must not reach it.
 ///
 /// # Errors
-/// A sentence that says which addresses are good.
+/// Which addresses are accepted.
 pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
     let host = |text: &str| match text.trim_start_matches('[').trim_end_matches(']') {
         "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -98,10 +98,10 @@ pub(super) fn loopback(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-/// Reads a size such as `32m`, in the letters Docker takes for `max-size`, and keeps it as it is.
+/// Checks a size such as `32m`, with the units of Docker's `max-size`, and returns it unchanged.
 ///
 /// # Errors
-/// A sentence that says how a size is written.
+/// How a size is written.
 pub(super) fn size(text: &str) -> Result<String, String> {
     let number = text.strip_suffix(['k', 'm', 'g']).unwrap_or(text);
     match number.parse::<u32>() {
@@ -121,7 +121,7 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
 /// Reads the address of a unix socket, such as `unix:///run/dockside/dockside.sock`, and returns its path.
 ///
 /// # Errors
-/// A sentence that says what is wrong with the address.
+/// What is wrong with the address.
 pub fn socket(text: &str) -> Result<PathBuf, String> {
     let Some(path) = text.strip_prefix("unix://") else {
         return Err(match text.split_once("://") {
@@ -147,7 +147,7 @@ pub fn socket(text: &str) -> Result<PathBuf, String> {
 /// Reads the address of the socket to listen on.
 pub(super) fn listen(text: &str) -> Result<PathBuf, String> {
     if text.starts_with("fd://") {
-        return Err("Dockside makes its socket itself; name it as in unix:///run/cri-dockerd.sock, \
+        return Err("Dockside creates its socket itself; name it as in unix:///run/cri-dockerd.sock, \
                     and disable the socket unit"
             .into());
     }
@@ -161,7 +161,7 @@ pub(super) fn listen(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// Reads a level, also by the names that cri-dockerd's logger has beyond ours.
+/// Reads a level; also those that only cri-dockerd's logger has.
 pub(super) fn log_level(text: &str) -> Result<LogLevel, String> {
     Ok(match text.to_ascii_lowercase().as_str() {
         "error" | "fatal" | "panic" => LogLevel::Error,

@@ -1,7 +1,6 @@
 //! The streaming server's configuration, and the errors of its start.
 
 use std::io;
-use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,17 +16,6 @@ pub struct Config {
     pub tls_certificate: Option<PathBuf>,
     /// The certificate's private key in PEM.
     pub tls_key: Option<PathBuf>,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            idle: Duration::from_secs(4 * 60 * 60),
-            tls_certificate: None,
-            tls_key: None,
-        }
-    }
 }
 
 /// Why the server could not start.
