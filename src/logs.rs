@@ -1,38 +1,45 @@
-//! Container logs as the CRI has them: follows what Docker's `json-file` driver writes, and appends a CRI line for
-//! each record to the file the kubelet named.
+//! Container logs as the CRI defines them: follows the file that Docker's `json-file` driver writes for each container,
+//! and appends a CRI line for each entry to the file the kubelet named.
 //!
-//! The verbs on containers call in: [`Logs::begin`] before Docker starts a container, [`Logs::finish`] before anybody
-//! is told that it has ended, [`Logs::reopen`] after the kubelet renamed the file, [`Logs::forget`] when the container
-//! is removed. What is promised:
+//! The verbs on containers call in: [`Logs::begin`] before Docker starts a container, [`Logs::finish`] before anyone
+//! sees that it has exited, [`Logs::reopen`] after the kubelet renamed the file, [`Logs::forget`] when the container is
+//! removed. What is promised:
 //!
-//! - A container never waits for us: Docker writes its file whether we are there or not.
-//! - Every record Docker keeps becomes exactly one line, in order, whenever Dockside is killed and started again, and
-//!   however the kubelet and Docker rotate their files meanwhile. What Docker dropped before we could read it is named
-//!   in our log as a gap.
-//! - When [`Logs::finish`] has returned, the file has all the container wrote, however long that took, unless it
-//!   could not be written for ten seconds.
+//! - A container never waits for Dockside: Docker writes its file whether or not Dockside runs.
+//! - Each entry that Docker keeps becomes exactly one line, in order, however often Dockside is killed and restarted and
+//!   however the kubelet and Docker rotate their files meanwhile. Entries that Docker dropped before they were read are
+//!   reported as a gap in Dockside's own log.
+//! - When [`Logs::finish`] has returned, the file has everything the container wrote, however long that took, unless
+//!   it could not be written for ten seconds.
 //!
-//! This room knows nothing of Docker's API nor of the CRI's messages. Format of a line and of the rotation:
+//! Nothing in here depends on Docker's API or the CRI's messages. The format of a line and the rotation are those of
 //! Kubernetes' `pkg/kubelet/kuberuntime/logs` and `pkg/kubelet/logs`.
+//!
+//! One step of a log, from the top down: the `pool` takes it from the `schedule`; the `follower` reads a chunk
+//! (`reader`, `docker_log`), converts it (`convert`, `entry`) and writes it (`cri_log`), and now and then a
+//! `checkpoint`, from which a later process continues (`resume`). The `watcher` makes the next step due.
 
-mod batch;
+mod buffers;
 mod checkpoint;
 mod convert;
+mod cri_log;
+mod docker_log;
+mod entry;
+mod error;
+mod followed_log;
 mod follower;
+mod paths;
 mod pool;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod properties;
-mod record;
+mod reader;
 mod resume;
-mod signs;
-mod sink;
-mod source;
+mod schedule;
 #[cfg(test)]
 mod tests;
+mod watcher;
 
 use std::collections::HashMap;
-use std::io;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,84 +47,41 @@ use std::time::Duration;
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde::Serialize;
 
-use self::batch::Scratch;
+use self::buffers::Buffers;
 use self::checkpoint::Checkpoints;
+pub use self::error::Error;
+use self::followed_log::FollowedLog;
 use self::follower::Follower;
-use self::pool::Entry;
+pub use self::paths::LogPaths;
+pub use self::paths::docker_file;
 use self::pool::Pool;
-use self::signs::Signs;
 
-/// How long an end is kept back for a log that does not get on, such as on a full disk.
+/// How long [`Logs::finish`] waits for a log that makes no progress, for example on a full disk.
 const FINISH_LIMIT: Duration = Duration::from_secs(10);
-/// So many looks in that time whether it gets on.
-const FINISH_LOOKS: u32 = 50;
-
-/// Where a log comes from and where it goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Docker's file: see [`docker_file`].
-    pub docker_file: PathBuf,
-    /// The pod's `log_directory`.
-    pub directory: PathBuf,
-    /// The container's `log_path`, below it.
-    pub path: PathBuf,
-}
-
-impl Place {
-    fn cri_file(&self) -> PathBuf {
-        self.directory.join(&self.path)
-    }
-}
-
-/// The file that Docker's `json-file` driver writes for a container, in the directory that Docker has for that.
-pub fn docker_file(container: &Path, id: &str) -> PathBuf {
-    container.join(format!("{id}-json.log"))
-}
-
-/// A log that could not be opened, read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The place that was asked for cannot be one.
-    #[error("{field}: {} {reason}", path.display())]
-    Place { field: &'static str, path: PathBuf, reason: String },
-    #[error("could not {doing} {}: {source}", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: io::Error },
-    #[error("the log of container {id} is not followed any more")]
-    NotFollowed { id: String },
-    #[error("the task that worked on the log of container {id} did not finish: {source}")]
-    Task { id: String, source: tokio::task::JoinError },
-}
-
-impl Error {
-    fn place(field: &'static str, path: &Path, reason: impl ToString) -> Error {
-        Error::Place { field, path: path.to_owned(), reason: reason.to_string() }
-    }
-
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
-        let path = path.to_owned();
-        move |source| Error::Io { doing, path, source }
-    }
-}
+/// How many times it checks for progress in that time.
+const FINISH_CHECKS: u32 = 50;
 
 /// A log that cannot be written now.
 #[derive(Debug, Clone, Serialize)]
-pub struct Trouble {
+pub struct StalledLog {
+    /// The container's id.
     pub container: String,
+    /// The error of the last attempt.
     pub reason: String,
 }
 
-/// How the logs do.
+/// Numbers about all logs, for the metrics.
 #[derive(Debug, Clone, Copy)]
 pub struct Counts {
+    /// Logs being followed.
     pub followed: u64,
-    /// Those whose CRI file cannot be written now.
+    /// Those that cannot be written now.
     pub stalled: u64,
-    /// For how long the worst of these could not.
+    /// How long the one stalled longest has been so.
     pub longest_stall: Duration,
-    /// Bytes of Docker's files that were done with since the start.
+    /// Bytes of Docker logs that were converted since the start.
     pub read_bytes: u64,
 }
 
@@ -125,7 +89,7 @@ pub struct Counts {
 pub struct Logs {
     pool: Arc<Pool>,
     checkpoints: Arc<Checkpoints>,
-    entries: Mutex<HashMap<String, Arc<Entry>>>,
+    followed: Mutex<HashMap<String, Arc<FollowedLog>>>,
     finish_limit: Duration,
 }
 
@@ -133,124 +97,121 @@ impl Logs {
     /// Opens the checkpoints in `directory` and starts the threads. Called in a tokio runtime.
     ///
     /// # Errors
-    /// When the directory cannot be made, or the kernel gives no inotify instance or thread.
+    /// When the directory cannot be created, or the kernel has no more inotify instances or threads.
     pub fn open(directory: PathBuf) -> Result<Logs, Error> {
-        let failed = |source| Error::Io { doing: "watch logs for", path: directory.clone(), source };
         let checkpoints = Arc::new(Checkpoints::open(directory.clone())?);
-        let (signs, inotify) = Signs::new().map_err(failed)?;
-        let pool = Pool::start(signs).map_err(failed)?;
-        tokio::spawn(signs::read(inotify, Arc::downgrade(&pool)));
-        Ok(Logs { pool, checkpoints, entries: Mutex::default(), finish_limit: FINISH_LIMIT })
+        let pool = Pool::start().map_err(Error::io("watch logs for", &directory))?;
+        Ok(Logs { pool, checkpoints, followed: Mutex::default(), finish_limit: FINISH_LIMIT })
     }
 
-    /// Makes the log file of a container and follows what Docker writes from now on; where an earlier process, or an
-    /// earlier start of the same container, left off, goes on there. Nothing happens to a log that is followed.
+    /// Creates the log file of a container and follows what Docker writes. Continues where an earlier process or an
+    /// earlier start of the same container stopped. Does nothing if the log is being followed.
     ///
     /// # Errors
-    /// [`Error::Place`] names the field that leads to something that is no log file.
-    pub async fn begin(&self, id: &str, place: Place) -> Result<(), Error> {
-        if self.followed(id).is_some() {
+    /// [`Error::InvalidPath`] names the field whose path leads to anything but a log file.
+    pub async fn begin(&self, id: &str, paths: LogPaths) -> Result<(), Error> {
+        if self.find(id).is_some() {
             return Ok(());
         }
         let (name, checkpoints) = (id.to_owned(), Arc::clone(&self.checkpoints));
         let opened = self.blocking(id, move || {
             let follower = match checkpoints.read(&name) {
-                None => Follower::begin(&name, &place, &checkpoints)?,
+                None => Follower::begin(&name, &paths, &checkpoints)?,
                 known => {
-                    let mut follower = Follower::resuming(&name, &place, &checkpoints, known);
-                    follower.resume(&mut Scratch::new())?;
+                    let mut follower = Follower::resuming(&name, &paths, &checkpoints, known);
+                    follower.resume(&mut Buffers::new())?;
                     follower
                 }
             };
-            Ok((place, follower))
+            Ok(follower)
         });
-        let (place, follower) = opened.await?;
-        self.follow(id, &place, follower);
+        self.follow(opened.await?);
         Ok(())
     }
 
-    /// Follows a running container that nothing is known of but where its log goes: the last line in the CRI file
-    /// tells where to go on.
-    pub fn adopt(&self, id: &str, place: &Place) {
-        if self.followed(id).is_none() {
+    /// Follows a running container whose log may have no checkpoint: it then continues after the last line in the CRI
+    /// log.
+    pub fn adopt(&self, id: &str, paths: &LogPaths) {
+        if self.find(id).is_none() {
             let known = self.checkpoints.read(id);
-            self.follow(id, place, Follower::resuming(id, place, &self.checkpoints, known));
+            self.follow(Follower::resuming(id, paths, &self.checkpoints, known));
         }
     }
 
-    /// Goes on with the logs that an earlier process followed, of those containers that still exist.
+    /// Continues the logs that an earlier process followed, of the containers with these ids.
     pub fn resume<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
         for id in ids {
             if let Some(known) = self.checkpoints.read(id).filter(|known| !known.finished) {
-                let place = known.place.clone();
-                self.follow(id, &place, Follower::resuming(id, &place, &self.checkpoints, Some(known)));
+                let paths = known.paths.clone();
+                self.follow(Follower::resuming(id, &paths, &self.checkpoints, Some(known)));
             }
         }
     }
 
-    fn follow(&self, id: &str, place: &Place, follower: Follower) {
-        let entry = Entry::new(id, place, follower);
-        self.entries.lock().insert(id.to_owned(), Arc::clone(&entry));
-        self.pool.wake(&entry);
+    fn follow(&self, follower: Follower) {
+        let log = FollowedLog::new(follower);
+        self.followed.lock().insert(log.id.clone(), Arc::clone(&log));
+        self.pool.wake(&log);
     }
 
-    /// Waits until all that a container wrote is in its log file, and closes it. To be called when Docker has closed
-    /// its own: nothing is waited for that Docker did not write yet.
+    /// Waits until everything a container wrote is in its log file, and closes it. Called when Docker has closed its own
+    /// file: what Docker writes later is not waited for.
     ///
-    /// A log that cannot be written holds nobody up for more than ten seconds, once: those before this call count, too,
-    /// so that on a full disk a restart does not wait for each container. It is finished in the background when it can
-    /// be written again. One that gets on is waited for.
+    /// A log that makes progress is waited for without a limit. One that cannot be written is waited for until it has
+    /// been stalled for ten seconds, and only once. The time before this call counts, so that on a full disk a restart
+    /// of Dockside does not wait for each container in turn. Such a log is finished in the background when it can be
+    /// written again.
     pub async fn finish(&self, id: &str) {
-        let Some(entry) = self.followed(id) else { return };
-        let (mut done, asked) = (entry.done.subscribe(), Instant::now());
-        entry.ending.store(true, Ordering::Release);
-        self.pool.wake(&entry);
-        if entry.gave_up.load(Ordering::Relaxed) {
+        let Some(log) = self.find(id) else { return };
+        let (mut done, began) = (log.done.subscribe(), Instant::now());
+        log.ending.store(true, Ordering::Release);
+        self.pool.wake(&log);
+        if log.gave_up.load(Ordering::Relaxed) {
             return;
         }
-        let look = self.finish_limit / FINISH_LOOKS;
-        while tokio::time::timeout(look, done.wait_for(|done| *done)).await.is_err() {
-            if entry.stuck_for(asked) >= self.finish_limit {
-                entry.gave_up.store(true, Ordering::Relaxed);
-                let reason = entry.trouble().unwrap_or_else(|| "Docker's log was not read".to_owned());
-                tracing::warn!(container = id, reason, "a container has ended, and its log is not complete yet");
+        let interval = self.finish_limit / FINISH_CHECKS;
+        while tokio::time::timeout(interval, done.wait_for(|done| *done)).await.is_err() {
+            if log.stuck_for(began) >= self.finish_limit {
+                log.gave_up.store(true, Ordering::Relaxed);
+                let reason = log.stall_reason().unwrap_or_else(|| "Docker's log was not read".to_owned());
+                tracing::warn!(container = id, reason, "a container has exited and its log is not complete yet");
                 return;
             }
         }
-        let mut entries = self.entries.lock();
-        if entries.get(id).is_some_and(|known| Arc::ptr_eq(known, &entry)) {
-            entries.remove(id);
+        let mut followed = self.followed.lock();
+        if followed.get(id).is_some_and(|current| Arc::ptr_eq(current, &log)) {
+            followed.remove(id);
         }
     }
 
-    /// Goes on in a new file at the same path, since the old one was renamed. No line is lost or written twice.
+    /// Continues in a new file at the same path after the old one was renamed. No line is lost or written twice.
     ///
     /// # Errors
-    /// When the file or the note of it cannot be written: then there is no new file, and the old one goes on.
-    /// [`Error::NotFollowed`] when the container has ended.
+    /// When the file cannot be created or its checkpoint not written: there is no new file then, and the old one
+    /// continues. [`Error::NotFollowed`] when the container has exited.
     pub async fn reopen(&self, id: &str) -> Result<(), Error> {
-        let entry = self.followed(id).ok_or_else(|| Error::NotFollowed { id: id.to_owned() })?;
-        let woken = Arc::clone(&entry);
-        self.blocking(id, move || entry.follower.lock().reopen(&mut Scratch::new())).await?;
+        let log = self.find(id).ok_or_else(|| Error::NotFollowed { id: id.to_owned() })?;
+        let woken = Arc::clone(&log);
+        self.blocking(id, move || log.follower.lock().reopen(&mut Buffers::new())).await?;
         self.pool.wake(&woken);
         Ok(())
     }
 
-    /// Stops following a container that was removed. The log file is the client's.
+    /// Stops following a container that was removed. The client removes the log file.
     ///
     /// # Errors
     /// When the checkpoint cannot be removed.
     pub async fn forget(&self, id: &str) -> Result<(), Error> {
-        let entry = self.entries.lock().remove(id);
+        let log = self.followed.lock().remove(id);
         let (name, checkpoints, pool) = (id.to_owned(), Arc::clone(&self.checkpoints), Arc::clone(&self.pool));
         self.blocking(id, move || {
-            if let Some(entry) = entry {
-                // Under the follower's lock no step writes another checkpoint.
-                let mut follower = entry.follower.lock();
+            if let Some(log) = log {
+                // While the follower is locked, no step writes another checkpoint.
+                let mut follower = log.follower.lock();
                 follower.close();
                 checkpoints.remove(&name)?;
                 drop(follower);
-                pool.wake(&entry);
+                pool.wake(&log);
                 Ok(())
             } else {
                 checkpoints.remove(&name)
@@ -260,40 +221,40 @@ impl Logs {
     }
 
     /// The logs that cannot be written now.
-    pub fn troubles(&self) -> Vec<Trouble> {
-        let entries = self.entries.lock();
-        let troubled = entries.values().filter_map(|entry| Some((entry.id.clone(), entry.trouble()?)));
-        troubled.map(|(container, reason)| Trouble { container, reason }).collect()
+    pub fn stalled(&self) -> Vec<StalledLog> {
+        let followed = self.followed.lock();
+        let stalled = followed.values().filter_map(|log| Some((log.id.clone(), log.stall_reason()?)));
+        stalled.map(|(container, reason)| StalledLog { container, reason }).collect()
     }
 
-    /// How the logs do, all together.
+    /// Numbers about all logs, for the metrics.
     pub fn counts(&self) -> Counts {
-        let entries = self.entries.lock();
-        let stalls: Vec<Duration> = entries.values().filter_map(|entry| entry.stalled_for()).collect();
+        let followed = self.followed.lock();
+        let stalls: Vec<Duration> = followed.values().filter_map(|log| log.stalled_for()).collect();
         Counts {
-            followed: entries.len() as u64,
+            followed: followed.len() as u64,
             stalled: stalls.len() as u64,
             longest_stall: stalls.into_iter().max().unwrap_or_default(),
-            read_bytes: self.pool.read_bytes.load(Ordering::Relaxed),
+            read_bytes: self.pool.read_bytes(),
         }
     }
 
-    /// Ends the threads and notes how far each log got, so that the next process has nothing to count.
+    /// Stops the threads and writes a checkpoint of each log, so that the next process has no lines to count.
     pub async fn close(&self) {
         self.pool.stop();
-        let entries: Vec<Arc<Entry>> = self.entries.lock().values().cloned().collect();
+        let followed: Vec<Arc<FollowedLog>> = self.followed.lock().values().cloned().collect();
         let saved = tokio::task::spawn_blocking(move || {
-            for entry in entries {
-                if let Err(error) = entry.follower.lock().save() {
-                    tracing::warn!(container = entry.id, %error, "could not note how far a log got");
+            for log in followed {
+                if let Err(error) = log.follower.lock().save_position() {
+                    tracing::warn!(container = log.id, %error, "could not save the position in a log");
                 }
             }
         });
         let _ = saved.await;
     }
 
-    fn followed(&self, id: &str) -> Option<Arc<Entry>> {
-        self.entries.lock().get(id).filter(|entry| !entry.is_done()).cloned()
+    fn find(&self, id: &str) -> Option<Arc<FollowedLog>> {
+        self.followed.lock().get(id).filter(|log| !log.is_done()).cloned()
     }
 
     async fn blocking<T: Send + 'static>(

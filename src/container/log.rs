@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::logs;
+use crate::logs::LogPaths;
 use crate::logs::Logs;
-use crate::logs::Place;
 use crate::state::Container;
 use crate::state::ContainerRecord;
 use crate::state::SandboxRecord;
@@ -38,24 +38,27 @@ impl Containers {
         let container = self.existing(id)?;
         let id = &container.record.id;
         if !container.process.is_running() {
-            return Err(Error::precondition(format!("container {id}"), "does not run, so nothing more is logged"));
+            return Err(Error::precondition(
+                format!("container {id}"),
+                "is not running, so its log cannot be reopened",
+            ));
         }
         if self.log_path(&container.record).is_empty() {
             return Ok(());
         }
         match self.logs.reopen(id).await {
             Err(logs::Error::NotFollowed { .. }) => {
-                Err(Error::precondition(format!("the log of container {id}"), "is not written any more"))
+                Err(Error::precondition(format!("the log of container {id}"), "is complete and cannot be reopened"))
             }
-            other => other.map_err(|error| refusal(&container.record, error)),
+            other => other.map_err(|error| log_error(&container.record, error)),
         }
     }
 
-    /// Makes the CRI log and starts to follow the Docker log, which need not exist yet.
+    /// Creates the CRI log and starts to follow the Docker log, which need not exist yet.
     pub(super) async fn begin_log(&self, container: &Container, sandbox: &SandboxRecord) -> Result<(), Error> {
         let record = &container.record;
-        let Some(place) = self.place(record, sandbox)? else { return Ok(()) };
-        self.logs.begin(&record.id, place).await.map_err(|error| refusal(record, error))
+        let Some(paths) = self.log_paths(record, sandbox)? else { return Ok(()) };
+        self.logs.begin(&record.id, paths).await.map_err(|error| log_error(record, error))
     }
 
     /// Follows the log of a running container that Dockside did not start: a user did, or an earlier version.
@@ -75,8 +78,8 @@ impl Containers {
     pub fn adopt_log(&self, id: &str) {
         let Some(container) = self.index.containers.get(id) else { return };
         let Some(sandbox) = self.index.sandboxes.get(&container.record.sandbox_id) else { return };
-        if let Ok(Some(place)) = self.place(&container.record, &sandbox.record) {
-            self.logs.adopt(id, &place);
+        if let Ok(Some(paths)) = self.log_paths(&container.record, &sandbox.record) {
+            self.logs.adopt(id, &paths);
         }
     }
 
@@ -89,23 +92,23 @@ impl Containers {
     }
 
     /// `None` for a container without a CRI log.
-    fn place(&self, record: &ContainerRecord, sandbox: &SandboxRecord) -> Result<Option<Place>, Error> {
+    fn log_paths(&self, record: &ContainerRecord, sandbox: &SandboxRecord) -> Result<Option<LogPaths>, Error> {
         if record.log_path(sandbox).is_empty() {
             return Ok(None);
         }
         let info = self.engine.last_info()?;
-        Ok(Some(Place {
+        Ok(Some(LogPaths {
             docker_file: logs::docker_file(&info.container_directory(&record.id), &record.id),
-            directory: PathBuf::from(&sandbox.config.log_directory),
-            path: PathBuf::from(&record.config.log_path),
+            log_directory: PathBuf::from(&sandbox.config.log_directory),
+            log_path: PathBuf::from(&record.config.log_path),
         }))
     }
 }
 
 /// A log path that cannot be used is an error of the request; everything else is internal.
-fn refusal(record: &ContainerRecord, error: logs::Error) -> Error {
+fn log_error(record: &ContainerRecord, error: logs::Error) -> Error {
     match error {
-        logs::Error::Place { field, path, reason } => {
+        logs::Error::InvalidPath { field, path, reason } => {
             Error::invalid(describe(&record.config), field, format!("{} {reason}", path.display()))
         }
         other => other.into(),

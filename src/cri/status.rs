@@ -69,10 +69,10 @@ fn runtime_ready(service: &Service) -> RuntimeCondition {
 
 /// A message about logs that cannot be written. Their pods keep running, so the runtime stays ready.
 fn log_warning(service: &Service) -> String {
-    let troubles = service.containers.logs().troubles();
-    match troubles.first() {
+    let stalled = service.containers.logs().stalled();
+    match stalled.first() {
         None => String::new(),
-        Some(first) => format!("{} logs cannot be written, the first: {}", troubles.len(), first.reason),
+        Some(first) => format!("{} logs cannot be written, the first: {}", stalled.len(), first.reason),
     }
 }
 
@@ -123,7 +123,7 @@ fn info(service: &Service, engine_info: Option<&EngineInfo>) -> BTreeMap<String,
             "logs".to_owned(),
             json!({
                 "followed": service.containers.logs().counts().followed,
-                "troubles": service.containers.logs().troubles(),
+                "troubles": service.containers.logs().stalled(),
             })
             .to_string(),
         ),

@@ -1,442 +1,348 @@
-//! One container's log: from Docker's files to the CRI file, step by step.
+//! Follows one container's log: reads what Docker wrote, converts it, and appends it to the CRI log.
 //!
-//! A step takes what is there and never waits; `pool` says when the next one is due. Whatever goes wrong on the way
-//! leaves the position where it was, so that the next step tries the same again.
+//! A step takes what Docker has written so far and never waits; `pool` decides when the next one runs. If a step fails,
+//! the position stays where it was and the next step repeats the same.
 
-use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
-use super::Error;
-use super::Place;
-use super::batch::Scratch;
+use super::buffers::Buffers;
 use super::checkpoint::Checkpoint;
 use super::checkpoint::Checkpoints;
-use super::checkpoint::ReadMark;
+use super::checkpoint::WritePosition;
 use super::convert::Converted;
+use super::convert::convert_chunk;
+use super::cri_log::CriLog;
+use super::error::Error;
+use super::paths::LogPaths;
+use super::reader::Reader;
 use super::resume;
-use super::resume::Located;
-use super::sink::Sink;
-use super::source::After;
-use super::source::Chain;
-use super::source::Source;
 
-/// Chunks of one step, so that a busy container leaves the worker to others.
-const CHUNKS: usize = 8;
+/// Chunks per step, so that a busy container leaves the worker to others.
+const CHUNKS_PER_STEP: usize = 8;
 /// Between two checkpoints of a busy container.
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// Between two attempts to write to a full disk: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(2);
-/// Files of Docker's that are held open: enough to lose none while it rotates fast, but while the CRI file takes
-/// nothing, no more of what Docker has removed already than the file being read and the next.
-const HELD: usize = 16;
-const HELD_STALLED: usize = 2;
+/// Docker's files that are held open: enough to lose none while Docker rotates fast. While the CRI log is stalled, no
+/// more than the file being read and the next: an open file that Docker has removed still takes up disk space.
+const OPEN_MAX: usize = 16;
+const OPEN_MAX_STALLED: usize = 2;
 
-/// When a follower wants its next step.
+/// When a follower needs its next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// At once, after others had their turn.
-    Again,
+pub(super) enum NextStep {
+    /// At once, after the other logs that are due.
+    Now,
     /// When Docker writes.
-    Idle,
+    OnWrite,
     At(Instant),
-    /// Never.
-    Done,
+    Never,
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Follower {
     id: String,
-    place: Place,
+    paths: LogPaths,
     checkpoints: Arc<Checkpoints>,
-    stage: Stage,
+    state: State,
+    reader: Reader,
+    /// Bytes of the Docker log that were converted.
+    bytes_read: u64,
+    /// The time of the last line; empty before the first.
+    last_time: String,
+    saved_at: Instant,
+    save_failed: bool,
     stall: Option<Stall>,
 }
 
 #[derive(Debug)]
-enum Stage {
-    /// The position has to be found first.
+enum State {
+    /// The position after the last line has to be found first, from this checkpoint if there is one.
     Resuming(Option<Checkpoint>),
-    Following(Box<Following>),
+    Following(CriLog),
     Closed,
 }
 
-/// Why nothing can be written, and since when.
+/// A step failed and is repeated until it succeeds.
 #[derive(Debug)]
 struct Stall {
     reason: String,
+    /// Since when no byte was converted.
     since: Instant,
-    /// How much was done when it began.
-    copied: u64,
+    /// [`Follower::bytes_read`] at that time.
+    bytes_read: u64,
     retry: Duration,
     due: Instant,
 }
 
 impl Follower {
-    /// Begins a log that has no checkpoint: the CRI file is there when this returns.
-    pub(super) fn begin(id: &str, place: &Place, checkpoints: &Arc<Checkpoints>) -> Result<Follower, Error> {
-        let opened = Sink::open(place)?;
-        let mut follower = Follower::resuming(id, place, checkpoints, None);
-        let nowhere = Located { files: VecDeque::new(), offset: 0, gap: false };
-        let mut following = Following::new(&follower, opened.sink, nowhere, None);
-        following.save(false)?;
-        follower.stage = Stage::Following(Box::new(following));
+    /// Begins a log that has no checkpoint. The CRI log exists when this returns.
+    pub(super) fn begin(id: &str, paths: &LogPaths, checkpoints: &Arc<Checkpoints>) -> Result<Follower, Error> {
+        let cri_log = CriLog::open(paths)?;
+        let mut follower = Follower::resuming(id, paths, checkpoints, None);
+        follower.save(cri_log.position()?, false)?;
+        follower.state = State::Following(cri_log);
         Ok(follower)
     }
 
     /// A follower that finds its position in its first step.
     pub(super) fn resuming(
         id: &str,
-        place: &Place,
+        paths: &LogPaths,
         checkpoints: &Arc<Checkpoints>,
         checkpoint: Option<Checkpoint>,
     ) -> Follower {
         Follower {
             id: id.to_owned(),
-            place: place.clone(),
+            paths: paths.clone(),
             checkpoints: Arc::clone(checkpoints),
-            stage: Stage::Resuming(checkpoint),
+            state: State::Resuming(checkpoint),
+            reader: Reader::new(&paths.docker_file),
+            bytes_read: 0,
+            last_time: String::new(),
+            saved_at: Instant::now(),
+            save_failed: false,
             stall: None,
         }
     }
 
-    /// Why the CRI file cannot be written now.
-    pub(super) fn trouble(&self) -> Option<&str> {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn paths(&self) -> &LogPaths {
+        &self.paths
+    }
+
+    /// Why the log is stalled; `None` when it is not.
+    pub(super) fn stall_reason(&self) -> Option<&str> {
         self.stall.as_ref().map(|stall| stall.reason.as_str())
     }
 
-    /// Since when nothing could be written; `None` when it can.
+    /// Since when the log has been stalled; `None` when it is not.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
         self.stall.as_ref().map(|stall| stall.since)
     }
 
-    /// How many bytes of Docker's were done with, so that two looks tell whether the log gets on.
-    pub(super) fn copied(&self) -> u64 {
-        match &self.stage {
-            Stage::Following(following) => following.copied,
-            _ => 0,
-        }
+    /// How many bytes of the Docker log were converted since this follower was made.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
-    /// Finds the position, if that was not done yet.
-    pub(super) fn resume(&mut self, scratch: &mut Scratch) -> Result<(), Error> {
-        let Stage::Resuming(checkpoint) = &self.stage else { return Ok(()) };
-        let checkpoint = checkpoint.clone();
-        let mut sink = Sink::open(&self.place)?.sink;
-        let chain = Chain::new(&self.place.docker_file);
-        let named = checkpoint.as_ref().map(|checkpoint| checkpoint.written.file).filter(|file| *file != sink.id);
-        let mut renamed = named.and_then(|file| Sink::find(&self.place, file));
-        // Without the file that was written last, one in its place may be a copy of it.
-        let copied = sink.len().map_err(Error::io("look at", &self.place.cri_file()))? > 0;
-        let last = match &mut renamed {
-            None if named.is_none() || copied => Some(&mut sink),
-            other => other.as_mut(),
-        };
-        let located = resume::locate(&chain, checkpoint.as_ref(), last, scratch).map_err(self.reading())?;
-        if located.gap {
-            let until = resume::first_time(located.files.front(), located.offset, scratch);
-            let last_line = renamed.as_ref().unwrap_or(&sink).last_line().ok().flatten();
-            let from = last_line.and_then(|line| line_time(&line));
-            let from = from.or_else(|| checkpoint.as_ref().map(|checkpoint| checkpoint.last_time.clone()));
-            warn_of_gap(&self.id, &from.unwrap_or_default(), until);
+    /// Converts what Docker has written. With `ending` Docker writes no more, and the log is closed at its end.
+    pub(super) fn step(&mut self, buffers: &mut Buffers, ending: bool) -> NextStep {
+        if matches!(self.state, State::Closed) {
+            return NextStep::Never;
         }
-        let mut following = Following::new(self, sink, located, checkpoint);
-        following.save(false)?;
-        tracing::debug!(container = self.id, offset = following.offset, "resumed a log");
-        self.stage = Stage::Following(Box::new(following));
-        Ok(())
-    }
-
-    /// Takes what Docker has written. With `ending` nothing more will come, and the log is closed at its end.
-    pub(super) fn step(&mut self, scratch: &mut Scratch, ending: bool) -> Next {
-        if let Some(stall) = &self.stall
-            && Instant::now() < stall.due
-        {
-            let due = stall.due;
-            if let Stage::Following(following) = &mut self.stage {
-                // Docker may rotate meanwhile; a failed look is repeated with the next step.
-                let _ = following.notice(HELD_STALLED);
+        if let Some(due) = self.stall.as_ref().map(|stall| stall.due).filter(|due| Instant::now() < *due) {
+            if matches!(self.state, State::Following(_)) {
+                // Docker may rotate meanwhile. A failure is reported by the next attempt.
+                let _ = self.reader.open_new_files(OPEN_MAX_STALLED);
             }
-            return Next::At(due);
+            return NextStep::At(due);
         }
-        let outcome = self.resume(scratch).and_then(|()| match &mut self.stage {
-            Stage::Following(following) => following.copy(scratch, ending),
-            _ => Ok(Next::Done),
-        });
-        match outcome {
+        match self.resume(buffers).and_then(|()| self.copy(buffers, ending)) {
             Ok(next) => {
                 if let Some(stall) = self.stall.take() {
-                    tracing::info!(container = self.id, after = stall.reason, "the log goes on");
+                    tracing::info!(container = self.id, after = stall.reason, "resumed writing a stalled log");
                 }
-                if next == Next::Done {
+                if next == NextStep::Never {
                     self.close();
                 }
                 next
             }
-            Err(error) => Next::At(self.stalled(&error)),
+            Err(error) => NextStep::At(self.stall(&error)),
         }
     }
 
-    fn stalled(&mut self, error: &Error) -> Instant {
-        let reason = error.to_string();
-        let (now, copied) = (Instant::now(), self.copied());
-        let retry = self.stall.as_ref().map_or(RETRY_FIRST, |stall| (stall.retry * 2).min(RETRY_LAST));
-        let since = self.stall.as_ref().filter(|stall| stall.copied == copied).map_or(now, |stall| stall.since);
-        if self.stall.as_ref().is_none_or(|stall| stall.reason != reason) {
-            tracing::warn!(
-                container = self.id,
-                reason,
-                "a log cannot go on; it is tried again, and Docker keeps what comes"
-            );
+    /// Finds the position, if that was not done yet.
+    pub(super) fn resume(&mut self, buffers: &mut Buffers) -> Result<(), Error> {
+        let State::Resuming(checkpoint) = &self.state else { return Ok(()) };
+        let resumed = resume::resume(&self.paths, checkpoint.as_ref(), buffers)?;
+        let (read, last_time) =
+            checkpoint.as_ref().map(|known| (known.read.clone(), known.last_time.clone())).unwrap_or_default();
+        self.last_time = last_time;
+        self.reader.seek(resumed.position.files, resumed.position.offset, read);
+        if let Some(since) = resumed.gap_since {
+            warn_of_gap(&self.id, &since, self.reader.next_time(buffers));
         }
-        let due = now + retry;
-        self.stall = Some(Stall { reason, since, copied, retry, due });
-        due
+        self.save(resumed.cri_log.position()?, false)?;
+        tracing::debug!(container = self.id, offset = self.reader.offset(), "resumed a log");
+        self.state = State::Following(resumed.cri_log);
+        Ok(())
     }
 
-    /// Goes on in a new file at the same path. On an error all is as it was.
-    pub(super) fn reopen(&mut self, scratch: &mut Scratch) -> Result<(), Error> {
-        self.resume(scratch)?;
-        match &mut self.stage {
-            Stage::Following(following) => following.reopen()?,
-            _ => return Err(Error::NotFollowed { id: self.id.clone() }),
-        }
-        // The new file may be where there is space.
+    /// Continues in a new file at the same path. On an error nothing has changed.
+    pub(super) fn reopen(&mut self, buffers: &mut Buffers) -> Result<(), Error> {
+        self.resume(buffers)?;
+        let mut checkpoint = self.checkpoint(self.cri_log()?.position()?, false)?;
+        // If Dockside is killed before the second checkpoint, no lines of the old file have to be counted.
+        self.checkpoints.write(&self.id, &checkpoint)?;
+        let State::Following(cri_log) = &mut self.state else { return Err(self.not_followed()) };
+        cri_log.reopen(&self.paths, |written| {
+            checkpoint.written = written;
+            self.checkpoints.write(&self.id, &checkpoint)
+        })?;
+        // The new file may be on a disk with free space.
         self.stall = None;
         Ok(())
     }
 
-    /// Notes the position for the next process.
-    pub(super) fn save(&mut self) -> Result<(), Error> {
-        match &mut self.stage {
-            Stage::Following(following) => following.save(false),
+    /// Writes a checkpoint, if the log is being followed.
+    pub(super) fn save_position(&mut self) -> Result<(), Error> {
+        match &self.state {
+            State::Following(cri_log) => self.save(cri_log.position()?, false),
             _ => Ok(()),
         }
     }
 
-    /// Closes all files. What was not taken yet never will be.
+    /// Closes all files, whatever has not been read yet.
     pub(super) fn close(&mut self) {
-        self.stage = Stage::Closed;
+        self.state = State::Closed;
+        self.stall = None;
+        self.reader.close();
     }
 
-    fn reading(&self) -> impl FnOnce(io::Error) -> Error + use<> {
-        Error::io("read", &self.place.docker_file)
-    }
-}
-
-/// A log whose position is known.
-#[derive(Debug)]
-struct Following {
-    id: String,
-    place: Place,
-    checkpoints: Arc<Checkpoints>,
-    chain: Chain,
-    sink: Sink,
-    /// The file being read, and those that came after it.
-    files: VecDeque<Source>,
-    /// Files whose predecessor may have been missed.
-    after_gap: VecDeque<bool>,
-    offset: u64,
-    /// Bytes of all files that were done with.
-    copied: u64,
-    /// The last position after a record, for the checkpoint.
-    read: Option<ReadMark>,
-    last_time: String,
-    saved_at: Instant,
-    save_failed: bool,
-}
-
-impl Following {
-    fn new(owner: &Follower, sink: Sink, at: Located, checkpoint: Option<Checkpoint>) -> Following {
-        let (read, last_time) = checkpoint.map(|known| (known.read, known.last_time)).unwrap_or_default();
-        Following {
-            id: owner.id.clone(),
-            place: owner.place.clone(),
-            checkpoints: Arc::clone(&owner.checkpoints),
-            chain: Chain::new(&owner.place.docker_file),
-            sink,
-            after_gap: at.files.iter().map(|_| false).collect(),
-            files: at.files,
-            offset: at.offset,
-            copied: 0,
-            read,
-            last_time,
-            saved_at: Instant::now(),
-            save_failed: false,
-        }
-    }
-
-    fn copy(&mut self, scratch: &mut Scratch, ending: bool) -> Result<Next, Error> {
-        for _ in 0..CHUNKS {
-            // Before the read: a file that has a successor now was complete before that read.
-            self.notice(HELD).map_err(self.reading())?;
-            let Some(source) = self.files.front() else {
-                return Ok(if ending { self.finish() } else { Next::Idle });
-            };
-            let done = scratch.fill(source, self.offset, u64::MAX).map_err(self.reading())?;
-            if done.consumed > 0 {
-                self.write(scratch, done)?;
-            } else if source.len().map_err(self.reading())? < self.offset {
+    fn copy(&mut self, buffers: &mut Buffers, ending: bool) -> Result<NextStep, Error> {
+        for _ in 0..CHUNKS_PER_STEP {
+            // Before the read: a file that has a successor by now was complete before that read.
+            self.reader.open_new_files(OPEN_MAX)?;
+            let chunk = self.reader.read(&mut buffers.chunk)?;
+            let converted = convert_chunk(chunk, &mut buffers.lines, u64::MAX);
+            if converted.consumed > 0 {
+                self.write(chunk, converted, &mut buffers.lines)?;
+            } else if self.reader.rewind_if_truncated()? {
                 tracing::warn!(
                     container = self.id,
                     since = self.last_time,
-                    "Docker's log was cut short by somebody; going on at its beginning"
+                    "another process truncated Docker's log; reading it from its beginning"
                 );
-                self.offset = 0;
-            } else if self.files.len() > 1 {
-                self.leave_file(scratch);
+            } else if self.reader.has_next_file() {
+                self.next_file(buffers);
+            } else if ending {
+                self.warn_of_torn_entry();
+                self.save_or_warn(true);
+                return Ok(NextStep::Never);
             } else {
-                return Ok(if ending { self.finish() } else { Next::Idle });
+                return Ok(NextStep::OnWrite);
             }
         }
-        Ok(Next::Again)
+        Ok(NextStep::Now)
     }
 
-    /// Appends the lines that `scratch` has, and goes on behind their records.
-    fn write(&mut self, scratch: &mut Scratch, done: Converted) -> Result<(), Error> {
-        match self.sink.append(&scratch.output) {
-            Ok(()) => self.advance(done),
-            Err(short) => {
-                if let Some(source) = self.files.front()
-                    && short.lines > 0
-                {
-                    let part = scratch.fill(source, self.offset, short.lines).map_err(self.reading())?;
-                    self.advance(part);
-                }
-                return Err(Error::io("write", &self.place.cri_file())(short.source));
+    /// Appends the lines that a chunk was converted to, and advances by as much of it as was written.
+    fn write(&mut self, chunk: &[u8], converted: Converted, lines: &mut Vec<u8>) -> Result<(), Error> {
+        let State::Following(cri_log) = &mut self.state else { return Err(self.not_followed()) };
+        if let Err(failure) = cri_log.write(lines) {
+            if failure.whole_lines > 0 {
+                self.advance(convert_chunk(chunk, lines, failure.whole_lines));
             }
+            return Err(failure.error);
         }
+        self.advance(converted);
         if self.saved_at.elapsed() >= SAVE_EVERY {
             self.save_or_warn(false);
         }
         Ok(())
     }
 
-    fn advance(&mut self, done: Converted) {
-        if let Some((at, count)) = done.damaged {
-            let offset = self.offset + at as u64;
+    fn advance(&mut self, converted: Converted) {
+        if let Some((at, count)) = converted.damaged {
+            let offset = self.reader.offset() + at as u64;
             tracing::warn!(
                 container = self.id,
                 offset,
                 count,
-                "Docker's log is damaged; what is no record was left out"
+                "Docker's log is damaged: left out what is not a log entry"
             );
         }
-        self.offset += done.consumed as u64;
-        self.copied += done.consumed as u64;
-        if let Some(time) = done.last_time {
+        self.reader.advance(converted.consumed);
+        self.bytes_read += converted.consumed as u64;
+        if let Some(time) = converted.last_time {
             self.last_time = time;
         }
     }
 
-    /// Looks whether Docker writes another file by now.
-    fn notice(&mut self, limit: usize) -> io::Result<()> {
-        let Some(newest) = self.chain.newest()? else { return Ok(()) };
-        let (files, gap) = match self.files.back() {
-            Some(last) if last.id == newest || self.files.len() >= limit => return Ok(()),
-            Some(last) => match self.chain.after(last.id)? {
-                After::These(files) => (files, false),
-                After::Broken(files) => (files, true),
-            },
-            None => (self.chain.all()?, false),
-        };
-        let room = limit - self.files.len();
-        for (index, file) in files.into_iter().take(room).enumerate() {
-            self.files.push_back(file);
-            self.after_gap.push_back(gap && index == 0);
-        }
-        Ok(())
-    }
-
-    /// Leaves a file that was read to its end. The checkpoint names that end until something of the next file is
-    /// done: an empty position would not tell which file it is in.
-    fn leave_file(&mut self, scratch: &mut Scratch) {
-        self.warn_of_tail();
+    /// Leaves a file that was read to its end.
+    fn next_file(&mut self, buffers: &mut Buffers) {
+        self.warn_of_torn_entry();
         self.save_or_warn(false);
-        self.files.pop_front();
-        self.after_gap.pop_front();
-        self.offset = 0;
-        if self.after_gap.front() == Some(&true) {
-            let until = resume::first_time(self.files.front(), 0, scratch);
-            warn_of_gap(&self.id, &self.last_time, until);
+        if self.reader.next_file() {
+            warn_of_gap(&self.id, &self.last_time, self.reader.next_time(buffers));
         }
     }
 
-    fn finish(&mut self) -> Next {
-        self.warn_of_tail();
-        self.save_or_warn(true);
-        Next::Done
-    }
-
-    /// Docker was cut off in a record and wrote nothing after it.
-    fn warn_of_tail(&self) {
-        let length = self.files.front().and_then(|source| source.len().ok()).unwrap_or(0);
-        if length > self.offset {
-            let bytes = length - self.offset;
+    /// Logs that the file ends in the middle of an entry: Docker was interrupted and wrote nothing after it.
+    fn warn_of_torn_entry(&self) {
+        let bytes = self.reader.unread_bytes();
+        if bytes > 0 {
             tracing::warn!(
                 container = self.id,
-                offset = self.offset,
+                offset = self.reader.offset(),
                 bytes,
-                "Docker's log ends in the middle of a record, which was left out"
+                "Docker's log ends in the middle of an entry, which was left out"
             );
         }
     }
 
-    fn save(&mut self, finished: bool) -> Result<(), Error> {
-        if let Some(source) = self.files.front()
-            && self.offset > 0
-        {
-            self.read = Some(ReadMark::new(source, self.offset).map_err(self.reading())?);
-        }
-        let written = self.sink.mark().map_err(Error::io("look at", &self.place.cri_file()))?;
-        let mut checkpoint = Checkpoint::new(self.place.clone(), written);
-        checkpoint.read.clone_from(&self.read);
+    fn checkpoint(&mut self, written: WritePosition, finished: bool) -> Result<Checkpoint, Error> {
+        let mut checkpoint = Checkpoint::new(&self.paths, written);
+        checkpoint.read = self.reader.position()?;
         checkpoint.last_time.clone_from(&self.last_time);
         checkpoint.finished = finished;
+        Ok(checkpoint)
+    }
+
+    fn save(&mut self, written: WritePosition, finished: bool) -> Result<(), Error> {
+        let checkpoint = self.checkpoint(written, finished)?;
         self.saved_at = Instant::now();
         self.checkpoints.write(&self.id, &checkpoint)
     }
 
-    /// The log goes on without: an old checkpoint only means that more is counted.
+    /// Writes a checkpoint. The log continues without: an older checkpoint only means that more lines are counted.
     fn save_or_warn(&mut self, finished: bool) {
-        let outcome = self.save(finished);
+        let written = self.cri_log().and_then(CriLog::position);
+        let outcome = written.and_then(|written| self.save(written, finished));
         if let Err(error) = &outcome
             && !self.save_failed
         {
-            tracing::warn!(container = self.id, %error, "could not note how far a log got");
+            tracing::warn!(container = self.id, %error, "could not save the position in a log");
         }
         self.save_failed = outcome.is_err();
     }
 
-    fn reopen(&mut self) -> Result<(), Error> {
-        // If we are killed between the new file and the note of it, nothing is to be counted in the old one.
-        self.save(false)?;
-        let mut opened = Sink::open(&self.place)?;
-        if opened.sink.id == self.sink.id {
-            return Ok(());
+    /// Records that a step failed. Returns when to try again.
+    fn stall(&mut self, error: &Error) -> Instant {
+        let (now, reason, bytes_read) = (Instant::now(), error.to_string(), self.bytes_read);
+        let before = self.stall.take();
+        let retry = before.as_ref().map_or(RETRY_FIRST, |stall| (stall.retry * 2).min(RETRY_LAST));
+        let since = before.as_ref().filter(|stall| stall.bytes_read == bytes_read).map_or(now, |stall| stall.since);
+        if before.is_none_or(|stall| stall.reason != reason) {
+            tracing::warn!(
+                container = self.id,
+                reason,
+                "a log is stalled; retrying until it can be written (Docker keeps the new entries)"
+            );
         }
-        std::mem::swap(&mut self.sink, &mut opened.sink);
-        if let Err(error) = self.save(false) {
-            std::mem::swap(&mut self.sink, &mut opened.sink);
-            opened.undo();
-            return Err(error);
-        }
-        Ok(())
+        let due = now + retry;
+        self.stall = Some(Stall { reason, since, bytes_read, retry, due });
+        due
     }
 
-    fn reading(&self) -> impl Fn(io::Error) -> Error + use<> {
-        let path = self.place.docker_file.clone();
-        move |source| Error::Io { doing: "read", path: path.clone(), source }
+    fn cri_log(&self) -> Result<&CriLog, Error> {
+        match &self.state {
+            State::Following(cri_log) => Ok(cri_log),
+            _ => Err(self.not_followed()),
+        }
     }
-}
 
-fn line_time(line: &[u8]) -> Option<String> {
-    let end = memchr::memchr(b' ', line)?;
-    Some(String::from_utf8_lossy(&line[..end]).into_owned())
+    fn not_followed(&self) -> Error {
+        Error::NotFollowed { id: self.id.clone() }
+    }
 }
 
 fn warn_of_gap(id: &str, from: &str, until: Option<String>) {
@@ -445,6 +351,6 @@ fn warn_of_gap(id: &str, from: &str, until: Option<String>) {
         container = id,
         from,
         until,
-        "a log has a gap: Docker keeps no more of it than container-log-max-size and container-log-max-files say, and has dropped lines between these times"
+        "a log has a gap: Docker dropped lines between these times, since it keeps no more than container-log-max-size and container-log-max-files allow"
     );
 }

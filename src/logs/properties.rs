@@ -1,12 +1,12 @@
-//! What holds of the conversion for any bytes: fuzzed by `hack/fuzz log_lines`, and tried here with a few thousand inputs.
+//! What the conversion guarantees for any bytes: fuzzed by `hack/fuzz log_lines`, and checked here with random inputs.
 
 use super::convert::convert;
 use super::convert::convert_line;
 
-/// Where Docker cuts a line.
-const PIECE: usize = 16 << 10;
+/// Docker splits longer lines into parts of this many bytes.
+const PART: usize = 16 << 10;
 
-/// Damage of any kind makes whole lines of four fields, the same in every chunk size.
+/// Any input, however damaged, is converted to whole lines of four fields, the same in every chunk size.
 pub(crate) fn any_file_becomes_whole_lines(bytes: &[u8], chunk: usize) {
     let mut whole = Vec::new();
     let done = convert(bytes, &mut whole, u64::MAX);
@@ -24,17 +24,17 @@ pub(crate) fn any_file_becomes_whole_lines(bytes: &[u8], chunk: usize) {
         from += convert(&bytes[from..to], &mut pieces, u64::MAX).consumed;
     }
     assert!(pieces == whole);
-    // The tail that waits for its end may be looked at too.
+    // The unfinished last line must not panic either.
     convert_line(&bytes[from..], &mut pieces);
 }
 
-/// What a container writes comes out as it went in, but for what is no UTF-8.
+/// What a container writes is converted unchanged, except for invalid UTF-8.
 pub(crate) fn any_output_comes_out_as_written(bytes: &[u8]) {
     let mut file = Vec::new();
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let (text, newline) = line.strip_suffix(b"\n").map_or((line, ""), |text| (text, "\n"));
         let mut pieces: Vec<String> =
-            text.chunks(PIECE).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect();
+            text.chunks(PART).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect();
         if pieces.is_empty() {
             pieces.push(String::new());
         }
@@ -43,8 +43,8 @@ pub(crate) fn any_output_comes_out_as_written(bytes: &[u8]) {
         }
         for piece in pieces {
             let text = serde_json::to_string(&piece).unwrap_or_default();
-            let record = format!("{{\"log\":{text},\"stream\":\"stderr\",\"time\":\"2026-01-01T00:00:00.5Z\"}}\n");
-            file.extend_from_slice(record.as_bytes());
+            let entry = format!("{{\"log\":{text},\"stream\":\"stderr\",\"time\":\"2026-01-01T00:00:00.5Z\"}}\n");
+            file.extend_from_slice(entry.as_bytes());
         }
     }
     let mut out = Vec::new();
@@ -58,7 +58,7 @@ pub(crate) fn any_output_comes_out_as_written(bytes: &[u8]) {
     }
     let expected: String = bytes
         .split_inclusive(|byte| *byte == b'\n')
-        .flat_map(|line| line.chunks(PIECE).map(|piece| String::from_utf8_lossy(piece).into_owned()))
+        .flat_map(|line| line.chunks(PART).map(|piece| String::from_utf8_lossy(piece).into_owned()))
         .collect();
     assert!(read == expected);
 }

@@ -1,19 +1,20 @@
-//! The room as a whole, beside a stand-in for Docker that writes and rotates as Docker does.
+//! [`Logs`] and [`Follower`] as a whole, with a fake Docker that writes and rotates as the real one does.
 
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::logs::follower::Next;
+use crate::logs::follower::NextStep;
 
-/// Writes numbered records.
+/// Writes numbered entries.
 struct Docker {
     path: PathBuf,
     max_files: usize,
@@ -52,22 +53,23 @@ impl Docker {
     }
 }
 
-struct Room {
+struct Fixture {
     dir: TempDir,
     docker: Docker,
-    place: Place,
+    paths: LogPaths,
 }
 
 const ID: &str = "c1";
 
-impl Room {
-    fn new() -> Room {
+impl Fixture {
+    fn new() -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let path = docker_file(&dir.path().join("docker").join(ID), ID);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let docker = Docker { path: path.clone(), max_files: 4, file: None, written: 0 };
-        let place = Place { docker_file: path, directory: dir.path().join("pod"), path: "main/0.log".into() };
-        Room { dir, docker, place }
+        let paths =
+            LogPaths { docker_file: path, log_directory: dir.path().join("pod"), log_path: "main/0.log".into() };
+        Fixture { dir, docker, paths }
     }
 
     fn logs(&self) -> Logs {
@@ -79,205 +81,205 @@ impl Room {
     }
 
     fn cri(&self) -> PathBuf {
-        self.place.cri_file()
+        self.paths.cri_file()
     }
 }
 
-/// The numbers in a file, and that it has nothing else.
+/// The numbers in a file; panics if it has anything else.
 fn numbers(path: &Path) -> Vec<u64> {
     let text = fs::read_to_string(path).unwrap();
     text.lines().map(|line| line.rsplit_once(" stdout F ").unwrap().1.parse().unwrap()).collect()
 }
 
 #[tokio::test]
-async fn what_docker_writes_and_rotates_is_in_the_file_at_the_end() {
-    let mut room = Room::new();
-    let logs = room.logs();
-    logs.begin(ID, room.place.clone()).await.unwrap();
-    assert_eq!(fs::metadata(room.cri()).unwrap().mode() & 0o777, 0o640);
+async fn everything_docker_writes_is_in_the_file_when_the_log_is_finished() {
+    let mut fixture = Fixture::new();
+    let logs = fixture.logs();
+    logs.begin(ID, fixture.paths.clone()).await.unwrap();
+    assert_eq!(fs::metadata(fixture.cri()).unwrap().mode() & 0o777, 0o640);
     for _ in 0..20 {
-        room.docker.write(1000);
-        room.docker.rotate();
-        // Docker keeps three rotated files: one that is further ahead of its reader has thrown lines away.
-        let lines = || fs::read(room.cri()).unwrap().iter().filter(|byte| **byte == b'\n').count() as u64;
-        while lines() + 2000 < room.docker.written {
+        fixture.docker.write(1000);
+        fixture.docker.rotate();
+        // Docker keeps three rotated files: further ahead of its reader it would drop lines.
+        let lines = || fs::read(fixture.cri()).unwrap().iter().filter(|byte| **byte == b'\n').count() as u64;
+        while lines() + 2000 < fixture.docker.written {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-    room.docker.write(10);
+    fixture.docker.write(10);
     logs.finish(ID).await;
-    assert_eq!(numbers(&room.cri()), (1..=20_010).collect::<Vec<_>>());
-    // A second end finds nothing to do, and a removal nothing to keep.
+    assert_eq!(numbers(&fixture.cri()), (1..=20_010).collect::<Vec<_>>());
+    // A second finish does nothing, and a removal leaves no checkpoint.
     logs.finish(ID).await;
     logs.forget(ID).await.unwrap();
     assert_eq!(logs.counts().followed, 0);
-    assert_eq!(fs::read_dir(room.dir.path().join("state")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(fixture.dir.path().join("state")).unwrap().count(), 0);
 }
 
 #[tokio::test]
-async fn a_line_is_there_soon_without_anybody_asking() {
-    let mut room = Room::new();
-    let logs = room.logs();
-    logs.begin(ID, room.place.clone()).await.unwrap();
+async fn a_line_is_written_soon_after_docker_writes_its_entry() {
+    let mut fixture = Fixture::new();
+    let logs = fixture.logs();
+    logs.begin(ID, fixture.paths.clone()).await.unwrap();
     for round in 1..=5 {
-        room.docker.write(1);
+        fixture.docker.write(1);
         let begun = std::time::Instant::now();
-        while numbers(&room.cri()).len() < round {
-            assert!(begun.elapsed() < Duration::from_secs(5), "line {round} does not come");
+        while numbers(&fixture.cri()).len() < round {
+            assert!(begun.elapsed() < Duration::from_secs(5), "line {round} was not written");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_second_run_of_the_same_container_is_appended() {
-    let mut room = Room::new();
-    let logs = room.logs();
+async fn a_second_start_of_a_container_appends_to_its_log() {
+    let mut fixture = Fixture::new();
+    let logs = fixture.logs();
     for last in [5, 10] {
-        logs.begin(ID, room.place.clone()).await.unwrap();
-        room.docker.write(5);
+        logs.begin(ID, fixture.paths.clone()).await.unwrap();
+        fixture.docker.write(5);
         logs.finish(ID).await;
-        assert_eq!(numbers(&room.cri()).len(), last);
+        assert_eq!(numbers(&fixture.cri()).len(), last);
     }
 }
 
 #[tokio::test]
-async fn reopening_divides_the_lines_between_the_files() {
-    let mut room = Room::new();
-    let logs = room.logs();
-    logs.begin(ID, room.place.clone()).await.unwrap();
+async fn a_reopen_loses_and_repeats_no_line() {
+    let mut fixture = Fixture::new();
+    let logs = fixture.logs();
+    logs.begin(ID, fixture.paths.clone()).await.unwrap();
     let mut all = Vec::new();
     for round in 0..5 {
-        room.docker.write(5000);
-        let old = room.cri().with_extension(round.to_string());
-        fs::rename(room.cri(), &old).unwrap();
+        fixture.docker.write(5000);
+        let old = fixture.cri().with_extension(round.to_string());
+        fs::rename(fixture.cri(), &old).unwrap();
         logs.reopen(ID).await.unwrap();
-        assert!(room.cri().exists());
+        assert!(fixture.cri().exists());
         all.extend(numbers(&old));
     }
     logs.finish(ID).await;
-    all.extend(numbers(&room.cri()));
+    all.extend(numbers(&fixture.cri()));
     assert_eq!(all, (1..=25_000).collect::<Vec<_>>());
     assert!(matches!(logs.reopen(ID).await, Err(Error::NotFollowed { .. })));
 }
 
 #[tokio::test]
-async fn a_reopen_that_cannot_be_noted_leaves_no_new_file_and_the_old_one_goes_on() {
-    let mut room = Room::new();
-    let logs = room.logs();
-    logs.begin(ID, room.place.clone()).await.unwrap();
-    let (state, aside) = (room.dir.path().join("state"), room.dir.path().join("aside"));
+async fn a_reopen_without_a_checkpoint_leaves_no_new_file_and_continues_the_old_one() {
+    let mut fixture = Fixture::new();
+    let logs = fixture.logs();
+    logs.begin(ID, fixture.paths.clone()).await.unwrap();
+    let (state, aside) = (fixture.dir.path().join("state"), fixture.dir.path().join("aside"));
     fs::rename(&state, &aside).unwrap();
-    let old = room.cri().with_extension("old");
-    fs::rename(room.cri(), &old).unwrap();
+    let old = fixture.cri().with_extension("old");
+    fs::rename(fixture.cri(), &old).unwrap();
     assert!(logs.reopen(ID).await.is_err());
-    assert!(!room.cri().exists());
-    fs::rename(&old, room.cri()).unwrap();
+    assert!(!fixture.cri().exists());
+    fs::rename(&old, fixture.cri()).unwrap();
     fs::rename(&aside, &state).unwrap();
-    room.docker.write(10);
+    fixture.docker.write(10);
     logs.finish(ID).await;
-    assert_eq!(numbers(&room.cri()).len(), 10);
+    assert_eq!(numbers(&fixture.cri()).len(), 10);
 }
 
 #[tokio::test]
-async fn a_path_that_leaves_the_directory_is_refused_by_the_name_of_its_field() {
-    let room = Room::new();
-    let logs = room.logs();
-    let outside = room.dir.path().join("outside");
+async fn a_path_outside_the_directory_is_refused_with_the_name_of_its_field() {
+    let fixture = Fixture::new();
+    let logs = fixture.logs();
+    let outside = fixture.dir.path().join("outside");
     fs::create_dir_all(&outside).unwrap();
-    fs::create_dir_all(room.place.directory.join("dir.log")).unwrap();
-    std::os::unix::fs::symlink(&outside, room.place.directory.join("link")).unwrap();
-    std::os::unix::fs::symlink(outside.join("x"), room.place.directory.join("link.log")).unwrap();
+    fs::create_dir_all(fixture.paths.log_directory.join("dir.log")).unwrap();
+    std::os::unix::fs::symlink(&outside, fixture.paths.log_directory.join("link")).unwrap();
+    std::os::unix::fs::symlink(outside.join("x"), fixture.paths.log_directory.join("link.log")).unwrap();
     for path in ["dir.log", "link/0.log", "link.log", "../0.log", "/0.log", ""] {
-        let place = Place { path: path.into(), ..room.place.clone() };
-        let refused = logs.begin(ID, place).await.unwrap_err();
-        assert!(matches!(refused, Error::Place { field: "log_path", .. }), "{path}: {refused}");
+        let paths = LogPaths { log_path: path.into(), ..fixture.paths.clone() };
+        let refused = logs.begin(ID, paths).await.unwrap_err();
+        assert!(matches!(refused, Error::InvalidPath { field: "log_path", .. }), "{path}: {refused}");
     }
     assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
-    fs::write(room.dir.path().join("file"), "").unwrap();
-    let place = Place { directory: room.dir.path().join("file"), ..room.place.clone() };
-    let refused = logs.begin(ID, place).await.unwrap_err();
-    assert!(matches!(refused, Error::Place { field: "log_directory", .. }), "{refused}");
+    fs::write(fixture.dir.path().join("file"), "").unwrap();
+    let paths = LogPaths { log_directory: fixture.dir.path().join("file"), ..fixture.paths.clone() };
+    let refused = logs.begin(ID, paths).await.unwrap_err();
+    assert!(matches!(refused, Error::InvalidPath { field: "log_directory", .. }), "{refused}");
 }
 
 #[tokio::test]
-async fn an_end_is_told_only_with_the_whole_log_however_long_that_takes() {
-    // Long beside any pause that a busy machine makes.
+async fn finish_waits_for_the_whole_log_while_it_makes_progress() {
+    // Longer than any pause on a busy machine.
     const LIMIT: Duration = Duration::from_secs(5);
-    let mut room = Room::new();
-    let mut logs = room.logs();
+    let mut fixture = Fixture::new();
+    let mut logs = fixture.logs();
     logs.finish_limit = LIMIT;
-    logs.begin(ID, room.place.clone()).await.unwrap();
-    let entry = Arc::clone(&logs.entries.lock()[ID]);
-    // Only now and then there is time for some steps.
+    logs.begin(ID, fixture.paths.clone()).await.unwrap();
+    let log = Arc::clone(&logs.followed.lock()[ID]);
+    // Leaves little time for steps.
     let busy = tokio::task::spawn_blocking(move || {
         for _ in 0..7 {
-            let held = entry.follower.lock();
+            let held = log.follower.lock();
             std::thread::sleep(LIMIT / 5);
-            // To the worker that waits for it.
+            // Hands the lock to the waiting worker.
             parking_lot::MutexGuard::unlock_fair(held);
         }
     });
-    room.docker.write(300_000);
+    fixture.docker.write(300_000);
     logs.finish(ID).await;
-    assert_eq!(numbers(&room.cri()).len(), 300_000);
+    assert_eq!(numbers(&fixture.cri()).len(), 300_000);
     busy.await.unwrap();
 }
 
 #[tokio::test]
-async fn a_log_that_could_not_go_on_before_its_end_holds_nobody_up() {
-    let mut room = Room::new();
-    let logs = room.logs();
-    logs.begin(ID, room.place.clone()).await.unwrap();
-    room.docker.write(10);
+async fn finish_gives_up_on_a_log_that_was_stalled_before_the_exit() {
+    let mut fixture = Fixture::new();
+    let logs = fixture.logs();
+    logs.begin(ID, fixture.paths.clone()).await.unwrap();
+    fixture.docker.write(10);
     logs.close().await;
     drop(logs);
-    let aside = room.cri().with_extension("aside");
-    fs::rename(room.cri(), &aside).unwrap();
-    fs::create_dir(room.cri()).unwrap();
-    let mut logs = room.logs();
+    let aside = fixture.cri().with_extension("aside");
+    fs::rename(fixture.cri(), &aside).unwrap();
+    fs::create_dir(fixture.cri()).unwrap();
+    let mut logs = fixture.logs();
     logs.finish_limit = Duration::from_millis(500);
     logs.resume([ID]);
-    until(|| logs.troubles().len() == 1).await;
-    assert!(logs.troubles()[0].reason.contains("log_path"), "{:?}", logs.troubles());
+    until(|| logs.stalled().len() == 1).await;
+    assert!(logs.stalled()[0].reason.contains("log_path"), "{:?}", logs.stalled());
     let began = Instant::now();
     logs.finish(ID).await;
-    assert!(began.elapsed() >= Duration::from_millis(300), "it was not waited for");
-    // Another one that has been in trouble for as long.
-    logs.entries.lock()[ID].gave_up.store(false, Ordering::Relaxed);
+    assert!(began.elapsed() >= Duration::from_millis(300), "finish did not wait");
+    // The same for another log that has been stalled as long.
+    logs.followed.lock()[ID].gave_up.store(false, Ordering::Relaxed);
     let began = Instant::now();
     logs.finish(ID).await;
     assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
-    // Once somebody has put it right, it is finished.
-    fs::remove_dir(room.cri()).unwrap();
-    fs::rename(&aside, room.cri()).unwrap();
-    until(|| logs.followed(ID).is_none()).await;
-    assert_eq!(numbers(&room.cri()).len(), 10);
+    // The log is finished once its path is repaired.
+    fs::remove_dir(fixture.cri()).unwrap();
+    fs::rename(&aside, fixture.cri()).unwrap();
+    until(|| logs.find(ID).is_none()).await;
+    assert_eq!(numbers(&fixture.cri()).len(), 10);
 }
 
 #[tokio::test]
-async fn a_path_that_went_wrong_while_nobody_followed_can_be_put_right() {
-    let mut room = Room::new();
-    let logs = room.logs();
-    logs.begin(ID, room.place.clone()).await.unwrap();
-    room.docker.write(10);
-    until(|| numbers(&room.cri()).len() == 10).await;
+async fn a_log_whose_path_was_replaced_during_downtime_continues_once_repaired() {
+    let mut fixture = Fixture::new();
+    let logs = fixture.logs();
+    logs.begin(ID, fixture.paths.clone()).await.unwrap();
+    fixture.docker.write(10);
+    until(|| numbers(&fixture.cri()).len() == 10).await;
     logs.close().await;
     drop(logs);
-    let (old, outside) = (room.cri().with_extension("old"), room.dir.path().join("outside"));
-    fs::rename(room.cri(), &old).unwrap();
-    std::os::unix::fs::symlink(&outside, room.cri()).unwrap();
-    room.docker.write(5);
-    let logs = room.logs();
+    let (old, outside) = (fixture.cri().with_extension("old"), fixture.dir.path().join("outside"));
+    fs::rename(fixture.cri(), &old).unwrap();
+    std::os::unix::fs::symlink(&outside, fixture.cri()).unwrap();
+    fixture.docker.write(5);
+    let logs = fixture.logs();
     logs.resume([ID]);
-    until(|| logs.troubles().len() == 1).await;
-    assert!(matches!(logs.reopen(ID).await, Err(Error::Place { .. })));
-    fs::remove_file(room.cri()).unwrap();
+    until(|| logs.stalled().len() == 1).await;
+    assert!(matches!(logs.reopen(ID).await, Err(Error::InvalidPath { .. })));
+    fs::remove_file(fixture.cri()).unwrap();
     logs.reopen(ID).await.unwrap();
-    until(|| logs.troubles().is_empty()).await;
+    until(|| logs.stalled().is_empty()).await;
     logs.finish(ID).await;
     assert!(!outside.exists());
-    assert_eq!((numbers(&old), numbers(&room.cri())), ((1..=10).collect(), (11..=15).collect()));
+    assert_eq!((numbers(&old), numbers(&fixture.cri())), ((1..=10).collect(), (11..=15).collect()));
 }
 
 /// Waits until a condition holds.
@@ -289,200 +291,201 @@ async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Takes steps until there is nothing more to take.
-fn drain(follower: &mut Follower, scratch: &mut Scratch, ending: bool) {
-    while !matches!(follower.step(scratch, ending), Next::Idle | Next::Done) {}
+/// Runs steps until everything is converted.
+fn drain(follower: &mut Follower, buffers: &mut Buffers, ending: bool) {
+    while !matches!(follower.step(buffers, ending), NextStep::OnWrite | NextStep::Never) {}
 }
 
 #[test]
-fn a_torn_record_in_the_middle_is_left_out_and_the_next_one_kept() {
-    let mut room = Room::new();
-    let mut scratch = Scratch::new();
-    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
-    room.docker.write(3);
-    room.docker.raw(b"{\"log\":\"torn");
-    drain(&mut follower, &mut scratch, false);
-    room.docker.write(3);
-    room.docker.raw(b"garbage\n");
-    room.docker.write(3);
-    room.docker.raw(b"{\"log\":\"never ended");
-    drain(&mut follower, &mut scratch, true);
-    assert_eq!(numbers(&room.cri()), (1..=9).collect::<Vec<_>>());
+fn a_torn_entry_is_left_out_and_the_next_one_kept() {
+    let mut fixture = Fixture::new();
+    let mut buffers = Buffers::new();
+    let mut follower = Follower::begin(ID, &fixture.paths, &fixture.checkpoints()).unwrap();
+    fixture.docker.write(3);
+    fixture.docker.raw(b"{\"log\":\"torn");
+    drain(&mut follower, &mut buffers, false);
+    fixture.docker.write(3);
+    fixture.docker.raw(b"garbage\n");
+    fixture.docker.write(3);
+    fixture.docker.raw(b"{\"log\":\"never ended");
+    drain(&mut follower, &mut buffers, true);
+    assert_eq!(numbers(&fixture.cri()), (1..=9).collect::<Vec<_>>());
 }
 
 #[test]
-fn without_a_checkpoint_the_last_line_tells_where_to_go_on() {
-    let mut room = Room::new();
-    let mut scratch = Scratch::new();
-    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
-    room.docker.write(3000);
-    room.docker.rotate();
-    room.docker.write(3000);
-    drain(&mut follower, &mut scratch, false);
+fn without_a_checkpoint_the_log_continues_after_the_last_line() {
+    let mut fixture = Fixture::new();
+    let mut buffers = Buffers::new();
+    let mut follower = Follower::begin(ID, &fixture.paths, &fixture.checkpoints()).unwrap();
+    fixture.docker.write(3000);
+    fixture.docker.rotate();
+    fixture.docker.write(3000);
+    drain(&mut follower, &mut buffers, false);
     drop(follower);
-    room.docker.write(10);
-    room.docker.rotate();
-    room.docker.write(10);
-    fs::write(room.dir.path().join("state/c1.json"), "{\"damaged").unwrap();
-    let known = room.checkpoints().read(ID);
+    fixture.docker.write(10);
+    fixture.docker.rotate();
+    fixture.docker.write(10);
+    fs::write(fixture.dir.path().join("state/c1.json"), "{\"damaged").unwrap();
+    let known = fixture.checkpoints().read(ID);
     assert_eq!(known, None);
-    let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), known);
-    drain(&mut follower, &mut scratch, true);
-    assert_eq!(numbers(&room.cri()), (1..=6020).collect::<Vec<_>>());
+    let mut follower = Follower::resuming(ID, &fixture.paths, &fixture.checkpoints(), known);
+    drain(&mut follower, &mut buffers, true);
+    assert_eq!(numbers(&fixture.cri()), (1..=6020).collect::<Vec<_>>());
 }
 
 #[test]
-fn a_file_that_took_over_an_inode_is_not_mistaken_for_the_one_that_had_it() {
-    let mut room = Room::new();
-    room.docker.max_files = 2;
-    let mut scratch = Scratch::new();
-    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
-    room.docker.write(100);
-    drain(&mut follower, &mut scratch, false);
-    follower.save().unwrap();
+fn a_file_with_a_reused_inode_is_not_mistaken_for_the_earlier_one() {
+    let mut fixture = Fixture::new();
+    fixture.docker.max_files = 2;
+    let mut buffers = Buffers::new();
+    let mut follower = Follower::begin(ID, &fixture.paths, &fixture.checkpoints()).unwrap();
+    fixture.docker.write(100);
+    drain(&mut follower, &mut buffers, false);
+    follower.save_position().unwrap();
     drop(follower);
     for _ in 0..6 {
-        room.docker.rotate();
-        room.docker.write(100);
+        fixture.docker.rotate();
+        fixture.docker.write(100);
     }
-    let known = room.checkpoints().read(ID);
-    let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), known);
-    drain(&mut follower, &mut scratch, true);
+    let known = fixture.checkpoints().read(ID);
+    let mut follower = Follower::resuming(ID, &fixture.paths, &fixture.checkpoints(), known);
+    drain(&mut follower, &mut buffers, true);
     let expected: Vec<u64> = (1..=100).chain(501..=700).collect();
-    assert_eq!(numbers(&room.cri()), expected);
+    assert_eq!(numbers(&fixture.cri()), expected);
 }
 
-/// A log whose first hundred lines are written and noted, and ten more are to come.
-fn interrupted() -> (Room, Scratch) {
-    let mut room = Room::new();
-    let mut scratch = Scratch::new();
-    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
-    room.docker.write(100);
-    drain(&mut follower, &mut scratch, false);
-    follower.save().unwrap();
-    room.docker.write(10);
-    (room, scratch)
+/// A log with a checkpoint after its first hundred lines, and ten more entries.
+fn interrupted() -> (Fixture, Buffers) {
+    let mut fixture = Fixture::new();
+    let mut buffers = Buffers::new();
+    let mut follower = Follower::begin(ID, &fixture.paths, &fixture.checkpoints()).unwrap();
+    fixture.docker.write(100);
+    drain(&mut follower, &mut buffers, false);
+    follower.save_position().unwrap();
+    fixture.docker.write(10);
+    (fixture, buffers)
 }
 
 #[test]
-fn a_device_with_another_number_after_a_restart_of_the_machine_is_the_same() {
+fn a_log_continues_when_its_device_has_another_number() {
     for (docker, cri) in [(true, true), (true, false), (false, true)] {
-        let (room, mut scratch) = interrupted();
-        let path = room.dir.path().join("state/c1.json");
-        let mut noted: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let (fixture, mut buffers) = interrupted();
+        let path = fixture.dir.path().join("state/c1.json");
+        let mut checkpoint: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         for (file, changes) in [("read", docker), ("written", cri)] {
-            let device = &mut noted[file]["file"]["device"];
+            let device = &mut checkpoint[file]["file"]["device"];
             *device = (device.as_u64().unwrap() + u64::from(changes)).into();
         }
-        fs::write(&path, noted.to_string()).unwrap();
-        let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), room.checkpoints().read(ID));
-        drain(&mut follower, &mut scratch, true);
-        assert_eq!(numbers(&room.cri()), (1..=110).collect::<Vec<_>>(), "{docker} {cri}");
+        fs::write(&path, checkpoint.to_string()).unwrap();
+        let mut follower =
+            Follower::resuming(ID, &fixture.paths, &fixture.checkpoints(), fixture.checkpoints().read(ID));
+        drain(&mut follower, &mut buffers, true);
+        assert_eq!(numbers(&fixture.cri()), (1..=110).collect::<Vec<_>>(), "{docker} {cri}");
     }
 }
 
 #[test]
-fn a_copy_in_the_place_of_the_file_is_gone_on_with() {
-    let (room, mut scratch) = interrupted();
-    let old = room.cri().with_extension("old");
-    fs::rename(room.cri(), &old).unwrap();
-    fs::copy(&old, room.cri()).unwrap();
+fn a_copy_of_the_file_at_its_path_is_continued() {
+    let (fixture, mut buffers) = interrupted();
+    let old = fixture.cri().with_extension("old");
+    fs::rename(fixture.cri(), &old).unwrap();
+    fs::copy(&old, fixture.cri()).unwrap();
     fs::remove_file(old).unwrap();
-    let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), room.checkpoints().read(ID));
-    drain(&mut follower, &mut scratch, true);
-    assert_eq!(numbers(&room.cri()), (1..=110).collect::<Vec<_>>());
+    let mut follower = Follower::resuming(ID, &fixture.paths, &fixture.checkpoints(), fixture.checkpoints().read(ID));
+    drain(&mut follower, &mut buffers, true);
+    assert_eq!(numbers(&fixture.cri()), (1..=110).collect::<Vec<_>>());
 }
 
 #[test]
-fn another_file_in_the_place_of_the_file_gets_what_is_new() {
-    let (room, mut scratch) = interrupted();
-    // Made first, so that it is another inode.
-    let other = room.cri().with_extension("other");
+fn another_file_at_the_path_gets_the_new_lines() {
+    let (fixture, mut buffers) = interrupted();
+    // Created before the rename, so that it has another inode.
+    let other = fixture.cri().with_extension("other");
     fs::write(&other, "2026-01-01T00:00:00.000000001Z stdout F 4711\n").unwrap();
-    fs::rename(other, room.cri()).unwrap();
-    let mut follower = Follower::resuming(ID, &room.place, &room.checkpoints(), room.checkpoints().read(ID));
-    drain(&mut follower, &mut scratch, true);
-    assert_eq!(numbers(&room.cri()), std::iter::once(4711).chain(101..=110).collect::<Vec<_>>());
+    fs::rename(other, fixture.cri()).unwrap();
+    let mut follower = Follower::resuming(ID, &fixture.paths, &fixture.checkpoints(), fixture.checkpoints().read(ID));
+    drain(&mut follower, &mut buffers, true);
+    assert_eq!(numbers(&fixture.cri()), std::iter::once(4711).chain(101..=110).collect::<Vec<_>>());
 }
 
-/// What happens to a log, in any order.
+/// An event in the life of a log.
 #[derive(Debug, Clone)]
-enum Happening {
+enum Event {
     Write(u64),
     DockerRotates,
     Step,
     Save,
-    /// The kubelet renames and asks for a new file.
+    /// The kubelet renames the file and reopens the log.
     Rotate,
-    /// The kubelet renames and nobody hears of it.
+    /// The kubelet renames the file and is killed.
     Rename,
-    /// Killed in the middle of a write that the checkpoint does not know of: with so many bytes of a line more.
+    /// Dockside is killed during a write after the checkpoint, with this many bytes of a torn line.
     Kill(usize),
 }
 
-fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+fn events() -> impl Strategy<Value = Vec<Event>> {
     let one = prop_oneof![
-        4 => (0u64..2000).prop_map(Happening::Write),
-        1 => Just(Happening::DockerRotates),
-        4 => Just(Happening::Step),
-        1 => Just(Happening::Save),
-        1 => Just(Happening::Rotate),
-        1 => Just(Happening::Rename),
-        2 => (0usize..40).prop_map(Happening::Kill),
+        4 => (0u64..2000).prop_map(Event::Write),
+        1 => Just(Event::DockerRotates),
+        4 => Just(Event::Step),
+        1 => Just(Event::Save),
+        1 => Just(Event::Rotate),
+        1 => Just(Event::Rename),
+        2 => (0usize..40).prop_map(Event::Kill),
     ];
     prop::collection::vec(one, 1..40)
 }
 
-fn play(happenings: &[Happening]) {
-    static SCRATCH: OnceLock<Mutex<Scratch>> = OnceLock::new();
-    let mut scratch = SCRATCH.get_or_init(|| Mutex::new(Scratch::new())).lock();
-    let mut room = Room::new();
-    room.docker.max_files = 100;
-    room.docker.write(0);
-    let mut follower = Follower::begin(ID, &room.place, &room.checkpoints()).unwrap();
+fn play(events: &[Event]) {
+    static BUFFERS: OnceLock<Mutex<Buffers>> = OnceLock::new();
+    let mut buffers = BUFFERS.get_or_init(|| Mutex::new(Buffers::new())).lock();
+    let mut fixture = Fixture::new();
+    fixture.docker.max_files = 100;
+    fixture.docker.write(0);
+    let mut follower = Follower::begin(ID, &fixture.paths, &fixture.checkpoints()).unwrap();
     let mut files = Vec::new();
     let mut renamed = false;
-    for happening in happenings {
-        match happening {
-            Happening::Write(count) => room.docker.write(*count),
-            Happening::DockerRotates => room.docker.rotate(),
-            Happening::Step => {
-                follower.step(&mut scratch, false);
+    for event in events {
+        match event {
+            Event::Write(count) => fixture.docker.write(*count),
+            Event::DockerRotates => fixture.docker.rotate(),
+            Event::Step => {
+                follower.step(&mut buffers, false);
             }
-            Happening::Save => follower.save().unwrap(),
-            Happening::Rotate | Happening::Rename => {
+            Event::Save => follower.save_position().unwrap(),
+            Event::Rotate | Event::Rename => {
                 if !renamed {
-                    files.push(room.cri().with_extension(files.len().to_string()));
-                    fs::rename(room.cri(), files.last().unwrap()).unwrap();
+                    files.push(fixture.cri().with_extension(files.len().to_string()));
+                    fs::rename(fixture.cri(), files.last().unwrap()).unwrap();
                 }
-                renamed = matches!(happening, Happening::Rename);
+                renamed = matches!(event, Event::Rename);
                 if !renamed {
-                    follower.reopen(&mut scratch).unwrap();
+                    follower.reopen(&mut buffers).unwrap();
                 }
             }
-            Happening::Kill(torn) => {
-                let last = if renamed { files.last().unwrap().clone() } else { room.cri() };
+            Event::Kill(torn) => {
+                let last = if renamed { files.last().unwrap().clone() } else { fixture.cri() };
                 let tail = "2026-01-01T00:00:00.000000001Z stdout F 12345";
                 OpenOptions::new().append(true).open(last).unwrap().write_all(&tail.as_bytes()[..*torn]).unwrap();
-                let known = room.checkpoints().read(ID);
-                follower = Follower::resuming(ID, &room.place, &room.checkpoints(), known);
-                follower.resume(&mut scratch).unwrap();
+                let known = fixture.checkpoints().read(ID);
+                follower = Follower::resuming(ID, &fixture.paths, &fixture.checkpoints(), known);
+                follower.resume(&mut buffers).unwrap();
                 renamed = false;
             }
         }
     }
-    drain(&mut follower, &mut scratch, true);
+    drain(&mut follower, &mut buffers, true);
     if !renamed {
-        files.push(room.cri());
+        files.push(fixture.cri());
     }
     let all: Vec<u64> = files.iter().flat_map(|file| numbers(file)).collect();
-    assert_eq!(all, (1..=room.docker.written).collect::<Vec<_>>());
+    assert_eq!(all, (1..=fixture.docker.written).collect::<Vec<_>>());
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
-    fn whatever_happens_each_record_becomes_one_line(happenings in happenings()) {
-        play(&happenings);
+    fn in_any_order_of_events_each_entry_becomes_one_line(events in events()) {
+        play(&events);
     }
 }

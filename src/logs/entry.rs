@@ -1,30 +1,30 @@
-//! One line of Docker's json-file, and the CRI line it becomes.
+//! One entry of the Docker log, and the CRI line it becomes.
 //!
 //! Docker writes `{"log":"text\n","stream":"stdout","time":"2026-01-01T00:00:00.000000001Z"}`, with `attrs` before
-//! `time` where the daemon is told to log labels. A line of the container that ends in a newline has `\n` at the end
-//! of `log`; a piece of a longer line, and a last line that was never ended, has none (Docker's `Copier` and
-//! `jsonfilelog`). The CRI says the same by the tags `F` and `P`.
+//! `time` if the daemon is configured to log labels. `log` ends with `\n` if the container wrote the newline; a part of
+//! a longer line, and a last line without a newline, has none (Docker's `Copier` and `jsonfilelog`). The CRI's tags `F`
+//! and `P` say the same.
 
 use memchr::memchr;
 use memchr::memchr2;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// How every record of Docker's begins.
+/// How every entry that Docker writes begins.
 pub(super) const START: &[u8] = b"{\"log\":\"";
-/// In place of a surrogate that has no other half; Docker writes none.
+/// Replaces an unpaired surrogate; Docker writes none.
 const REPLACEMENT: char = '\u{fffd}';
 
-/// A record whose text is still escaped.
+/// An entry whose text is still escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record<'a> {
+pub(super) struct Entry<'a> {
     text: &'a [u8],
     stream: &'static str,
-    /// RFC 3339 with up to nine digits of fraction, as Docker wrote it.
+    /// RFC 3339 with up to nine fractional digits, as Docker wrote it.
     pub(super) time: &'a str,
 }
 
-/// Any object that serde takes for a record; the text keeps its quotes and escapes.
+/// An entry in any form that JSON allows; the text keeps its quotes and escapes.
 #[derive(Deserialize)]
 struct Loose<'a> {
     #[serde(borrow)]
@@ -33,14 +33,14 @@ struct Loose<'a> {
     time: &'a str,
 }
 
-impl<'a> Record<'a> {
-    /// Reads one line without its newline; `None` when it is not a record.
-    pub(super) fn parse(line: &'a [u8]) -> Option<Record<'a>> {
-        Record::parse_usual(line).or_else(|| Record::parse_any(line))
+impl<'a> Entry<'a> {
+    /// Parses one line without its newline; `None` when it is not an entry.
+    pub(super) fn parse(line: &'a [u8]) -> Option<Entry<'a>> {
+        Entry::parse_usual(line).or_else(|| Entry::parse_any(line))
     }
 
-    /// The form that Docker writes, without looking at a byte of the text twice.
-    fn parse_usual(line: &'a [u8]) -> Option<Record<'a>> {
+    /// Parses the form that Docker writes, in one pass over the text.
+    fn parse_usual(line: &'a [u8]) -> Option<Entry<'a>> {
         let rest = line.strip_prefix(START)?;
         let end = end_of_string(rest)?;
         let (text, rest) = rest.split_at(end);
@@ -50,23 +50,23 @@ impl<'a> Record<'a> {
             None => ("stderr", rest.strip_prefix(b"err")?),
         };
         let time = rest.strip_prefix(b"\",\"time\":\"")?.strip_suffix(b"\"}")?;
-        Some(Record { text, stream, time: checked_time(time)? })
+        Some(Entry { text, stream, time: checked_time(time)? })
     }
 
-    /// Any order of keys, and keys that we do not know.
-    fn parse_any(line: &'a [u8]) -> Option<Record<'a>> {
+    /// Parses any order of keys, and ignores unknown ones.
+    fn parse_any(line: &'a [u8]) -> Option<Entry<'a>> {
         let loose: Loose<'a> = serde_json::from_slice(line).ok()?;
-        // Docker leaves an empty text out.
+        // Docker omits an empty text.
         let text = loose.log.map_or("\"\"", RawValue::get).strip_prefix('"')?.strip_suffix('"')?;
         let stream = match loose.stream {
             "stdout" => "stdout",
             "stderr" => "stderr",
             _ => return None,
         };
-        Some(Record { text: text.as_bytes(), stream, time: checked_time(loose.time.as_bytes())? })
+        Some(Entry { text: text.as_bytes(), stream, time: checked_time(loose.time.as_bytes())? })
     }
 
-    /// Appends the CRI line; `None`, and `out` as it was, when the text has an escape that JSON does not know.
+    /// Appends the CRI line. Returns `None`, and leaves `out` as it was, when the text has an escape that is not JSON's.
     pub(super) fn write_cri(&self, out: &mut Vec<u8>) -> Option<()> {
         let begin = out.len();
         out.extend_from_slice(self.time.as_bytes());
@@ -83,8 +83,8 @@ impl<'a> Record<'a> {
         } else {
             out[tag] = b'P';
         }
-        // Docker cuts at newlines, so none is left. If one ever was, the rest of the text could pass for a line of
-        // its own, of any time and stream; and one record is one line, which `resume` counts on.
+        // Docker splits at newlines, so none is left. If there ever were one, the rest of the text could pass for a
+        // line of its own with a forged time and stream; and `resume` relies on one line per entry.
         for byte in &mut out[content..] {
             if *byte == b'\n' {
                 *byte = b' ';
@@ -95,7 +95,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The index of the quote that ends a JSON string.
+/// The index of the closing quote of a JSON string.
 fn end_of_string(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
@@ -103,19 +103,19 @@ fn end_of_string(text: &[u8]) -> Option<usize> {
         if text[at] == b'"' {
             return Some(at);
         }
-        // Whatever is escaped is not the end; `\u0022` has no quote in it.
+        // Skips the escaped byte; `\u0022` contains no quote.
         from = at + 2;
     }
 }
 
-/// The time must not break the line it begins.
+/// A time of other characters could break the line that begins with it.
 fn checked_time(time: &[u8]) -> Option<&str> {
     let plain = |byte: &u8| byte.is_ascii_digit() || b"-:.TZ+".contains(byte);
     let text = std::str::from_utf8(time).ok()?;
     ((20..=35).contains(&time.len()) && time.iter().all(plain)).then_some(text)
 }
 
-/// Appends the text of a JSON string; `None` at an escape that JSON does not know.
+/// Appends the text of a JSON string, unescaped; `None` at an escape that is not JSON's.
 fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     while let Some(at) = memchr(b'\\', text) {
         out.extend_from_slice(&text[..at]);
@@ -136,7 +136,7 @@ fn unescape(mut text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Appends the character of a `\u` escape, whose digits begin `text`, and returns what follows it.
+/// Appends the character of a `\u` escape, whose digits `text` begins with, and returns what follows it.
 fn unescape_unicode<'a>(text: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     let (first, rest) = hex4(text)?;
     let pair = (0xd800..0xdc00).contains(&first).then(|| rest.strip_prefix(b"\\u").and_then(hex4)).flatten();
@@ -165,39 +165,39 @@ mod tests {
 
     fn cri(line: &str) -> Option<String> {
         let mut out = Vec::new();
-        Record::parse(line.as_bytes())?.write_cri(&mut out)?;
+        Entry::parse(line.as_bytes())?.write_cri(&mut out)?;
         Some(String::from_utf8(out).unwrap())
     }
 
-    fn record(log: &str) -> String {
+    fn entry(log: &str) -> String {
         format!(r#"{{"log":"{log}","stream":"stderr","time":"{TIME}"}}"#)
     }
 
     #[test]
-    fn a_whole_line_is_full_and_a_piece_of_one_partial() {
-        assert_eq!(cri(&record(r"hello\n")).unwrap(), format!("{TIME} stderr F hello\n"));
-        assert_eq!(cri(&record("hel")).unwrap(), format!("{TIME} stderr P hel\n"));
-        assert_eq!(cri(&record(r"\n")).unwrap(), format!("{TIME} stderr F \n"));
-        assert_eq!(cri(&record(r"tty\r\n")).unwrap(), format!("{TIME} stderr F tty\r\n"));
+    fn a_whole_line_is_tagged_full_and_a_part_of_one_partial() {
+        assert_eq!(cri(&entry(r"hello\n")).unwrap(), format!("{TIME} stderr F hello\n"));
+        assert_eq!(cri(&entry("hel")).unwrap(), format!("{TIME} stderr P hel\n"));
+        assert_eq!(cri(&entry(r"\n")).unwrap(), format!("{TIME} stderr F \n"));
+        assert_eq!(cri(&entry(r"tty\r\n")).unwrap(), format!("{TIME} stderr F tty\r\n"));
     }
 
     #[test]
-    fn every_escape_of_json_is_undone() {
-        let text = cri(&record(r#"\"\\\/\b\f\r\tA\u003c\u20ac\ud83d\ude00\ud83dx\n"#)).unwrap();
+    fn every_json_escape_is_unescaped() {
+        let text = cri(&entry(r#"\"\\\/\b\f\r\tA\u003c\u20ac\ud83d\ude00\ud83dx\n"#)).unwrap();
         assert_eq!(text, format!("{TIME} stderr F \"\\/\u{8}\u{c}\r\tA<€😀\u{fffd}x\n"));
     }
 
     #[test]
-    fn other_keys_and_another_order_are_read_too() {
+    fn unknown_keys_and_any_order_of_keys_are_accepted() {
         let line = format!(r#"{{"stream":"stdout","attrs":{{"tag":"\"x"}},"time":"{TIME}","log":"a\n"}}"#);
         assert_eq!(cri(&line).unwrap(), format!("{TIME} stdout F a\n"));
-        // Docker leaves an empty text out.
+        // Docker omits an empty text.
         let line = format!(r#"{{"stream":"stdout","time":"{TIME}"}}"#);
         assert_eq!(cri(&line).unwrap(), format!("{TIME} stdout P \n"));
     }
 
     #[test]
-    fn what_is_no_record_is_told_from_one() {
+    fn a_line_that_is_not_an_entry_is_rejected() {
         for line in [
             "",
             "{}",
@@ -213,6 +213,6 @@ mod tests {
 
     #[test]
     fn a_newline_inside_a_text_cannot_forge_a_line() {
-        assert_eq!(cri(&record(r"a\nb\n")).unwrap(), format!("{TIME} stderr F a b\n"));
+        assert_eq!(cri(&entry(r"a\nb\n")).unwrap(), format!("{TIME} stderr F a b\n"));
     }
 }
