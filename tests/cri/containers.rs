@@ -1,4 +1,4 @@
-//! Containers: what they are made from, what they are told as, and what Docker has of them.
+//! Containers: their configuration, their status, and what Docker has of them.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -7,7 +7,7 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::look::*;
+use crate::inspect::*;
 use crate::pods::now;
 use crate::pods::odd_texts;
 use crate::pods::texts;
@@ -30,7 +30,7 @@ async fn list(runtime: &mut Runtime, filter: ContainerFilter) -> Vec<Container> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_goes_from_created_over_running_to_exited_with_times_in_order() {
+async fn a_container_goes_from_created_to_running_to_exited_with_times_in_order() {
     let mut runtime = runtime().await;
     let config = pod("life");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -57,9 +57,9 @@ async fn a_container_goes_from_created_over_running_to_exited_with_times_in_orde
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_is_told_as_it_was_asked_for() {
+async fn container_status_reports_what_was_requested() {
     let mut runtime = runtime().await;
-    let config = pod("told-container");
+    let config = pod("reported-container");
     let sandbox = run_pod(&mut runtime, &config).await;
     let wanted = ContainerConfig { labels: odd_texts(), annotations: odd_texts(), ..container("main", "true") };
     let id = create(&mut runtime, &sandbox, &config, &wanted).await;
@@ -67,7 +67,7 @@ async fn a_container_is_told_as_it_was_asked_for() {
     assert_eq!(status.metadata, wanted.metadata);
     assert_eq!((&status.labels, &status.annotations), (&wanted.labels, &wanted.annotations));
     assert_eq!(status.image, wanted.image);
-    assert_eq!(status.log_path, "/var/log/pods/default_told-container_uid-told-container/main/0.log");
+    assert_eq!(status.log_path, "/var/log/pods/default_reported-container_uid-reported-container/main/0.log");
     let listed = list(&mut runtime, ContainerFilter { id: id.clone(), ..Default::default() }).await.remove(0);
     assert_eq!((listed.metadata, listed.image), (status.metadata, status.image));
     assert_eq!((&listed.labels, &listed.annotations), (&wanted.labels, &wanted.annotations));
@@ -102,7 +102,7 @@ async fn docker_shows_the_names_and_labels_that_cri_dockerd_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn labels_of_an_image_are_believed_by_nobody() {
+async fn labels_of_an_image_cannot_impersonate_dockside() {
     let mut runtime = runtime().await;
     let config = pod("hostile");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -120,7 +120,7 @@ async fn labels_of_an_image_are_believed_by_nobody() {
     assert_eq!(listed.iter().map(|container| &container.id).collect::<Vec<_>>(), [&id]);
     let forged = ContainerFilter { label_selector: texts(&[("app", "forged")]), ..Default::default() };
     assert_eq!(list(&mut runtime, forged).await, Vec::new());
-    // In Docker the true ones have won.
+    // Dockside's own labels win in Docker.
     let labels = &inspect(&id)["Config"]["Labels"];
     assert_eq!(labels["io.kubernetes.docker.type"], "container");
     assert_eq!(labels["io.kubernetes.sandbox.id"], sandbox.as_str());
@@ -147,7 +147,7 @@ async fn an_image_has_one_id_everywhere_and_a_container_can_be_made_from_it() {
         assert_eq!((&status.image_id, &status.image_ref), (&image_id, &image_id));
         let listed = list(&mut runtime, ContainerFilter { id: id.clone(), ..Default::default() }).await.remove(0);
         assert_eq!((&listed.image_id, &listed.image_ref), (&image_id, &image_id));
-        // By id for the program, by name for a person.
+        // A program refers to it by id, a person by name.
         for image in [status.image, listed.image].map(Option::unwrap) {
             assert_eq!((image.image.as_str(), image.user_specified_image.as_str()), (BUSYBOX, BUSYBOX));
         }
@@ -160,7 +160,7 @@ async fn an_image_has_one_id_everywhere_and_a_container_can_be_made_from_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn command_and_args_take_the_place_of_what_the_image_says_as_kubernetes_has_it() {
+async fn command_and_args_override_the_image_as_kubernetes_defines() {
     let mut runtime = runtime().await;
     let config = pod("commands");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -188,7 +188,7 @@ async fn command_and_args_take_the_place_of_what_the_image_says_as_kubernetes_ha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_arrives_whole_and_in_order() {
+async fn environment_variables_arrive_complete_and_in_order() {
     let mut runtime = runtime().await;
     let config = pod("environment");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -249,7 +249,7 @@ async fn a_container_starts_in_its_working_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn standard_input_and_terminal_are_as_asked() {
+async fn stdin_and_tty_are_as_requested() {
     let mut runtime = runtime().await;
     let config = pod("terminals");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -262,21 +262,21 @@ async fn standard_input_and_terminal_are_as_asked() {
         let wanted = ContainerConfig { stdin, stdin_once, tty, ..container(&format!("main-{number}"), script) };
         let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
         let found = inspect(&id);
-        let told = ["OpenStdin", "StdinOnce", "Tty"].map(|field| found["Config"][field].as_bool().unwrap());
-        assert_eq!(told, [stdin, stdin_once, tty]);
-        // Without an open standard input a program that reads sees its end at once.
+        let reported = ["OpenStdin", "StdinOnce", "Tty"].map(|field| found["Config"][field].as_bool().unwrap());
+        assert_eq!(reported, [stdin, stdin_once, tty]);
+        // Without an open stdin a reader gets EOF at once.
         let expected = match (tty, stdin) {
             (true, _) => "terminal",
             (false, true) => "no terminal",
             (false, false) => "no terminal\nend",
         };
-        eventually("the container has said so", async || (logs(&id) == expected).then_some(())).await;
+        eventually("the container has printed it", async || (logs(&id) == expected).then_some(())).await;
     }
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_create_gives_the_same_container_and_another_one_is_refused() {
+async fn a_repeated_create_returns_the_same_container_and_a_different_one_is_refused() {
     let mut runtime = runtime().await;
     let config = pod("create-again");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -299,7 +299,7 @@ async fn the_same_create_gives_the_same_container_and_another_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_needs_a_pod_that_is_ready() {
+async fn creating_a_container_needs_a_ready_sandbox() {
     let mut runtime = runtime().await;
     let config = pod("not-ready");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -313,7 +313,7 @@ async fn a_container_needs_a_pod_that_is_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_go_by_id_state_pod_and_labels_and_all_of_them_together() {
+async fn containers_are_listed_by_id_state_pod_and_labels_combined() {
     let mut runtime = runtime().await;
     let (one_config, two_config) = (pod("list-one"), pod("list-two"));
     let one = run_pod(&mut runtime, &one_config).await;
@@ -354,7 +354,7 @@ async fn lists_go_by_id_state_pod_and_labels_and_all_of_them_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_of_a_container_cannot_be_outside_its_pods_directory() {
+async fn a_log_path_outside_the_pods_directory_is_refused() {
     let mut runtime = runtime().await;
     let config = pod("log-paths");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -370,7 +370,7 @@ async fn the_log_of_a_container_cannot_be_outside_its_pods_directory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_volume_of_the_image_goes_with_its_container() {
+async fn a_volume_of_the_image_is_removed_with_its_container() {
     const IMAGE: &str = "dockside.test/with-volume:1";
     let mut runtime = runtime().await;
     let source = docker(&["create", BUSYBOX]);
@@ -384,15 +384,11 @@ async fn a_volume_of_the_image_goes_with_its_container() {
     let (source, name) = (mount["Source"].as_str().unwrap(), mount["Name"].as_str().unwrap());
     assert_eq!(mount["Destination"], "/data");
     assert!(Path::new(source).exists());
-    assert_eq!(
-        container_status(&mut runtime, &id).await.mounts,
-        Vec::new(),
-        "only mounts that were asked for are told"
-    );
+    assert_eq!(container_status(&mut runtime, &id).await.mounts, Vec::new(), "only requested mounts are reported");
     runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
     assert!(!Path::new(source).exists());
     assert!(!docker(&["volume", "ls", "-q"]).contains(name));
-    // A mount of the pod at the same place is the only one there.
+    // A mount of the pod at the same path replaces the volume.
     let host_path = "/var/lib/kubelet/instead-of-volume".to_owned();
     let mount = Mount { host_path: host_path.clone(), container_path: "/data".to_owned(), ..Default::default() };
     let wanted = ContainerConfig { image: wanted.image, mounts: vec![mount], ..container("mounted", UNTIL_TERM) };

@@ -1,15 +1,15 @@
-//! Requests that are wrong or ask for what is not there yet: answered in words, and survived.
+//! Invalid requests, and requests for missing or unsupported things: refused with a clear message.
 
 use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::look::*;
+use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_is_not_whole_is_refused_by_what_is_missing() {
+async fn an_incomplete_pod_is_refused_with_the_missing_field() {
     let mut runtime = runtime().await;
     let metadata = |change: &dyn Fn(&mut PodSandboxMetadata)| {
         let mut config = pod("not-whole");
@@ -41,7 +41,7 @@ async fn a_pod_that_is_not_whole_is_refused_by_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_is_not_whole_is_refused_by_what_is_missing() {
+async fn an_incomplete_container_is_refused_with_the_missing_field() {
     let mut runtime = runtime().await;
     let config = pod("half-containers");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -62,13 +62,13 @@ async fn a_container_that_is_not_whole_is_refused_by_what_is_missing() {
         };
         assert_refused(runtime.create_container(request).await, Code::InvalidArgument, &[field]);
     }
-    // The rest may be absent: the sandbox's configuration is known, and no word on Linux is no wish.
+    // The rest may be absent: the sandbox's configuration is known, and `linux` is optional.
     let bare = ContainerConfig { linux: None, log_path: String::new(), ..container("bare", "exit 5") };
     let request = CreateContainerRequest { pod_sandbox_id: sandbox.clone(), config: Some(bare), sandbox_config: None };
     let id = runtime.create_container(request).await.unwrap().into_inner().container_id;
     start(&mut runtime, &id).await;
     assert_eq!(ended(&mut runtime, &id).await.exit_code, 5);
-    // An image that names no program at all, and no command: Docker's words.
+    // An image without entrypoint and a request without command: the message is Docker's.
     let empty = ContainerConfig { command: vec![String::new()], ..container("empty", "") };
     let error = match try_create(&mut runtime, &sandbox, &config, &empty).await {
         Err(error) => error,
@@ -113,14 +113,14 @@ async fn empty_requests_are_answered_and_change_nothing() {
     assert_refused(images.remove_image(RemoveImageRequest::default()).await, Code::InvalidArgument, &["image"]);
     assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerRunning);
     assert_eq!(pod_status(&mut runtime, &sandbox).await.state(), PodSandboxState::SandboxReady);
-    // A grace that makes no sense is none.
+    // A negative grace period counts as zero.
     stop_container(&mut runtime, &id, -5).await;
     assert_eq!(container_status(&mut runtime, &id).await.state(), ContainerState::ContainerExited);
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_says_so_in_a_sentence() {
+async fn a_missing_object_is_reported_in_a_sentence() {
     let mut runtime = runtime().await;
     let answers = [
         runtime.checkpoint_container(CheckpointContainerRequest::default()).await.map(|_| ()),
@@ -135,7 +135,7 @@ async fn what_is_not_there_says_so_in_a_sentence() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_handshake_is_the_one_a_kubelet_insists_on() {
+async fn version_and_status_are_what_a_kubelet_requires() {
     let mut runtime = runtime().await;
     let version = runtime.version(VersionRequest::default()).await.unwrap().into_inner();
     assert_eq!((version.version.as_str(), version.runtime_name.as_str()), ("0.1.0", "docker"));

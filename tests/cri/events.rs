@@ -7,34 +7,34 @@ use dockside::proto::*;
 
 use crate::*;
 
-/// The events of one pod's objects, as they come, until the sandbox is deleted.
+/// The events of one pod's objects in the order received, until the sandbox is deleted.
 async fn follow(
     mut stream: tonic::Streaming<ContainerEventResponse>,
     name: &str,
 ) -> BTreeMap<String, Vec<ContainerEventResponse>> {
-    let mut heard: BTreeMap<String, Vec<ContainerEventResponse>> = BTreeMap::new();
+    let mut received: BTreeMap<String, Vec<ContainerEventResponse>> = BTreeMap::new();
     loop {
         let event = tokio::time::timeout(DEADLINE, stream.message()).await.unwrap().unwrap().unwrap();
         let of_ours = event.pod_sandbox_status.as_ref().and_then(|status| status.metadata.as_ref());
-        let ours = of_ours.is_some_and(|meta| meta.name == name) || heard.contains_key(&event.container_id);
+        let ours = of_ours.is_some_and(|meta| meta.name == name) || received.contains_key(&event.container_id);
         if !ours {
             continue;
         }
         let gone = event.pod_sandbox_status.is_none();
-        heard.entry(event.container_id.clone()).or_default().push(event);
+        received.entry(event.container_id.clone()).or_default().push(event);
         if gone {
-            return heard;
+            return received;
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_subscriber_hears_everything_in_order_with_the_statuses_of_the_moment() {
-    const NAME: &str = "events-heard";
+async fn every_subscriber_receives_all_events_in_order_with_current_statuses() {
+    const NAME: &str = "events-received";
     let mut runtime = runtime().await;
     let mut followers = Vec::new();
     for _ in 0..2 {
-        // From its answer on, a stream has everything that happens.
+        // From its response on, a stream has every event.
         let stream = runtime.get_container_events(GetEventsRequest {}).await.unwrap().into_inner();
         followers.push(tokio::spawn(follow(stream, NAME)));
     }
@@ -45,22 +45,23 @@ async fn every_subscriber_hears_everything_in_order_with_the_statuses_of_the_mom
     runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
     remove_pod(&mut runtime, &sandbox).await;
     for follower in followers {
-        let heard = follower.await.unwrap();
-        let kinds = |id: &str| heard[id].iter().map(ContainerEventResponse::container_event_type).collect::<Vec<_>>();
+        let received = follower.await.unwrap();
+        let kinds =
+            |id: &str| received[id].iter().map(ContainerEventResponse::container_event_type).collect::<Vec<_>>();
         let all = [ContainerCreatedEvent, ContainerStartedEvent, ContainerStoppedEvent, ContainerDeletedEvent];
         assert_eq!(kinds(&sandbox), all);
         assert_eq!(kinds(&id), all);
-        let stopped = &heard[&id][2];
+        let stopped = &received[&id][2];
         let status = &stopped.containers_statuses[0];
         assert_eq!((status.state(), status.exit_code), (ContainerState::ContainerExited, 3));
         assert_eq!(stopped.pod_sandbox_status.as_ref().unwrap().id, sandbox);
-        assert!(heard[&id].is_sorted_by_key(|event| event.created_at));
-        assert!(heard[&id][3].containers_statuses.is_empty());
+        assert!(received[&id].is_sorted_by_key(|event| event.created_at));
+        assert!(received[&id][3].containers_statuses.is_empty());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_in_pieces_say_what_lists_say() {
+async fn streamed_lists_equal_unary_lists() {
     let mut runtime = runtime().await;
     let config = pod("pieces");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -84,7 +85,7 @@ async fn lists_in_pieces_say_what_lists_say() {
     let filter = Some(ImageFilter { image: Some(ImageSpec { image: BUSYBOX.to_owned(), ..Default::default() }) });
     let mut listed = images.stream_images(StreamImagesRequest { filter }).await.unwrap().into_inner();
     assert_eq!(listed.message().await.unwrap().unwrap().images.len(), 1);
-    // What a kubelet with evented PLEG reads comes with a sandbox's status.
+    // A kubelet with evented PLEG reads the container statuses from the sandbox's status.
     let request = PodSandboxStatusRequest { pod_sandbox_id: sandbox.clone(), verbose: false };
     let status = runtime.pod_sandbox_status(request).await.unwrap().into_inner();
     assert_eq!((status.containers_statuses.len(), status.timestamp > 0), (1, true));

@@ -1,4 +1,4 @@
-//! Images that are there: found by every kind of name, told with one id, and removed with all their names.
+//! Present images: found by every kind of name, reported with one id, and removed with all their names.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::assert_refused;
 use crate::containerd_has_images;
 use crate::containers::of_image;
 use crate::images;
-use crate::look::*;
+use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
@@ -32,7 +32,7 @@ async fn list(images: &mut Images, filter: &str) -> Vec<Image> {
     images.list_images(ListImagesRequest { filter }).await.unwrap().into_inner().images
 }
 
-/// Makes an image that no other test has.
+/// Builds an image that no other test has.
 pub fn make_image(name: &str) {
     let source = docker(&["create", BUSYBOX]);
     docker(&["commit", "--change", &format!("LABEL test={name}"), &source, name]);
@@ -48,7 +48,7 @@ fn docker_has_image(name: &str) -> bool {
     output.status.success()
 }
 
-/// Waits until Dockside has noticed an image that was made behind its back.
+/// Waits until Dockside has noticed an image that was built directly in Docker.
 pub async fn noticed(images: &mut Images, name: &str) -> Image {
     eventually(&format!("{name} is listed"), async || {
         list(images, "").await.into_iter().find(|image| image.repo_tags.iter().any(|tag| tag == name))
@@ -57,7 +57,7 @@ pub async fn noticed(images: &mut Images, name: &str) -> Image {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_is_the_same_by_every_kind_of_name() {
+async fn an_image_is_found_by_every_kind_of_reference() {
     let mut images = images().await;
     let image = status(&mut images, "nginx:1.14").await.unwrap();
     assert_eq!(image.id, docker_image_id("nginx:1.14"));
@@ -120,7 +120,7 @@ async fn the_list_has_every_image_once_and_the_pause_image_pinned() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_user_of_an_image_is_told_by_number_or_by_name() {
+async fn image_status_reports_the_user_by_number_or_by_name() {
     let mut images = images().await;
     for (image, uid, username) in [
         (BUSYBOX, None, ""),
@@ -142,11 +142,11 @@ async fn the_user_of_an_image_is_told_by_number_or_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_docker_does_behind_our_back_shows() {
+async fn images_changed_directly_in_docker_are_noticed() {
     let mut images = images().await;
     let name = "dockside.test/behind:1";
     make_image(name);
-    // Asked for by name it is there at once, without waiting for an event.
+    // A request by name finds it at once, without waiting for an event.
     let image = status(&mut images, name).await.unwrap();
     docker(&["tag", name, "dockside.test/behind:2"]);
     let tags = eventually("the second tag shows", async || {
@@ -167,7 +167,7 @@ async fn what_docker_does_behind_our_back_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removing_by_any_name_removes_the_image_with_all_of_them() {
+async fn removing_by_any_name_removes_the_image_with_all_its_names() {
     let mut images = images().await;
     for (number, by) in ["tag", "other repository", "id", "short id"].into_iter().enumerate() {
         let name = format!("dockside.test/remove-{number}:1");
@@ -200,7 +200,7 @@ async fn removing_by_any_name_removes_the_image_with_all_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_removals_at_once_all_succeed_and_the_image_is_gone_after_each() {
+async fn concurrent_removals_of_an_image_all_succeed() {
     let mut images = images().await;
     for round in 0..3 {
         let name = format!("dockside.test/five-{round}:1");
@@ -224,7 +224,7 @@ async fn five_removals_at_once_all_succeed_and_the_image_is_gone_after_each() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_a_container_runs_from_stays_with_all_its_names() {
+async fn an_image_of_a_running_container_keeps_all_its_names() {
     let (mut runtime, mut images) = (runtime().await, images().await);
     let names = ["dockside.test/in-use:1", "dockside.test/in-use:2", "elsewhere.test/in-use:1"];
     make_image(names[0]);
@@ -245,18 +245,18 @@ async fn an_image_that_a_container_runs_from_stays_with_all_its_names() {
         assert_eq!(sorted(&after), sorted(&before), "after removing {argument}");
         assert!(names.iter().all(|name| docker_has_image(name)));
     }
-    // One that has ended does not hold it.
+    // An exited container does not keep it.
     stop_container(&mut runtime, &id, 0).await;
     remove(&mut images, &before.id).await.unwrap();
     assert!(!names.iter().any(|name| docker_has_image(name)));
-    let told = container_status(&mut runtime, &id).await;
-    assert_eq!((told.image_id, told.exit_code), (before.id, 137));
+    let status = container_status(&mut runtime, &id).await;
+    assert_eq!((status.image_id, status.exit_code), (before.id, 137));
     remove_pod(&mut runtime, &sandbox).await;
     assert!(!docker_has(&id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_with_one_name_that_a_container_runs_from_stays() {
+async fn an_image_of_a_running_container_keeps_its_only_name() {
     let (mut runtime, mut images) = (runtime().await, images().await);
     for (name, tags) in [("dockside.test/single", 1), ("dockside.test/double", 2)] {
         make_image(&format!("{name}:1"));
@@ -278,7 +278,7 @@ async fn an_image_with_one_name_that_a_container_runs_from_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_file_system_of_images_is_one_that_can_be_looked_at() {
+async fn image_fs_info_names_a_directory_that_exists() {
     let mut images = images().await;
     let info = images.image_fs_info(ImageFsInfoRequest {}).await.unwrap().into_inner();
     assert_eq!((info.image_filesystems.len(), info.container_filesystems.len()), (1, 1));

@@ -1,30 +1,30 @@
-//! The CRI server as a client and the machine see it: each call over the socket, on a real Docker, and what came of
-//! it observed from outside.
+//! The CRI server as a client sees it: each call goes over the socket to a real Docker, and its effect is checked from
+//! outside.
 //!
 //! The tests run side by side on one Dockside, so each has pods, ports and images of its own. Those that change the
 //! node itself have a Dockside of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cni;
+mod concurrency;
 mod containers;
-mod endings;
+mod docker_requests;
 mod errors;
 mod events;
 mod images;
-mod look;
+mod inspect;
 mod metrics;
 mod mounts;
 mod namespaces;
 mod network;
-mod plugins;
 mod pods;
 mod prometheus;
 mod pulls;
-mod reads;
+mod registry_failures;
 mod resources;
 mod security;
-mod stalls;
+mod start_stop;
 mod stats;
-mod together;
 mod traces;
 mod users;
 
@@ -35,7 +35,7 @@ use harness::*;
 use tonic::Code;
 use tonic::Status;
 
-/// The Dockside that the tests share.
+/// The Dockside that most tests share.
 fn node() -> &'static Node {
     static NODE: OnceLock<Node> = OnceLock::new();
     NODE.get_or_init(|| {
@@ -61,7 +61,7 @@ async fn images() -> Images {
     node().images().await
 }
 
-/// Checks that a call was refused with this code, in words that contain all of `words`.
+/// Checks that a call was refused with this code and a message that contains all of `words`.
 #[track_caller]
 fn assert_refused<T: Debug>(answer: Result<T, Status>, code: Code, words: &[&str]) {
     let status = answer.expect_err("the call should have been refused");
@@ -71,12 +71,12 @@ fn assert_refused<T: Debug>(answer: Result<T, Status>, code: Code, words: &[&str
     }
 }
 
-/// Whether this box's Docker leaves images to containerd, as 29 does by default.
+/// Whether this box's Docker uses the containerd image store, as 29 does by default.
 fn containerd_has_images() -> bool {
     docker(&["info", "--format", "{{.DriverStatus}}"]).contains("io.containerd.snapshotter")
 }
 
-/// Whether this box's Docker has version 1.`minor` of its API: 1.44 came with Docker 25, 1.48 with 28.
+/// Whether this box's Docker supports version 1.`minor` of its API: Docker 25 has 1.44, Docker 28 has 1.48.
 fn docker_knows(minor: u32) -> bool {
     let version = docker(&["version", "--format", "{{.Server.APIVersion}}"]);
     let (_, own) = version.trim().split_once('.').unwrap();

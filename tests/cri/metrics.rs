@@ -1,4 +1,4 @@
-//! Metrics beside readings made by hand.
+//! Pod metrics, compared with the kernel's own numbers.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -7,8 +7,8 @@ use dockside::proto::*;
 use tokio_stream::StreamExt;
 
 use crate::stats::cgroup_file;
-use crate::stats::cpu_by_hand;
-use crate::stats::memory_by_hand;
+use crate::stats::cpu_from_kernel;
+use crate::stats::memory_from_kernel;
 use crate::stats::near;
 use crate::*;
 
@@ -27,7 +27,7 @@ async fn of_container(runtime: &mut Runtime, sandbox: &str, id: &str) -> Vec<Met
     all.into_iter().find(|container| container.container_id == id).expect("the container has metrics").metrics
 }
 
-/// The value of the one sample with this name and these labels of its own.
+/// The value of the only sample with this name and these labels.
 #[track_caller]
 fn value(metrics: &[Metric], name: &str, own: &[&str]) -> u64 {
     let mut found =
@@ -38,12 +38,11 @@ fn value(metrics: &[Metric], name: &str, own: &[&str]) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_containers_metrics_are_what_the_kernel_counts_and_bear_its_names() {
+async fn container_metrics_equal_the_kernels_counters_and_have_its_labels() {
     let mut runtime = runtime().await;
     let config = pod("metrics-usage");
     let sandbox = run_pod(&mut runtime, &config).await;
-    // Thirty megabytes of files that no kernel takes back, some processor time until it is told to stop, and five files
-    // that are open.
+    // Thirty megabytes of files in memory that are never reclaimed, CPU time until /tmp/stop exists, and five open files.
     let script = "f=/dev/shm/file; dd if=/dev/zero of=$f bs=1M count=30 2>/dev/null; \
                   while [ ! -e /tmp/stop ]; do :; done; trap 'exit 0' TERM; sleep infinity & \
                   exec 3<$f 4<$f 5<$f 6<$f 7<$f; touch /tmp/idle; wait";
@@ -57,17 +56,17 @@ async fn a_containers_metrics_are_what_the_kernel_counts_and_bear_its_names() {
     };
     busy.linux = Some(LinuxContainerConfig { resources: Some(resources), ..Default::default() });
     let id = run_container(&mut runtime, &sandbox, &config, &busy).await;
-    eventually("it has used a second", async || (cpu_by_hand(&id) > 1_000_000_000).then_some(())).await;
+    eventually("it has used a second", async || (cpu_from_kernel(&id) > 1_000_000_000).then_some(())).await;
     docker(&["exec", &id, "touch", "/tmp/stop"]);
     eventually("it has done its work", async || {
         (run("docker", &["exec", &id, "sh", "-c", "ls /tmp"]).contains("idle")).then_some(())
     })
     .await;
 
-    let metrics = eventually("a reading by hand on both sides of ours, close together", async || {
-        let (cpu_before, memory_before) = (cpu_by_hand(&id), memory_by_hand(&id));
+    let metrics = eventually("a kernel reading before and after Dockside's, close together", async || {
+        let (cpu_before, memory_before) = (cpu_from_kernel(&id), memory_from_kernel(&id));
         let metrics = of_container(&mut runtime, &sandbox, &id).await;
-        let (cpu_after, memory_after) = (cpu_by_hand(&id), memory_by_hand(&id));
+        let (cpu_after, memory_after) = (cpu_from_kernel(&id), memory_from_kernel(&id));
         let seconds = value(&metrics, "container_cpu_usage_seconds_total", &["total"]);
         assert!((cpu_before / 1_000_000_000..=cpu_after / 1_000_000_000).contains(&seconds), "{seconds} {cpu_after}");
         assert!(seconds >= 1, "it has used a second");
@@ -110,7 +109,7 @@ async fn a_containers_metrics_are_what_the_kernel_counts_and_bear_its_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_written_and_what_was_sent_is_told() {
+async fn disk_and_network_usage_are_measured() {
     let mut runtime = runtime().await;
     let config = pod("metrics-io");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -121,7 +120,7 @@ async fn what_was_written_and_what_was_sent_is_told() {
     let by_hand = || inside(&id, "cat /sys/class/net/eth0/statistics/rx_bytes").trim().parse::<u64>().unwrap();
     let before = by_hand();
     let of_sandbox = of_pod(&mut runtime, &sandbox).await.metrics;
-    // The neighbours on the bridge are not silent.
+    // Other pods on the bridge send packets too.
     let possible = before..=by_hand();
     let received = value(&of_sandbox, "container_network_receive_bytes_total", &["eth0"]);
     assert!(received > 15_000 && possible.contains(&received), "{received} {possible:?}");
@@ -143,17 +142,17 @@ async fn what_was_written_and_what_was_sent_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_has_ended_is_left_out_and_a_pod_that_was_stopped() {
+async fn exited_containers_and_stopped_pods_have_no_metrics() {
     let mut runtime = runtime().await;
     let config = pod("metrics-ended");
     let sandbox = run_pod(&mut runtime, &config).await;
     let running = run_container(&mut runtime, &sandbox, &config, &container("main", UNTIL_TERM)).await;
     let exited = run_container(&mut runtime, &sandbox, &config, &container("exited", "true")).await;
     ended(&mut runtime, &exited).await;
-    let told: Vec<String> =
+    let listed: Vec<String> =
         of_pod(&mut runtime, &sandbox).await.container_metrics.into_iter().map(|one| one.container_id).collect();
-    assert_eq!(told, [running]);
-    // Killed behind everybody's back, over and over: no list fails, whenever it comes.
+    assert_eq!(listed, [running]);
+    // Containers are killed in Docker while lists run: no list fails.
     let kills = async {
         for number in 0..5 {
             let name = format!("short-{number}");
@@ -174,7 +173,7 @@ async fn a_container_that_has_ended_is_left_out_and_a_pod_that_was_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn list_and_stream_agree_and_every_sample_is_described() {
+async fn list_and_stream_agree_and_every_sample_has_a_descriptor() {
     let mut runtime = runtime().await;
     let config = pod("metrics-list");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -199,7 +198,7 @@ async fn list_and_stream_agree_and_every_sample_is_described() {
         assert_eq!(unique.len(), all.len(), "a series is there twice");
         unique
     };
-    // The layer may have been measured in between.
+    // The writable layer may have been measured in between.
     let steady = |pod| series(pod).into_iter().filter(|(name, _)| !name.starts_with("container_fs_"));
     assert!(steady(&streamed).eq(steady(&listed)));
     assert!(series(&listed).len() > 60, "{}", series(&listed).len());

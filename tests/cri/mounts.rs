@@ -1,4 +1,4 @@
-//! Mounts and devices, seen from both sides.
+//! Mounts and devices, checked from the host and from the container.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::assert_refused;
 use crate::docker_knows;
-use crate::look::*;
+use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
@@ -29,7 +29,7 @@ fn mounted(name: &str, mounts: Vec<Mount>) -> ContainerConfig {
     ContainerConfig { mounts, ..container(name, UNTIL_TERM) }
 }
 
-/// The options and the optional fields of the mount at `path` in a process' mountinfo (proc(5)).
+/// The options and the optional fields of the mount at `path` in a process's mountinfo (proc(5)).
 fn mount_info(pid: u32, path: &str) -> (String, String) {
     let text = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
     let line = text
@@ -42,7 +42,7 @@ fn mount_info(pid: u32, path: &str) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_directory_is_shared_both_ways_and_a_read_only_one_is_not_written() {
+async fn a_directory_is_shared_both_ways_and_a_read_only_one_cannot_be_written() {
     let mut runtime = runtime().await;
     let config = pod("binds");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -62,13 +62,13 @@ async fn a_directory_is_shared_both_ways_and_a_read_only_one_is_not_written() {
     assert_eq!(std::fs::read_to_string(host.join("from-container")).unwrap(), "back\n");
     assert_eq!(inside(&id, "touch /ro/x 2>&1; true"), "touch: /ro/x: Read-only file system");
     assert_eq!(inside(&id, "cat '/a path/with: odd, näme/from-host'"), "hello");
-    // They are told as they were asked for, and none besides.
+    // The status has the mounts as requested, and no others.
     assert_eq!(container_status(&mut runtime, &id).await.mounts, mounts);
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_of_a_kubelet_take_the_place_of_dockers_own() {
+async fn mounts_of_a_kubelet_replace_dockers_own_files() {
     let mut runtime = runtime().await;
     let config = pod("kubelet-files");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -79,7 +79,7 @@ async fn files_of_a_kubelet_take_the_place_of_dockers_own() {
         std::fs::write(&file, format!("mine for {inside}\n")).unwrap();
         mounts.push(bind(&file, inside));
     }
-    // An emptyDir in memory, where the pod's shared memory would be, and one below another in any order.
+    // An emptyDir in memory at /dev/shm, and a mount below another in any order.
     mounts.push(bind(&directory("kubelet-files/shm"), "/dev/shm"));
     mounts.push(bind(&directory("kubelet-files/below"), "/data/deep/below"));
     mounts.push(bind(&directory("kubelet-files/data"), "/data"));
@@ -93,14 +93,14 @@ async fn files_of_a_kubelet_take_the_place_of_dockers_own() {
         assert!(host.join(file).exists(), "{file}");
     }
     assert_eq!(container_status(&mut runtime, &id).await.mounts, mounts);
-    // Another container of the pod still has the pod's.
+    // Another container of the pod still has the pod's own.
     let other = run_container(&mut runtime, &sandbox, &config, &mounted("other", Vec::new())).await;
     assert!(inside(&other, "cat /etc/hosts").contains("localhost"));
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_symbolic_link_is_followed_and_a_missing_host_path_made() {
+async fn a_symbolic_link_is_followed_and_a_missing_host_path_created() {
     let mut runtime = runtime().await;
     let config = pod("paths-on-host");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -115,7 +115,7 @@ async fn a_symbolic_link_is_followed_and_a_missing_host_path_made() {
     assert_eq!(inside(&id, "cat /linked/file"), "through the link");
     assert!(missing.is_dir());
     assert_eq!(container_status(&mut runtime, &id).await.mounts, mounts);
-    // A path that cannot be made is told by its field.
+    // The error for a path that cannot be created names its field.
     let under_a_file = Mount { host_path: host.join("target/file/below").display().to_string(), ..bind(&host, "/x") };
     let refused = try_create(&mut runtime, &sandbox, &config, &mounted("refused", vec![under_a_file])).await;
     assert_refused(refused, Code::InvalidArgument, &["container refused", "mounts.host_path", "target/file/below"]);
@@ -123,7 +123,7 @@ async fn a_symbolic_link_is_followed_and_a_missing_host_path_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mounts_travel_between_host_and_container_as_their_propagation_says() {
+async fn mounts_propagate_between_host_and_container_as_configured() {
     use MountPropagation::*;
     let mut runtime = runtime().await;
     let config = pod("propagation");
@@ -155,7 +155,7 @@ async fn mounts_travel_between_host_and_container_as_their_propagation_says() {
         run("umount", &[path]);
     }
 
-    // From a private mount nothing can travel, which is said and not passed over.
+    // Nothing can propagate from a private mount, so the request is refused.
     let host = directory("propagation-private");
     let path = host.to_str().unwrap();
     run("mount", &["--bind", path, path]);
@@ -174,16 +174,16 @@ async fn mounts_travel_between_host_and_container_as_their_propagation_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dockers_own_directory_and_all_that_contains_it_can_be_mounted() {
+async fn dockers_root_directory_and_its_parents_can_be_mounted() {
     let mut runtime = runtime().await;
     let pod = pod("mounts-root");
     let sandbox = run_pod(&mut runtime, &pod).await;
-    // What node debugging and log shippers ask for.
+    // Node debugging and log shippers mount these.
     let mounts = vec![bind(Path::new("/"), "/host"), bind(Path::new("/var/lib/docker/containers"), "/containers")];
     let id = run_container(&mut runtime, &sandbox, &pod, &mounted("main", mounts)).await;
     assert_eq!(inside(&id, "ls -d /host/var/lib/docker/image"), "/host/var/lib/docker/image");
     assert!(inside(&id, "ls /containers").contains(&id));
-    // Elsewhere nothing comes in unless that was asked for.
+    // Other mounts do not propagate unless requested.
     let plain = directory("private");
     let other = run_container(&mut runtime, &sandbox, &pod, &mounted("other", vec![bind(&plain, "/data")])).await;
     let pid = docker(&["inspect", "-f", "{{.State.Pid}}", &other]).parse().unwrap();
@@ -192,7 +192,7 @@ async fn dockers_own_directory_and_all_that_contains_it_can_be_mounted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn read_only_does_not_reach_mounts_below_unless_asked() {
+async fn read_only_is_not_recursive_unless_requested() {
     let mut runtime = runtime().await;
     let config = pod("recursion");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -233,7 +233,7 @@ async fn read_only_does_not_reach_mounts_below_unless_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_is_mounted_where_docker_can_do_that() {
+async fn an_image_is_mounted_if_docker_supports_it() {
     let mut runtime = runtime().await;
     let config = pod("image-mount");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -275,7 +275,7 @@ async fn an_image_is_mounted_where_docker_can_do_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_docker_cannot_do_for_a_mount_is_refused_by_its_name() {
+async fn unsupported_mount_options_are_refused_by_field() {
     let mut runtime = runtime().await;
     let config = pod("bad-mounts");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -308,7 +308,7 @@ async fn what_docker_cannot_do_for_a_mount_is_refused_by_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_is_there_with_its_rights() {
+async fn a_device_is_available_with_its_permissions() {
     let mut runtime = runtime().await;
     let config = pod("devices");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -318,7 +318,7 @@ async fn a_device_is_there_with_its_rights() {
         permissions: permissions.to_owned(),
     };
     let with = |name: &str, devices| ContainerConfig { devices, ..container(name, UNTIL_TERM) };
-    // A device that Docker gives no container by itself.
+    // A device that Docker adds to no container by default.
     let wanted = with("main", vec![device("/dev/kmsg", "/dev/mine", "r"), device("/dev/loop-control", "", "rwm")]);
     let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
     assert_eq!(inside(&id, "stat -c '%t:%T' /dev/mine"), run("stat", &["-c", "%t:%T", "/dev/kmsg"]));

@@ -1,16 +1,16 @@
-//! What a pod shares with its containers, with the node, and with nobody: namespaces, names, DNS and sysctls.
+//! What a pod shares with its containers and with the node: namespaces, host names, DNS and sysctls.
 
 use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::look::*;
+use crate::inspect::*;
 use crate::pods::netns;
 use crate::pods::texts;
 use crate::runtime;
 use harness::*;
 
-/// The namespaces a pod asks for.
+/// The namespace modes of a pod.
 fn modes(network: NamespaceMode, pid: NamespaceMode, ipc: NamespaceMode) -> NamespaceOption {
     NamespaceOption { network: network.into(), pid: pid.into(), ipc: ipc.into(), ..Default::default() }
 }
@@ -21,7 +21,7 @@ fn with_modes(config: PodSandboxConfig, options: NamespaceOption) -> PodSandboxC
     PodSandboxConfig { linux: Some(linux), ..config }
 }
 
-/// A container with the namespaces of its pod, as a kubelet asks for it.
+/// A container with the namespace modes of its pod, as a kubelet requests it.
 fn with_container_modes(config: ContainerConfig, options: NamespaceOption) -> ContainerConfig {
     let mut linux = config.linux.clone().unwrap_or_default();
     linux.security_context.get_or_insert_default().namespace_options = Some(options);
@@ -33,19 +33,19 @@ async fn try_run(runtime: &mut Runtime, config: &PodSandboxConfig) -> Result<Str
     Ok(runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id)
 }
 
-async fn told_modes(runtime: &mut Runtime, id: &str) -> NamespaceOption {
+async fn reported_modes(runtime: &mut Runtime, id: &str) -> NamespaceOption {
     pod_status(runtime, id).await.linux.unwrap().namespaces.unwrap().options.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_has_namespaces_of_its_own_and_its_containers_are_in_them() {
+async fn containers_join_the_namespaces_of_their_pod() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
-    // What kubelets ask for by default: only the processes are apart.
+    // The kubelet's default: each container has its own pid namespace.
     let options = modes(Pod, Container, Pod);
     let config = with_modes(pod("own-namespaces"), options.clone());
     let id = run_pod(&mut runtime, &config).await;
-    assert_eq!(told_modes(&mut runtime, &id).await, options);
+    assert_eq!(reported_modes(&mut runtime, &id).await, options);
     let main = with_container_modes(container("main", UNTIL_TERM), options);
     let main = run_container(&mut runtime, &id, &config, &main).await;
     let (pause, main) = (pid_of(&id), pid_of(&main));
@@ -60,13 +60,13 @@ async fn a_pod_has_namespaces_of_its_own_and_its_containers_are_in_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_in_the_nodes_namespaces_is_in_them_with_all_its_containers() {
+async fn a_pod_with_node_namespaces_is_in_them_with_all_its_containers() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
     let options = modes(Node, Node, Node);
     let config = PodSandboxConfig { hostname: String::new(), ..with_modes(pod("on-the-node"), options.clone()) };
     let id = run_pod(&mut runtime, &config).await;
-    assert_eq!(told_modes(&mut runtime, &id).await, options);
+    assert_eq!(reported_modes(&mut runtime, &id).await, options);
     assert_eq!(pod_status(&mut runtime, &id).await.network.unwrap().ip, "");
     let main = with_container_modes(container("main", "hostname; sleep 86404"), options);
     let main = run_container(&mut runtime, &id, &config, &main).await;
@@ -82,7 +82,7 @@ async fn a_pod_in_the_nodes_namespaces_is_in_them_with_all_its_containers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_namespace_is_chosen_by_itself_and_told_as_chosen() {
+async fn each_namespace_mode_is_independent_and_reported() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
     for (number, (options, kind)) in
@@ -92,7 +92,7 @@ async fn each_namespace_is_chosen_by_itself_and_told_as_chosen() {
     {
         let config = with_modes(pod(&format!("one-of-the-nodes-{number}")), options.clone());
         let id = run_pod(&mut runtime, &config).await;
-        assert_eq!(told_modes(&mut runtime, &id).await, *options);
+        assert_eq!(reported_modes(&mut runtime, &id).await, *options);
         let pause = pid_of(&id);
         for other in ["net", "pid", "ipc"] {
             let shared = namespace(pause, other) == namespace("self", other);
@@ -100,16 +100,16 @@ async fn each_namespace_is_chosen_by_itself_and_told_as_chosen() {
         }
         remove_pod(&mut runtime, &id).await;
     }
-    // No word on namespaces at all means that the pod has its own.
+    // Without namespace options the pod has its own namespaces.
     let config = PodSandboxConfig { linux: None, ..pod("no-linux") };
     let id = run_pod(&mut runtime, &config).await;
-    assert_eq!(told_modes(&mut runtime, &id).await, NamespaceOption::default());
+    assert_eq!(reported_modes(&mut runtime, &id).await, NamespaceOption::default());
     assert_ne!(pod_status(&mut runtime, &id).await.network.unwrap().ip, "");
     remove_pod(&mut runtime, &id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processes_are_shared_as_each_container_asks() {
+async fn pid_namespaces_are_shared_as_each_container_requests() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
     let config = pod("processes");
@@ -128,7 +128,7 @@ async fn processes_are_shared_as_each_container_asks() {
     assert_eq!(of(&joined), of(&own));
     assert_ne!(of(&own), of(&id));
     assert_ne!(of(&own), namespace("self", "pid"));
-    // Process 1 of the pod is the pause program, which collects what the containers leave.
+    // Process 1 of the pod is the pause program, which reaps orphaned processes.
     assert_eq!(inside(&pods, "cat /proc/1/comm"), "pause");
     assert_eq!(inside(&own, "tr '\\0' ' ' </proc/1/cmdline | cut -c1-10"), "/bin/sh -c");
     inside(&pods, "(sleep 0.01 &) ; true");
@@ -155,7 +155,7 @@ async fn processes_are_shared_as_each_container_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_a_container_ends_all_its_processes_in_a_shared_namespace() {
+async fn stopping_a_container_kills_all_its_processes_in_a_shared_pid_namespace() {
     let mut runtime = runtime().await;
     let config = pod("shared-stop");
     let id = run_pod(&mut runtime, &config).await;
@@ -171,7 +171,7 @@ async fn stopping_a_container_ends_all_its_processes_in_a_shared_namespace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containers_of_a_pod_share_their_memory_files() {
+async fn containers_of_a_pod_share_dev_shm() {
     let mut runtime = runtime().await;
     let config = pod("shared-memory");
     let id = run_pod(&mut runtime, &config).await;
@@ -183,7 +183,7 @@ async fn containers_of_a_pod_share_their_memory_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pods_name_and_dns_are_seen_in_every_container_exactly_as_given() {
+async fn host_name_and_dns_are_the_same_in_every_container() {
     let mut runtime = runtime().await;
     let dns = DnsConfig {
         servers: ["10.10.10.10", "fd00::10"].map(str::to_owned).into(),
@@ -202,7 +202,7 @@ async fn the_pods_name_and_dns_are_seen_in_every_container_exactly_as_given() {
     let hosts = inside(&main, "cat /etc/hosts");
     let ip = pod_status(&mut runtime, &id).await.network.unwrap().ip;
     assert!(hosts.contains("127.0.0.1\tlocalhost") && hosts.ends_with(&format!("{ip}\ta-name")), "{hosts}");
-    // A person who joins by hand sees the same.
+    // A container joined by hand sees the same.
     let network = format!("container:{id}");
     let by_hand = |file| docker(&["run", "--rm", "--network", &network, BUSYBOX, "cat", file]);
     assert_eq!(by_hand("/etc/resolv.conf"), expected);
@@ -216,7 +216,7 @@ async fn the_pods_name_and_dns_are_seen_in_every_container_exactly_as_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_longer_than_linux_allows_is_refused_and_the_longest_works() {
+async fn a_host_name_longer_than_linux_allows_is_refused() {
     let mut runtime = runtime().await;
     let config = PodSandboxConfig { hostname: "x".repeat(65), ..pod("long-name") };
     assert_refused(
@@ -232,7 +232,7 @@ async fn a_name_longer_than_linux_allows_is_refused_and_the_longest_works() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sysctls_are_set_for_the_pod_and_never_for_the_node() {
+async fn sysctls_are_set_in_the_pod_and_never_on_the_node() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
     let sysctls = [
@@ -262,7 +262,7 @@ async fn sysctls_are_set_for_the_pod_and_never_for_the_node() {
         let config = with_modes(PodSandboxConfig { linux: Some(linux), ..pod("bad-sysctl") }, options);
         assert_refused(try_run(&mut runtime, &config).await, Code::InvalidArgument, &["linux.sysctls", name]);
     }
-    // One that only the kernel can refuse is refused too, and leaves nothing.
+    // A sysctl that only the kernel refuses fails the request too, and leaves nothing.
     let linux = LinuxPodSandboxConfig { sysctls: texts(&[("net.no.such_setting", "1")]), ..Default::default() };
     let config = PodSandboxConfig { linux: Some(linux), ..pod("bad-sysctl") };
     let error = try_run(&mut runtime, &config).await.unwrap_err();
@@ -304,7 +304,7 @@ async fn the_pause_process_runs_as_the_pods_user() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_asks_for_no_network_has_that_of_its_pod() {
+async fn a_container_without_a_network_mode_has_its_pods_network() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
     for (name, network) in [("silent-in-pod", Pod), ("silent-on-node", Node)] {
@@ -318,7 +318,7 @@ async fn a_container_that_asks_for_no_network_has_that_of_its_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_user_namespace_for_one_pod_is_refused_by_its_field() {
+async fn a_user_namespace_per_pod_is_refused_by_field() {
     use NamespaceMode::*;
     let mut runtime = runtime().await;
     let userns = |mode: NamespaceMode| UserNamespace { mode: mode.into(), ..Default::default() };
@@ -332,7 +332,7 @@ async fn a_user_namespace_for_one_pod_is_refused_by_its_field() {
     }
     let asked = config("userns-of-the-node", Node);
     let id = run_pod(&mut runtime, &asked).await;
-    assert_eq!(told_modes(&mut runtime, &id).await.userns_options, Some(userns(Node)));
+    assert_eq!(reported_modes(&mut runtime, &id).await.userns_options, Some(userns(Node)));
     assert_eq!(namespace(pid_of(&id), "user"), namespace("self", "user"));
     remove_pod(&mut runtime, &id).await;
     for options in

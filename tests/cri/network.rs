@@ -1,4 +1,4 @@
-//! Pods on the built-in network: addresses, host ports, and the namespace a person can look into.
+//! Pods on the built-in network: addresses, host ports, and named network namespaces.
 
 use std::io;
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::look::*;
+use crate::inspect::*;
 use crate::pods::netns;
 use crate::pods::texts;
 use crate::runtime;
@@ -48,7 +48,7 @@ fn at(host: &str, port: u16) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_serves_at_its_address_and_a_person_can_look_into_its_namespace() {
+async fn a_pod_serves_at_its_address_and_its_namespace_can_be_entered_by_name() {
     let mut runtime = runtime().await;
     let config = pod("web");
     let id = run_pod(&mut runtime, &config).await;
@@ -83,7 +83,7 @@ async fn pods_reach_each_other_and_themselves() {
     nginx_answers(SocketAddr::new(ip, 80)).await;
     let caller = run_container(&mut runtime, &client, &client_config, &container("main", UNTIL_TERM)).await;
     assert!(inside(&caller, &format!("timeout 10 wget -qO- http://{ip}/")).contains("Welcome to nginx!"));
-    // Containers of one pod are one host.
+    // Containers of one pod reach each other on localhost.
     let neighbour = run_container(&mut runtime, &server, &server_config, &container("near", UNTIL_TERM)).await;
     for name in ["localhost", "127.0.0.1", &ip.to_string()] {
         assert!(
@@ -96,7 +96,7 @@ async fn pods_reach_each_other_and_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tcp_host_port_leads_to_the_pod_until_it_is_stopped() {
+async fn a_tcp_host_port_reaches_the_pod_until_it_is_stopped() {
     let mut runtime = runtime().await;
     let config = with_ports("tcp-port", vec![port(Protocol::Tcp, 80, 12080), port(Protocol::Tcp, 443, 0)]);
     let id = run_pod(&mut runtime, &config).await;
@@ -104,7 +104,7 @@ async fn a_tcp_host_port_leads_to_the_pod_until_it_is_stopped() {
     for host in ["127.0.0.1", NODE_IP] {
         nginx_answers(at(host, 12080)).await;
     }
-    // From another pod, too.
+    // It is reachable from another pod too.
     let other_config = pod("tcp-port-client");
     let other = run_pod(&mut runtime, &other_config).await;
     let caller = run_container(&mut runtime, &other, &other_config, &container("main", UNTIL_TERM)).await;
@@ -112,7 +112,7 @@ async fn a_tcp_host_port_leads_to_the_pod_until_it_is_stopped() {
     runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.clone() }).await.unwrap();
     let error = http_get(at("127.0.0.1", 12080), "/").unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
-    // The port is free for the next pod.
+    // The port is available to the next pod.
     let next = with_ports("tcp-port-next", vec![port(Protocol::Tcp, 80, 12080)]);
     let next_id = run_pod(&mut runtime, &next).await;
     run_container(&mut runtime, &next_id, &next, &nginx()).await;
@@ -123,9 +123,9 @@ async fn a_tcp_host_port_leads_to_the_pod_until_it_is_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_udp_host_port_leads_to_the_pod() {
+async fn a_udp_host_port_reaches_the_pod() {
     let mut runtime = runtime().await;
-    // The same number for both protocols are two ports.
+    // The same number in TCP and UDP is not a conflict.
     let ports = vec![port(Protocol::Udp, 53, 12053), port(Protocol::Tcp, 80, 12053)];
     let config = with_ports("udp-port", ports);
     let id = run_pod(&mut runtime, &config).await;
@@ -156,7 +156,7 @@ async fn a_udp_host_port_leads_to_the_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_port_on_one_address_is_on_no_other() {
+async fn a_host_port_with_a_host_ip_is_on_that_address_only() {
     let mut runtime = runtime().await;
     let only_there = PortMapping { host_ip: NODE_IP.to_owned(), ..port(Protocol::Tcp, 80, 12081) };
     let config = with_ports("one-address", vec![only_there]);
@@ -169,7 +169,7 @@ async fn a_host_port_on_one_address_is_on_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_that_is_none_is_refused_and_host_port_zero_asks_for_nothing() {
+async fn an_invalid_port_is_refused_and_host_port_zero_is_ignored() {
     let mut runtime = runtime().await;
     for (wrong, field) in [
         (port(Protocol::Tcp, 80, 65536), "port_mappings.host_port"),
@@ -180,7 +180,7 @@ async fn a_port_that_is_none_is_refused_and_host_port_zero_asks_for_nothing() {
         let refused = try_run(&mut runtime, &with_ports("bad-port", vec![wrong])).await;
         assert_refused(refused, Code::InvalidArgument, &["default/bad-port", field]);
     }
-    // A kubelet sends every port a pod names, valid for it or not.
+    // A kubelet also sends container ports without a host port.
     let config = with_ports("no-host-port", vec![port(Protocol::Tcp, 80, 0), port(Protocol::Sctp, 0, 0)]);
     let rules_before = run("iptables-save", &["-t", "nat"]);
     let id = run_pod(&mut runtime, &config).await;
@@ -191,7 +191,7 @@ async fn a_port_that_is_none_is_refused_and_host_port_zero_asks_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bandwidth_that_is_none_is_refused_by_its_annotation() {
+async fn an_invalid_bandwidth_is_refused_with_its_annotation() {
     let mut runtime = runtime().await;
     let annotations = texts(&[("kubernetes.io/ingress-bandwidth", "fast")]);
     let config = PodSandboxConfig { annotations, ..pod("bad-bandwidth") };
@@ -204,7 +204,7 @@ async fn a_bandwidth_that_is_none_is_refused_by_its_annotation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_whose_pause_process_was_killed_is_not_ready_and_its_address_is_given_back() {
+async fn a_pod_whose_pause_process_was_killed_is_not_ready_and_releases_its_address() {
     let mut runtime = runtime().await;
     let config = pod("pause-killed");
     let id = run_pod(&mut runtime, &config).await;
@@ -216,14 +216,14 @@ async fn a_pod_whose_pause_process_was_killed_is_not_ready_and_its_address_is_gi
         (pod_status(&mut runtime, &id).await.state() == PodSandboxState::SandboxNotready).then_some(())
     })
     .await;
-    // The namespace outlives the process, so the plugins find what they have to take back.
+    // The pinned namespace outlives the process, so DEL can release the address.
     assert!(netns(&mut runtime, &id).await.unwrap().exists());
     remove_pod(&mut runtime, &id).await;
     assert!(!std::fs::read_to_string(&lease).is_ok_and(|owner| owner.contains(&id)), "{ip} is still taken");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_namespace_that_somebody_removed_does_not_stand_in_the_way() {
+async fn a_pod_can_be_removed_without_its_network_namespace() {
     let mut runtime = runtime().await;
     for (name, replace) in [("netns-gone", false), ("netns-replaced", true)] {
         let config = pod(name);

@@ -1,4 +1,4 @@
-//! Sandboxes: what they are told as, and how they come and go.
+//! Sandboxes: their status, and how they are created, stopped and removed.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -9,11 +9,11 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::look::*;
+use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
-/// Keys and values that a careless program would change.
+/// Keys and values that need care with escaping.
 pub fn odd_texts() -> BTreeMap<String, String> {
     let large = "x".repeat(200_000);
     let pairs = [
@@ -62,9 +62,9 @@ async fn ids(runtime: &mut Runtime, filter: PodSandboxFilter) -> HashSet<String>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_is_told_as_it_was_asked_for() {
+async fn pod_status_reports_what_was_requested() {
     let mut runtime = runtime().await;
-    let config = PodSandboxConfig { labels: odd_texts(), annotations: odd_texts(), ..pod("told") };
+    let config = PodSandboxConfig { labels: odd_texts(), annotations: odd_texts(), ..pod("reported") };
     let before = now();
     let id = run_pod(&mut runtime, &config).await;
     let status = pod_status(&mut runtime, &id).await;
@@ -78,13 +78,13 @@ async fn a_pod_is_told_as_it_was_asked_for() {
     assert_eq!((listed.metadata, listed.created_at), (status.metadata, status.created_at));
     assert_eq!((listed.labels, listed.annotations), (config.labels.clone(), config.annotations.clone()));
     assert_eq!(listed.state, status.state);
-    // What Docker has is for people and tools: our own labels win there.
+    // Docker's labels are for people and tools: Dockside's own labels win there.
     let labels = &inspect(&id)["Config"]["Labels"];
     assert_eq!(labels["io.kubernetes.docker.type"], "podsandbox");
     assert_eq!(labels["io.kubernetes.container.name"], "POD");
     assert_eq!(labels["newlines"], "a\nb\r\nc\n");
     assert_eq!(labels["annotation.schlüssel 鍵 🔑"], "wert 値 💎");
-    assert_eq!(inspect(&id)["Name"], "/k8s_POD_told_default_uid-told_0");
+    assert_eq!(inspect(&id)["Name"], "/k8s_POD_reported_default_uid-reported_0");
     remove_pod(&mut runtime, &id).await;
 }
 
@@ -103,7 +103,7 @@ async fn details(runtime: &mut Runtime, sandbox: &str, container: &str) -> [serd
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn details_for_a_person_are_json() {
+async fn verbose_status_is_json() {
     let mut runtime = runtime().await;
     let linux = LinuxPodSandboxConfig { cgroup_parent: "/verbose/pod1".to_owned(), ..Default::default() };
     for config in [pod("verbose"), PodSandboxConfig { linux: Some(linux), ..pod("verbose-in-cgroup") }] {
@@ -126,7 +126,7 @@ async fn details_for_a_person_are_json() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_request_gives_the_same_pod_and_another_one_is_refused() {
+async fn a_repeated_request_returns_the_same_pod_and_a_different_one_is_refused() {
     let mut runtime = runtime().await;
     let config = pod("again");
     let id = run_pod(&mut runtime, &config).await;
@@ -135,7 +135,7 @@ async fn the_same_request_gives_the_same_pod_and_another_one_is_refused() {
     assert_refused(try_run(&mut runtime, &differs, "").await, Code::AlreadyExists, &["default/again", &id]);
     assert_refused(try_run(&mut runtime, &config, "runc").await, Code::AlreadyExists, &["default/again"]);
     assert_eq!(pod_status(&mut runtime, &id).await.state(), PodSandboxState::SandboxReady);
-    // A stopped sandbox is not the one that was asked for any more: a kubelet raises the attempt.
+    // A stopped sandbox does not satisfy the request: a kubelet raises the attempt.
     stop(&mut runtime, &id).await;
     assert_refused(try_run(&mut runtime, &config, "").await, Code::AlreadyExists, &["metadata.attempt"]);
     let mut next = config.clone();
@@ -144,13 +144,13 @@ async fn the_same_request_gives_the_same_pod_and_another_one_is_refused() {
     assert_ne!(second, id);
     remove_pod(&mut runtime, &id).await;
     remove_pod(&mut runtime, &second).await;
-    // With the first one gone its name is free again.
+    // Once the first one is removed, its name is available again.
     let third = run_pod(&mut runtime, &config).await;
     remove_pod(&mut runtime, &third).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_request_sent_five_times_at_once_makes_one_pod() {
+async fn concurrent_repeats_of_one_request_make_one_pod() {
     let runtime = runtime().await;
     let config = pod("five-at-once");
     let calls: Vec<_> = (0..5)
@@ -171,7 +171,7 @@ async fn one_request_sent_five_times_at_once_makes_one_pod() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_ends_everything_in_the_pod_and_removing_leaves_nothing_of_it() {
+async fn stopping_ends_everything_in_the_pod_and_removing_leaves_nothing() {
     let mut runtime = runtime().await;
     let config = pod("stopped");
     let id = run_pod(&mut runtime, &config).await;
@@ -207,7 +207,7 @@ async fn stopping_ends_everything_in_the_pod_and_removing_leaves_nothing_of_it()
     remove(&mut runtime, &id).await;
 }
 
-/// Where a pod's network namespace is pinned; none for a pod on the node's network.
+/// Where a pod's network namespace is pinned; `None` for a pod on the node's network.
 pub async fn netns(runtime: &mut Runtime, id: &str) -> Option<PathBuf> {
     let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
     let info = runtime.pod_sandbox_status(request).await.unwrap().into_inner().info;
@@ -227,7 +227,7 @@ async fn a_running_pod_can_be_removed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_exist_counts_as_stopped_and_removed_but_has_no_status() {
+async fn stopping_and_removing_unknown_ids_succeeds_and_their_status_is_not_found() {
     let mut runtime = runtime().await;
     for unknown in ["4e9b4a9a-1c53-4f3e-8f63-5a3f5b7f1d5c", &"f0".repeat(32), ""] {
         stop(&mut runtime, unknown).await;
@@ -245,7 +245,7 @@ async fn what_does_not_exist_counts_as_stopped_and_removed_but_has_no_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_beginning_of_an_id_will_do() {
+async fn a_unique_prefix_of_an_id_is_accepted() {
     let mut runtime = runtime().await;
     let config = pod("short-ids");
     let id = run_pod(&mut runtime, &config).await;
@@ -271,7 +271,7 @@ async fn the_beginning_of_an_id_will_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_go_by_id_state_and_labels_and_all_of_them_together() {
+async fn pods_are_listed_by_id_state_and_labels_combined() {
     let mut runtime = runtime().await;
     let labelled = |name: &str, labels: &[(&str, &str)]| PodSandboxConfig { labels: texts(labels), ..pod(name) };
     let web = run_pod(&mut runtime, &labelled("filter-web", &[("test", "filter"), ("app", "web"), ("tier", "")])).await;
@@ -307,7 +307,7 @@ async fn lists_go_by_id_state_and_labels_and_all_of_them_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_runtime_handler_is_honoured_and_told_and_an_unknown_one_refused() {
+async fn a_runtime_handler_is_used_and_reported_and_an_unknown_one_refused() {
     let mut runtime = runtime().await;
     let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner();
     let handlers: Vec<&str> = status.runtime_handlers.iter().map(|handler| handler.name.as_str()).collect();
@@ -315,7 +315,7 @@ async fn a_runtime_handler_is_honoured_and_told_and_an_unknown_one_refused() {
     let config = pod("handled");
     let refused = try_run(&mut runtime, &config, "gvisor").await;
     assert_refused(refused, Code::InvalidArgument, &["default/handled", "runtime_handler", "gvisor", "runc"]);
-    // One that is not Docker's default, where there is one, as Docker names the default everywhere.
+    // Uses a runtime other than Docker's default if there is one, since Docker reports the default everywhere.
     let handler = if handlers.contains(&"wrapped") { "wrapped" } else { "runc" };
     let id = try_run(&mut runtime, &config, handler).await.unwrap();
     let main = create(&mut runtime, &id, &config, &container("main", "true")).await;
@@ -329,7 +329,7 @@ async fn a_runtime_handler_is_honoured_and_told_and_an_unknown_one_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_kubelets_cgroup_holds_the_whole_pod() {
+async fn all_processes_of_a_pod_are_in_the_kubelets_cgroup() {
     let mut runtime = runtime().await;
     let parent = KubeletCgroup::make("kubepods/burstable/podcri-test-cgroup");
     let linux = LinuxPodSandboxConfig {
@@ -355,7 +355,7 @@ async fn the_kubelets_cgroup_holds_the_whole_pod() {
     assert!(!docker_has("k8s_POD_out-of-cgroup_default_uid-out-of-cgroup_0"));
 }
 
-/// A pod's cgroup in every hierarchy, as a kubelet makes it.
+/// A pod's cgroup in every hierarchy, as a kubelet creates it.
 struct KubeletCgroup(Vec<PathBuf>);
 
 impl KubeletCgroup {
@@ -370,7 +370,7 @@ impl KubeletCgroup {
                     std::fs::create_dir(&directory).unwrap();
                     made.push(directory.clone());
                 }
-                // A new cpuset of version 1 is empty and takes no process.
+                // A new cpuset of version 1 is empty and accepts no process.
                 for file in ["cpuset.cpus", "cpuset.mems"] {
                     if root.ends_with("cpuset") {
                         std::fs::write(directory.join(file), std::fs::read(above.join(file)).unwrap()).unwrap();
@@ -400,7 +400,7 @@ fn hierarchies() -> Vec<PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_pods_at_once_all_come_up_with_addresses_of_their_own() {
+async fn twenty_concurrent_pods_all_start_with_distinct_addresses() {
     let runtime = runtime().await;
     let calls: Vec<_> = (0..20)
         .map(|number| {
@@ -431,7 +431,7 @@ async fn twenty_pods_at_once_all_come_up_with_addresses_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_somebody_elses_container_has_is_taken_over_only_when_nothing_runs_in_it() {
+async fn a_foreign_container_with_the_same_name_is_replaced_only_if_it_is_not_running() {
     let mut runtime = runtime().await;
     let config = pod("stray");
     let name = "k8s_POD_stray_default_uid-stray_0";
@@ -445,7 +445,7 @@ async fn a_name_that_somebody_elses_container_has_is_taken_over_only_when_nothin
 
     let stray = docker(&["run", "-d", "--name", name, BUSYBOX, "sleep", "86412"]);
     assert_refused(try_run(&mut runtime, &config, "").await, Code::AlreadyExists, &[name, &stray]);
-    assert_eq!(inspect(&stray)["State"]["Running"], true, "what runs is nobody's to remove");
+    assert_eq!(inspect(&stray)["State"]["Running"], true, "a running container of somebody else must not be removed");
     assert!(!sandboxes(&mut runtime).await.iter().any(|pod| pod.metadata == config.metadata));
     docker(&["rm", "-f", &stray]);
     let id = run_pod(&mut runtime, &config).await;
@@ -453,7 +453,7 @@ async fn a_name_that_somebody_elses_container_has_is_taken_over_only_when_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_with_the_longest_names_kubernetes_allows_is_a_pod() {
+async fn a_pod_may_have_the_longest_names_kubernetes_allows() {
     let mut runtime = runtime().await;
     let name = format!("{}.x", "n".repeat(251));
     let mut config = PodSandboxConfig { hostname: "n".repeat(63), ..pod(&name) };

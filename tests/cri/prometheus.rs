@@ -1,4 +1,4 @@
-//! What Dockside tells Prometheus of itself.
+//! Dockside's own metrics, as Prometheus scrapes them.
 
 use dockside::proto::*;
 use tonic::Code;
@@ -7,7 +7,7 @@ use harness::*;
 
 const ADDRESS: &str = "127.0.0.1:19187";
 
-/// The samples, a line each.
+/// The samples, one per line.
 fn scrape(address: &str) -> String {
     let answer = http_get(address.parse().unwrap(), "/metrics").unwrap();
     assert!(answer.starts_with("HTTP/1.0 200 OK"), "{answer}");
@@ -22,7 +22,7 @@ fn sample(text: &str, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_docker_plugins_objects_and_logs_are_counted() {
+async fn rpcs_docker_requests_plugins_objects_and_logs_are_counted() {
     let node = Node::start(&["--metrics-address", ADDRESS]).await;
     let mut runtime = node.runtime().await;
     let config = pod("measured");

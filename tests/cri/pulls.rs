@@ -1,4 +1,4 @@
-//! Pulling images from registries: the box's own, one that wants a password, and ones that are not there.
+//! Image pulls from registries: the box's own, one with a password, and unavailable ones.
 
 use std::net::TcpStream;
 use std::process::Child;
@@ -26,7 +26,7 @@ async fn pull(images: &mut Images, image: &str, auth: Option<AuthConfig>) -> Res
     Ok(images.pull_image(request).await?.into_inner().image_ref)
 }
 
-/// Puts a new image into the box's registry and removes it from Docker; returns its digest there.
+/// Pushes a new image to the box's registry and removes it from Docker; returns its digest.
 async fn publish(images: &mut Images, repository: &str, tags: &[&str]) -> String {
     let local = format!("127.0.0.1:80/{repository}");
     make_image(&format!("{local}:{}", tags[0]));
@@ -53,7 +53,7 @@ async fn a_pulled_image_has_exactly_the_name_it_was_pulled_by() {
     ] {
         assert_eq!(status(&mut images, &argument).await, None, "{argument}");
         let id = pull(&mut images, &argument, None).await.unwrap();
-        // What a client does next must see it at once.
+        // The next call must see it at once.
         let image = status(&mut images, &argument).await.unwrap();
         assert_eq!(image.id, id);
         assert_eq!(image.repo_tags, tags, "{argument}");
@@ -85,7 +85,7 @@ async fn one_image_from_two_registries_is_one_image_with_two_names() {
     let mut tags = status(&mut images, &first).await.unwrap().repo_tags;
     tags.sort_unstable();
     assert_eq!(tags, [names[1], names[0]]);
-    // One more by digest alone. A kubelet asks by these names, and would pull again what it does not find.
+    // And one by digest alone. A kubelet looks images up by these names, and would pull again what it does not find.
     let repositories = ["registry.k8s.io/pulls/twice", "gcr.io/pulls/twice", "k8s.gcr.io/pulls/twice"];
     let by_digest = repositories.map(|repository| format!("{repository}@{digest}"));
     assert_eq!(pull(&mut images, &by_digest[2], None).await.unwrap(), first);
@@ -103,7 +103,7 @@ async fn one_image_from_two_registries_is_one_image_with_two_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_image_pulled_five_times_at_once_is_pulled() {
+async fn concurrent_pulls_of_one_image_all_succeed() {
     let mut images = images().await;
     publish(&mut images, "pulls/crowd", &["1"]).await;
     let name = "127.0.0.1:80/pulls/crowd:1";
@@ -122,7 +122,7 @@ async fn the_same_image_pulled_five_times_at_once_is_pulled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_is_not_there_is_told_apart_from_a_registry_that_is_not() {
+async fn a_missing_image_is_distinguished_from_an_unavailable_registry() {
     let mut images = images().await;
     publish(&mut images, "pulls/here", &["1"]).await;
     for missing in [
@@ -136,7 +136,7 @@ async fn an_image_that_is_not_there_is_told_apart_from_a_registry_that_is_not() 
         assert!(error.message().to_lowercase().contains("not found") || error.message().contains("unknown"), "{error}");
         assert_eq!(status(&mut images, &missing).await, None);
     }
-    // The kubelet knows this one by its first word, and only with this code.
+    // The kubelet recognizes this error by its first word, and only with this code.
     for away in ["127.0.0.1:9/pulls/here:1", "no-such-registry.example/pulls/here:1"] {
         let error = pull(&mut images, away, None).await.unwrap_err();
         assert_eq!(error.code(), Code::Unknown, "{error}");
@@ -151,7 +151,7 @@ async fn an_image_that_is_not_there_is_told_apart_from_a_registry_that_is_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_that_the_client_gives_up_is_given_up_in_docker() {
+async fn a_pull_that_the_client_cancels_is_cancelled_in_docker() {
     let mut images = images().await;
     publish(&mut images, "pulls/given-up", &["1"]).await;
     let image = "127.0.0.1:80/pulls/given-up:1";
@@ -159,13 +159,13 @@ async fn a_pull_that_the_client_gives_up_is_given_up_in_docker() {
     request.set_timeout(Duration::from_millis(1));
     let error = images.pull_image(request).await.unwrap_err();
     assert!(matches!(error.code(), Code::DeadlineExceeded | Code::Cancelled), "{error}");
-    // The next attempt is a whole one.
+    // The next attempt succeeds.
     let id = pull(&mut images, image, None).await.unwrap();
     assert_eq!(status(&mut images, image).await.unwrap().id, id);
     remove(&mut images, image).await.unwrap();
 }
 
-/// A registry with the images of the box's own that lets in `user` with password `secret` only.
+/// A registry with the images of the box's own that requires `user` and the password `secret`.
 struct LockedRegistry(Child);
 
 const LOCKED: &str = "127.0.0.1:5443";
@@ -206,7 +206,7 @@ impl Drop for LockedRegistry {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_reach_the_registry_in_every_form_and_no_log() {
+async fn credentials_in_every_form_reach_the_registry_and_no_log() {
     let mut images = images().await;
     let digest = publish(&mut images, "pulls/locked", &["1"]).await;
     let _registry = LockedRegistry::start().await;
@@ -222,11 +222,11 @@ async fn credentials_reach_the_registry_in_every_form_and_no_log() {
     for auth in wrong {
         let error = pull(&mut images, &name, auth).await.unwrap_err();
         assert!(!error.message().contains("RegistryUnavailable") && !error.message().contains("guess-7431"), "{error}");
-        let told = error.message().to_lowercase();
+        let message = error.message().to_lowercase();
         assert!(
-            told.contains("unauthorized")
-                || told.contains("no basic auth credentials")
-                || told.contains("authorization failed"),
+            message.contains("unauthorized")
+                || message.contains("no basic auth credentials")
+                || message.contains("authorization failed"),
             "{error}"
         );
         assert_eq!(status(&mut images, &name).await, None);

@@ -1,4 +1,4 @@
-//! Limits: as Docker has them, and as the kernel does.
+//! Resource limits, checked in Docker and in the kernel.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::look::*;
+use crate::inspect::*;
 use crate::pods::texts;
 use crate::runtime;
 use harness::*;
@@ -40,7 +40,7 @@ fn is_v1() -> bool {
         || Path::new("/sys/fs/cgroup/memory/tasks").exists()
 }
 
-/// A file of the container's cgroup; none where version 1 has no such controller.
+/// A file of the container's cgroup; `None` if version 1 has no such controller.
 fn v1_file(pid: u32, controller: &str, file: &str) -> Option<String> {
     let text = std::fs::read_to_string(cgroup_v1(pid, controller)?.join(file)).ok()?;
     Some(text.trim().to_owned())
@@ -92,15 +92,15 @@ fn assert_limits(id: &str, limits: &LinuxContainerResources) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_are_in_force_and_told() {
+async fn limits_are_applied_and_reported() {
     let mut runtime = runtime().await;
     let config = pod("limits");
     let sandbox = run_pod(&mut runtime, &config).await;
     let id = run_container(&mut runtime, &sandbox, &config, &limited("main", limits())).await;
     assert_limits(&id, &limits());
-    let told = container_status(&mut runtime, &id).await.resources.unwrap().linux.unwrap();
-    assert_eq!(told, limits());
-    // Without a word on swap there is none: Docker by itself would allow as much again.
+    let reported = container_status(&mut runtime, &id).await.resources.unwrap().linux.unwrap();
+    assert_eq!(reported, limits());
+    // Without a swap limit in the request there is no swap: Docker's own default is as much swap as memory.
     let silent = LinuxContainerResources { memory_limit_in_bytes: 32 * MIB, ..Default::default() };
     let id = create(&mut runtime, &sandbox, &config, &limited("no-swap", silent)).await;
     assert_eq!(inspect(&id)["HostConfig"]["MemorySwap"], 32 * MIB);
@@ -111,7 +111,7 @@ async fn limits_are_in_force_and_told() {
     };
     let id = create(&mut runtime, &sandbox, &config, &limited("swap", both)).await;
     assert_eq!(inspect(&id)["HostConfig"]["MemorySwap"], 48 * MIB);
-    // The pause process never stands in the way of the containers.
+    // The pause process has the lowest CPU weight.
     assert_eq!(inspect(&sandbox)["HostConfig"]["CpuShares"], 2);
     remove_pod(&mut runtime, &sandbox).await;
 }
@@ -140,7 +140,7 @@ async fn a_container_without_limits_has_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_order_of_kills_is_the_requests_as_far_as_the_host_allows() {
+async fn oom_score_adj_is_as_requested_or_as_low_as_the_host_allows() {
     let mut runtime = runtime().await;
     let config = pod("oom-scores");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -153,8 +153,8 @@ async fn the_order_of_kills_is_the_requests_as_far_as_the_host_allows() {
         let seen: i64 =
             std::fs::read_to_string(format!("/proc/{}/oom_score_adj", pid_of(&id))).unwrap().trim().parse().unwrap();
         assert_eq!(seen, score.max(floor));
-        let told = container_status(&mut runtime, &id).await.resources.unwrap().linux.unwrap();
-        assert_eq!(told.oom_score_adj, score, "told as it was asked for");
+        let reported = container_status(&mut runtime, &id).await.resources.unwrap().linux.unwrap();
+        assert_eq!(reported.oom_score_adj, score, "reported as requested");
     }
     let pause: i64 =
         std::fs::read_to_string(format!("/proc/{}/oom_score_adj", pid_of(&sandbox))).unwrap().trim().parse().unwrap();
@@ -169,7 +169,7 @@ async fn update(runtime: &mut Runtime, id: &str, linux: LinuxContainerResources)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_changes_what_it_names_and_nothing_else() {
+async fn an_update_changes_only_the_fields_it_has() {
     let mut runtime = runtime().await;
     let config = pod("updates");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -181,7 +181,7 @@ async fn an_update_changes_what_it_names_and_nothing_else() {
             LinuxContainerResources { cpu_shares: 256, ..expected.clone() },
         ),
         (
-            // Up and down, in the way of a resize in place.
+            // Up and down, like an in-place resize.
             LinuxContainerResources {
                 memory_limit_in_bytes: 128 * MIB,
                 memory_swap_limit_in_bytes: 128 * MIB,
@@ -213,14 +213,14 @@ async fn an_update_changes_what_it_names_and_nothing_else() {
         update(&mut runtime, &id, change).await.unwrap();
         expected = known;
         assert_limits(&id, &expected);
-        let told = container_status(&mut runtime, &id).await.resources.unwrap().linux.unwrap();
-        assert_eq!(told, expected);
+        let reported = container_status(&mut runtime, &id).await.resources.unwrap().linux.unwrap();
+        assert_eq!(reported, expected);
     }
-    // A CPU manager sets only the processors.
+    // The kubelet's CPU manager sets only the cpuset.
     let pinned = LinuxContainerResources { cpuset_cpus: "0".to_owned(), ..Default::default() };
     update(&mut runtime, &id, pinned).await.unwrap();
     assert_limits(&id, &expected);
-    // What was updated before the start is in force after it.
+    // An update before the start is applied after it.
     let waiting = create(&mut runtime, &sandbox, &config, &limited("waiting", limits())).await;
     let shares = LinuxContainerResources { cpu_shares: 128, ..Default::default() };
     update(&mut runtime, &waiting, shares).await.unwrap();
@@ -233,7 +233,7 @@ async fn an_update_changes_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_can_be_taken_away_again() {
+async fn limits_can_be_removed() {
     let mut runtime = runtime().await;
     let config = pod("unlimit");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -249,7 +249,7 @@ async fn limits_can_be_taken_away_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_limits_are_refused_by_their_field_and_change_nothing() {
+async fn invalid_limits_are_refused_by_field_and_change_nothing() {
     let mut runtime = runtime().await;
     let config = pod("bad-limits");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -272,7 +272,7 @@ async fn wrong_limits_are_refused_by_their_field_and_change_nothing() {
         assert_refused(refused, Code::FailedPrecondition, &["container wrong", "linux.resources.unified", "cgroup v1"]);
         assert_refused(update(&mut runtime, &id, wrong).await, Code::FailedPrecondition, &["linux.resources.unified"]);
     }
-    // What only Docker or the kernel knows to be wrong is told in their words.
+    // Errors that only Docker or the kernel detects are passed on in their words.
     for (wrong, word) in [
         (Resources { memory_limit_in_bytes: 1, memory_swap_limit_in_bytes: 1, ..limits() }, "memory"),
         (Resources { cpuset_cpus: "4096".to_owned(), ..limits() }, "cpu"),

@@ -1,4 +1,4 @@
-//! What a container's process may do, read from the process itself.
+//! What a container's process may do, read from /proc.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::assert_refused;
 use crate::docker_knows;
-use crate::look::*;
+use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
@@ -52,7 +52,7 @@ const NET_ADMIN: u64 = 1 << 12;
 const NET_RAW: u64 = 1 << 13;
 const CHOWN: u64 = 1;
 
-/// Docker's default set, as its documentation has it.
+/// Docker's documented default set.
 const DEFAULT_CAPABILITIES: u64 = 0xa804_25fb;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +100,7 @@ async fn capabilities_are_added_and_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_root_file_system_is_writable_unless_asked_otherwise() {
+async fn the_root_file_system_is_writable_unless_read_only_is_requested() {
     let mut runtime = runtime().await;
     let config = pod("rootfs");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -118,7 +118,7 @@ async fn the_root_file_system_is_writable_unless_asked_otherwise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn paths_are_masked_and_read_only_as_listed_and_none_when_the_lists_are_empty() {
+async fn masked_and_readonly_paths_are_exactly_the_requested_ones() {
     let mut runtime = runtime().await;
     let config = pod("paths");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -138,7 +138,7 @@ async fn paths_are_masked_and_read_only_as_listed_and_none_when_the_lists_are_em
     assert_eq!(inside(&listed, "touch /tmp/test 2>&1; true"), "touch: /tmp/test: Read-only file system");
     let mounts = inside(&listed, "cat /proc/self/mounts");
     assert!(mounts.contains(" /proc/meminfo ") && mounts.contains(" /proc/sys proc ro,"), "{mounts}");
-    // Docker's own defaults must not come back where the lists are empty: procMount Unmasked sends them so.
+    // Empty lists must not become Docker's defaults: procMount Unmasked is sent as empty lists.
     let (bare, _) = process(&mut runtime, &sandbox, &config, &secured("bare", lists(&[], &[]))).await;
     let mounts = inside(&bare, "cat /proc/self/mounts");
     let over_proc: Vec<&str> =
@@ -148,7 +148,7 @@ async fn paths_are_masked_and_read_only_as_listed_and_none_when_the_lists_are_em
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_new_privileges_is_on_only_when_asked() {
+async fn no_new_privileges_is_set_only_when_requested() {
     let mut runtime = runtime().await;
     let config = pod("nnp");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -166,7 +166,7 @@ const NO_CHMOD: &str = r#"{
 }"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn system_calls_are_filtered_as_asked() {
+async fn seccomp_profiles_filter_as_requested() {
     use ProfileType::*;
     let mut runtime = runtime().await;
     let config = pod("seccomp");
@@ -209,7 +209,7 @@ async fn system_calls_are_filtered_as_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pause_process_has_the_pods_profile() {
+async fn the_pause_process_has_the_pods_seccomp_profile() {
     let mut runtime = runtime().await;
     let path = "/var/lib/kubelet/seccomp/pod.json";
     std::fs::create_dir_all("/var/lib/kubelet/seccomp").unwrap();
@@ -240,7 +240,7 @@ async fn run_privileged_pod(runtime: &mut Runtime, name: &str) -> (PodSandboxCon
     let security = LinuxSandboxSecurityContext { privileged: true, ..Default::default() };
     let linux = LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() };
     let config = PodSandboxConfig { linux: Some(linux), ..pod(name) };
-    // A machine without CAP_SYS_RESOURCE runs none but with the box's wrapper around runc.
+    // A machine without CAP_SYS_RESOURCE needs the box's wrapper around runc for it.
     let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner();
     let wrapped = status.runtime_handlers.iter().any(|handler| handler.name == "wrapped");
     let handler = if wrapped { "wrapped" } else { "" };
@@ -250,10 +250,10 @@ async fn run_privileged_pod(runtime: &mut Runtime, name: &str) -> (PodSandboxCon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_privileged_container_sees_all_of_proc_and_can_write_there() {
+async fn a_privileged_container_has_an_unmasked_writable_proc() {
     let mut runtime = runtime().await;
     let (config, sandbox) = run_privileged_pod(&mut runtime, "privileged-paths").await;
-    // As a kubelet sends them for every container whose procMount is Default.
+    // A kubelet sends these for every container whose procMount is Default.
     let security = Security {
         privileged: true,
         masked_paths: strings(&[
@@ -281,13 +281,13 @@ async fn a_privileged_container_sees_all_of_proc_and_can_write_there() {
         })
         .collect();
     assert_eq!(over, Vec::<&str>::new());
-    // A setting of the pod's own network, so that nobody else sees it.
+    // A sysctl of the pod's own network namespace, so that no other test sees it.
     inside(&id, "echo 61000 >/proc/sys/net/ipv4/tcp_keepalive_time");
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_privileged_container_needs_a_pod_for_it() {
+async fn a_privileged_container_needs_a_privileged_pod() {
     let mut runtime = runtime().await;
     let privileged = Security { privileged: true, ..Default::default() };
     let config = pod("unprivileged");
@@ -299,26 +299,26 @@ async fn a_privileged_container_needs_a_pod_for_it() {
     let (config, sandbox) = run_privileged_pod(&mut runtime, "privileged").await;
     let blocking = Security { seccomp: profile(ProfileType::Localhost, "/does/not/exist"), ..privileged };
     let (id, pid) = process(&mut runtime, &sandbox, &config, &secured("main", blocking)).await;
-    // All that this machine's root has itself, as far as Docker knows them (20.10 ends with AUDIT_READ), and no profile.
+    // All capabilities that root has here, as far as Docker knows them (20.10 ends with AUDIT_READ), and no profile.
     let known = if docker_knows(44) { u64::MAX } else { (1 << 38) - 1 };
     let own = std::fs::read_to_string("/proc/self/status").unwrap();
     let own = own.lines().find_map(|line| line.strip_prefix("CapBnd:")).unwrap().trim();
     assert_eq!(capabilities(pid, "CapEff"), u64::from_str_radix(own, 16).unwrap() & known);
     assert_eq!(proc_status(pid, "Seccomp"), "0");
     inside(&id, "mkdir /tmp/m && mount -t tmpfs none /tmp/m");
-    // The same by name, without the rest of what privileged means.
+    // The same capabilities by name, without the other effects of privileged.
     let all = Capability { add_capabilities: strings(&["ALL"]), ..Default::default() };
     let all = Security { capabilities: Some(all), ..Default::default() };
     let (_, pid) = process(&mut runtime, &sandbox, &config, &secured("all", all)).await;
     assert_eq!(capabilities(pid, "CapEff"), u64::from_str_radix(own, 16).unwrap() & known);
     assert_eq!(inspect(&sandbox)["HostConfig"]["Privileged"], false);
-    // The pause process stays without.
+    // The pause process does not get them.
     assert_eq!(capabilities(pid_of(&sandbox), "CapEff"), 0);
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_this_host_cannot_enforce_is_refused_by_its_name() {
+async fn security_options_the_host_cannot_enforce_are_refused_by_field() {
     use ProfileType::*;
     let mut runtime = runtime().await;
     let config = pod("no-lsm");
@@ -352,9 +352,9 @@ async fn what_this_host_cannot_enforce_is_refused_by_its_name() {
     remove_pod(&mut runtime, &sandbox).await;
 }
 
-/// As a conformant node must: Kubernetes' own tests of emptyDir volumes set a label everywhere.
+/// A conformant node must accept it: Kubernetes' own tests of emptyDir volumes always set a label.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_selinux_label_is_refused_only_where_it_would_be_missed() {
+async fn an_selinux_label_is_refused_only_if_selinux_would_be_enforced() {
     let mut runtime = runtime().await;
     if docker(&["info", "-f", "{{.SecurityOptions}}"]).contains("selinux") {
         return;
@@ -386,7 +386,7 @@ async fn an_selinux_label_is_refused_only_where_it_would_be_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_dockside_keeps_is_for_root_only() {
+async fn state_files_are_accessible_to_root_only() {
     let mut runtime = runtime().await;
     let config = pod("secrets");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -397,7 +397,7 @@ async fn what_dockside_keeps_is_for_root_only() {
     for directory in ["sandboxes", "containers"] {
         assert_eq!(mode(&state.join(directory)), 0o700);
         for entry in std::fs::read_dir(state.join(directory)).unwrap().flatten() {
-            // Other tests' records come and go.
+            // Other tests create and remove records meanwhile.
             if let Ok(found) = entry.metadata() {
                 assert_eq!(found.permissions().mode() & 0o077, 0, "{}", entry.path().display());
             }

@@ -1,4 +1,4 @@
-//! Stats beside readings made by hand.
+//! Stats, compared with the kernel's own numbers.
 
 use dockside::proto::*;
 use serde_json::Value;
@@ -38,28 +38,28 @@ fn row(text: &str, name: &str) -> u64 {
     line.unwrap_or_else(|| panic!("no {name} in {text}")).trim().parse().unwrap()
 }
 
-/// Nanoseconds of processor time.
-pub fn cpu_by_hand(id: &str) -> u64 {
+/// CPU time in nanoseconds.
+pub fn cpu_from_kernel(id: &str) -> u64 {
     let text = cgroup_file(id, "cpuacct", "cpuacct.usage", "cpu.stat");
     text.trim().parse().unwrap_or_else(|_| row(&text, "usage_usec") * 1000)
 }
 
-pub fn memory_by_hand(id: &str) -> (u64, u64) {
+pub fn memory_from_kernel(id: &str) -> (u64, u64) {
     let usage = cgroup_file(id, "memory", "memory.usage_in_bytes", "memory.current").trim().parse().unwrap();
     let stat = cgroup_file(id, "memory", "memory.stat", "memory.stat");
     let inactive = if stat.contains("total_inactive_file") { "total_inactive_file" } else { "inactive_file" };
     (usage, usage - row(&stat, inactive))
 }
 
-/// The upper directory of the overlay that a container has for its root.
-fn layer_by_hand(id: &str) -> String {
+/// The upper directory of the overlay at a container's root.
+fn layer_from_kernel(id: &str) -> String {
     let pid = docker(&["inspect", "-f", "{{.State.Pid}}", id]);
     let mounts = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
     let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
     root.split_once("upperdir=").unwrap().1.split(',').next().unwrap().to_owned()
 }
 
-/// Makes an image of so many layers that Docker's own store mounts it by relative paths.
+/// Builds an image of so many layers that Docker's graph driver mounts it by relative paths.
 fn make_deep_image(name: &str) {
     let directory = "/var/lib/dockside/many-layers";
     let at = |file: &str| format!("{directory}/{file}");
@@ -85,7 +85,7 @@ fn make_deep_image(name: &str) {
     docker(&["load", "--quiet", "--input", &format!("{directory}.tar")]);
 }
 
-/// The directory of the images.
+/// The directory that holds the images.
 async fn images_on() -> String {
     let info = images().await.image_fs_info(ImageFsInfoRequest {}).await.unwrap().into_inner();
     info.image_filesystems[0].fs_id.clone().unwrap().mountpoint
@@ -96,23 +96,23 @@ pub fn near(one: u64, other: u64) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn processor_and_memory_are_what_the_kernel_counts() {
+async fn cpu_and_memory_equal_the_kernels_counters() {
     let mut runtime = runtime().await;
     let config = pod("stats-usage");
     let sandbox = run_pod(&mut runtime, &config).await;
-    // Thirty megabytes in a file that is read again, so active; and half a processor or so.
+    // Thirty megabytes in a file that is read repeatedly, hence active, and about half a CPU.
     let script = "dd if=/dev/zero of=/tmp/file bs=1M count=30 2>/dev/null; cat /tmp/file /tmp/file >/dev/null; \
                   trap 'exit 0' TERM; while true; do i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 0.02; done";
     let mut busy = container("busy", script);
     let resources = LinuxContainerResources { memory_limit_in_bytes: 256 << 20, ..Default::default() };
     busy.linux = Some(LinuxContainerConfig { resources: Some(resources), ..Default::default() });
     let id = run_container(&mut runtime, &sandbox, &config, &busy).await;
-    eventually("thirty megabytes are in use", async || (memory_by_hand(&id).0 > 30 << 20).then_some(())).await;
+    eventually("thirty megabytes are in use", async || (memory_from_kernel(&id).0 > 30 << 20).then_some(())).await;
 
-    eventually("a reading by hand on both sides of ours, close together", async || {
-        let (cpu_before, memory_before) = (cpu_by_hand(&id), memory_by_hand(&id));
+    eventually("a kernel reading before and after Dockside's, close together", async || {
+        let (cpu_before, memory_before) = (cpu_from_kernel(&id), memory_from_kernel(&id));
         let stats = stats(&mut runtime, &id).await;
-        let (cpu_after, memory_after) = (cpu_by_hand(&id), memory_by_hand(&id));
+        let (cpu_after, memory_after) = (cpu_from_kernel(&id), memory_from_kernel(&id));
         let (cpu, memory) = (stats.cpu.unwrap(), stats.memory.unwrap());
         let used = value(cpu.usage_core_nano_seconds);
         assert!((cpu_before..=cpu_after).contains(&used), "{cpu_before} {used} {cpu_after}");
@@ -130,7 +130,7 @@ async fn processor_and_memory_are_what_the_kernel_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_container_wrote_is_measured() {
+async fn the_writable_layer_is_measured() {
     let mut runtime = runtime().await;
     let config = pod("stats-disk");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -141,20 +141,20 @@ async fn what_a_container_wrote_is_measured() {
         layer.used_bytes.as_ref().is_some_and(|used| used.value >= 10 << 20).then_some(layer)
     })
     .await;
-    let directory = layer_by_hand(&id);
+    let directory = layer_from_kernel(&id);
     let by_hand: u64 = run("du", &["-s", "-B1", &directory]).split('\t').next().unwrap().parse().unwrap();
     let used = layer.used_bytes.unwrap().value;
     assert!(near(used, by_hand), "{used} {by_hand}");
     let inodes: u64 = run("du", &["-s", "--inodes", &directory]).split('\t').next().unwrap().parse().unwrap();
     assert_eq!(layer.inodes_used.unwrap().value, inodes);
     assert!(layer.timestamp > 0);
-    // A kubelet looks at this directory later, when the container may be gone.
+    // A kubelet measures this directory later, when the container may be gone.
     assert_eq!(layer.fs_id.unwrap().mountpoint, images_on().await);
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_layer_over_an_image_of_very_many_layers_is_measured() {
+async fn the_writable_layer_over_a_very_deep_image_is_measured() {
     if containerd_has_images() {
         return; // containerd mounts by whole paths
     }
@@ -171,13 +171,13 @@ async fn a_layer_over_an_image_of_very_many_layers_is_measured() {
         layer.used_bytes.as_ref().is_some_and(|used| used.value >= 3_000_000).then_some(layer)
     })
     .await;
-    assert!(!layer_by_hand(&id).starts_with('/'), "the paths are relative");
+    assert!(!layer_from_kernel(&id).starts_with('/'), "the paths are relative");
     assert_eq!(layer.fs_id.unwrap().mountpoint, images_on().await);
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_has_its_traffic_its_processes_and_its_containers() {
+async fn pod_stats_have_network_processes_and_containers() {
     let mut runtime = runtime().await;
     let mut config = pod("stats-pod");
     config.labels.insert("stats".to_owned(), "pod".to_owned());
@@ -210,7 +210,7 @@ async fn a_pod_has_its_traffic_its_processes_and_its_containers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lists_have_every_container_and_pass_filters() {
+async fn stats_lists_have_every_container_and_apply_filters() {
     let mut runtime = runtime().await;
     let config = pod("stats-list");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -231,7 +231,7 @@ async fn lists_have_every_container_and_pass_filters() {
     assert_eq!(found[0].attributes.as_ref().unwrap().metadata, labelled.metadata);
     let by_id = ContainerStatsFilter { id: created[..12].to_owned(), ..Default::default() };
     let found = list(&mut runtime, Some(by_id)).await;
-    // One that does not run uses nothing, and is no error.
+    // A container that is not running has no usage; that is not an error.
     assert!(found.len() == 1 && found[0].cpu.is_none() && found[0].memory.is_none(), "{found:?}");
     assert!(list(&mut runtime, None).await.len() >= 2);
     let unknown = runtime.container_stats(ContainerStatsRequest { container_id: "nonesuch".to_owned() }).await;

@@ -1,4 +1,4 @@
-//! What Dockside tells an OpenTelemetry collector.
+//! The traces that Dockside sends to an OpenTelemetry collector.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use harness::*;
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// Keeps the spans that it gets.
+/// A collector that keeps the spans it receives.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Span>>>);
 
@@ -43,7 +43,7 @@ impl TraceService for Collector {
 }
 
 impl Collector {
-    /// Returns its address, too.
+    /// Returns the collector and its address.
     async fn start() -> (Collector, String) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -64,7 +64,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The same request as part of somebody's trace.
+/// The same request as part of a client's trace.
 fn traced<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     let parent = format!("00-{TRACE}-{PARENT}-01");
@@ -73,7 +73,7 @@ fn traced<T>(message: T) -> Request<T> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_become_part_of_the_callers_trace() {
+async fn calls_join_the_trace_of_the_caller() {
     let (collector, address) = Collector::start().await;
     let node = Node::start(&["--tracing-endpoint", &address]).await;
     let mut runtime = node.runtime().await;
@@ -97,7 +97,7 @@ async fn calls_become_part_of_the_callers_trace() {
     assert_eq!(status.code(), StatusCode::Error);
     assert!(status.message.contains("no-such"), "{status:?}");
 
-    // Nobody asked for this one, and its end is before the next.
+    // This one is not sampled. It is exported, if at all, before the next.
     let untraced = RemovePodSandboxRequest { pod_sandbox_id: sandbox };
     runtime.remove_pod_sandbox(untraced).await.unwrap();
     runtime.version(traced(VersionRequest::default())).await.unwrap();
@@ -107,7 +107,7 @@ async fn calls_become_part_of_the_callers_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_begin_traces_by_themselves_where_that_is_wanted() {
+async fn calls_start_traces_if_sampling_is_enabled() {
     let (collector, address) = Collector::start().await;
     let node = Node::start(&["--tracing-endpoint", &address, "--tracing-sampling-rate-per-million=1000000"]).await;
     node.runtime().await.version(VersionRequest::default()).await.unwrap();

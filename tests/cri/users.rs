@@ -1,11 +1,11 @@
-//! Who a container's process is, read from the process itself.
+//! The user and groups of a container's process, read from /proc.
 
 use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
 use crate::containers::of_image;
-use crate::look::*;
+use crate::inspect::*;
 use crate::runtime;
 use crate::security::Security;
 use crate::security::id;
@@ -14,7 +14,7 @@ use crate::security::secured;
 use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_user_is_the_requests_else_the_images() {
+async fn the_user_is_from_the_request_or_else_from_the_image() {
     let mut runtime = runtime().await;
     let config = pod("users");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -56,7 +56,7 @@ async fn the_user_is_the_requests_else_the_images() {
         let refused = try_create(&mut runtime, &sandbox, &config, &secured("refused", security)).await;
         assert_refused(refused, Code::InvalidArgument, &["container refused", field]);
     }
-    // A name that the image does not have is only found out by the start.
+    // A name that is missing in the image is only detected at the start.
     let unknown = create(&mut runtime, &sandbox, &config, &secured("unknown", named("no-such-user", None))).await;
     let error = runtime.start_container(StartContainerRequest { container_id: unknown.clone() }).await.unwrap_err();
     assert!(error.message().contains("no-such-user"), "{error}");
@@ -65,9 +65,9 @@ async fn the_user_is_the_requests_else_the_images() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_tells_the_user_and_all_groups() {
+async fn container_status_reports_the_user_and_all_groups() {
     let mut runtime = runtime().await;
-    let config = pod("told-users");
+    let config = pod("reported-users");
     let sandbox = run_pod(&mut runtime, &config).await;
     let asked = |uid, gid| Security {
         run_as_user: uid,
@@ -79,7 +79,7 @@ async fn the_status_tells_the_user_and_all_groups() {
         |security| Security { supplemental_groups_policy: SupplementalGroupsPolicy::Strict.into(), ..security };
     for (number, (image, security)) in [
         (BUSYBOX, asked(id(1001), id(1002))),
-        // This user is in groups of the image, which count only where the request names none.
+        // This user is in groups of the image, which apply only if the request has none.
         ("dockside.test/groups:1", asked(id(1000), id(1000))),
         ("dockside.test/groups:1", asked(id(1000), None)),
         ("dockside.test/groups:1", strict(asked(id(1000), None))),
@@ -98,18 +98,18 @@ async fn the_status_tells_the_user_and_all_groups() {
         let wanted =
             ContainerConfig { image: of_image("", image).image, ..secured(&format!("main-{number}"), security) };
         let (container, pid) = process(&mut runtime, &sandbox, &config, &wanted).await;
-        let told = container_status(&mut runtime, &container).await.user.and_then(|user| user.linux).expect(&case);
+        let user = container_status(&mut runtime, &container).await.user.and_then(|user| user.linux).expect(&case);
         let numbers = |field| -> Vec<i64> {
             proc_status(pid, field).split_whitespace().map(|number| number.parse().unwrap()).collect()
         };
-        assert_eq!((told.uid, told.gid), (numbers("Uid")[0], numbers("Gid")[0]), "{case}");
-        assert_eq!(told.supplemental_groups, numbers("Groups"), "{case}");
+        assert_eq!((user.uid, user.gid), (numbers("Uid")[0], numbers("Gid")[0]), "{case}");
+        assert_eq!(user.supplemental_groups, numbers("Groups"), "{case}");
     }
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn supplemental_groups_are_those_of_the_request_and_of_the_image() {
+async fn supplemental_groups_follow_the_policy() {
     let mut runtime = runtime().await;
     let config = pod("groups");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -137,7 +137,7 @@ async fn supplemental_groups_are_those_of_the_request_and_of_the_image() {
     }
     let refused = try_create(&mut runtime, &sandbox, &config, &secured("overflow", groups(&[1 << 32]))).await;
     assert_refused(refused, Code::InvalidArgument, &["linux.security_context.supplemental_groups"]);
-    // So clients may ask for the policy.
+    // RuntimeFeatures announces the policy.
     let status = runtime.status(StatusRequest::default()).await.unwrap().into_inner();
     assert!(status.features.unwrap().supplemental_groups_policy);
     remove_pod(&mut runtime, &sandbox).await;

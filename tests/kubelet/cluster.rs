@@ -1,4 +1,4 @@
-//! The cluster as a test sees it: pods made and deleted with kubectl, and watched by one `kubectl get --watch` for all.
+//! Test support: pods that are created and deleted with kubectl, and watched by one `kubectl get --watch` for all tests.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -17,10 +17,10 @@ use serde_json::json;
 pub use harness::in_cluster::*;
 
 pub const NGINX: &str = "nginx:1.14";
-/// A script that runs until it is told to end, then ends at once.
+/// A script that runs until SIGTERM, then exits at once.
 pub const UNTIL_TERM: &str = "trap 'exit 0' TERM; sleep infinity & wait";
 
-/// Tests that restart a server of the node run alone, all others beside each other.
+/// Tests that restart a service of the node run alone, all others concurrently.
 static NODE: RwLock<()> = RwLock::new(());
 
 pub fn shared() -> RwLockReadGuard<'static, ()> {
@@ -35,8 +35,6 @@ pub fn node_name() -> String {
     environment("NODE")
 }
 
-// ---- what the API server tells ----
-
 /// All objects of one kind, kept up to date.
 struct Feed {
     objects: Mutex<Objects>,
@@ -46,7 +44,7 @@ struct Feed {
 #[derive(Default)]
 struct Objects {
     present: BTreeMap<String, Value>,
-    /// Deleted ones, as they were last.
+    /// The last state of deleted ones.
     gone: BTreeMap<String, Value>,
 }
 
@@ -86,7 +84,7 @@ impl Feed {
         self.changed.notify_all();
     }
 
-    /// Waits until `look` finds something.
+    /// Waits until `look` returns something.
     fn wait<T>(&self, mut look: impl FnMut(&Objects) -> Option<T>) -> Option<T> {
         let end = Instant::now() + DEADLINE;
         let mut objects = self.objects.lock();
@@ -101,7 +99,7 @@ impl Feed {
     }
 }
 
-/// A string of an object, empty where there is none.
+/// The string, or an empty one if the value is no string.
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
@@ -120,8 +118,6 @@ pub fn condition<'a>(pod: &'a Value, kind: &str) -> &'a str {
     let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
     found.map_or("", |condition| text(&condition["status"]))
 }
-
-// ---- descriptions ----
 
 /// A container that runs a shell script.
 pub fn shell(name: &str, script: &str) -> Value {
@@ -145,7 +141,7 @@ fn merge(base: &mut Value, more: Value) {
     }
 }
 
-/// A directory of the node for a pod to tell in what it did, and the volume that leads there.
+/// A directory of the node in which a pod leaves evidence of what it did, and the volume for it.
 pub fn evidence(name: &str) -> (String, Value) {
     let path = format!("/run/box/evidence/{name}");
     std::fs::create_dir_all(&path).unwrap();
@@ -156,8 +152,6 @@ pub fn evidence(name: &str) -> (String, Value) {
 pub fn evidence_mount() -> Value {
     json!({"volumeMounts": [{"name": "evidence", "mountPath": "/evidence"}]})
 }
-
-// ---- pods ----
 
 pub struct Pod {
     pub name: String,
@@ -174,11 +168,11 @@ impl Pod {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         run_with("kubectl", &["create", "-f", "-"], &pod.to_string());
         let pod = Pod { name: name.to_owned() };
-        pod.wait("the API server tells of it", |_| Some(()));
+        pod.wait("the API server reports it", |_| Some(()));
         pod
     }
 
-    /// Waits until `look` finds something in the pod.
+    /// Waits until `look` returns something for the pod.
     pub fn wait<T>(&self, what: &str, mut look: impl FnMut(&Value) -> Option<T>) -> T {
         let found = PODS.wait(|objects| objects.present.get(&self.name).and_then(&mut look));
         found.unwrap_or_else(|| panic!("pod {}: waited {DEADLINE:?} in vain: {what}", self.name))
@@ -201,7 +195,7 @@ impl Pod {
         self.wait(what, |pod| container(pod, name).filter(|status| pass(status)).cloned())
     }
 
-    /// Waits until a container has ended, and returns its `terminated`.
+    /// Waits until a container has exited, and returns its `terminated` state.
     pub fn ended(&self, name: &str) -> Value {
         let status = self.container(name, "it has ended", |status| !status["state"]["terminated"].is_null());
         status["state"]["terminated"].clone()
@@ -220,7 +214,7 @@ impl Pod {
         kubectl(&["exec", &self.name, "-c", container, "--", "sh", "-c", script])
     }
 
-    /// Waits until a container's log has these words.
+    /// Waits until a container's log contains `words`.
     pub fn logged(&self, container: &str, words: &str) -> String {
         eventually(&format!("{words:?} in the log of {}", self.name), || {
             let output = try_run("kubectl", &["logs", &self.name, "-c", container], "");
@@ -229,7 +223,7 @@ impl Pod {
         })
     }
 
-    /// The pod's sandboxes and containers in Docker, ended ones as well: "NAME ID", sorted.
+    /// The pod's sandboxes and containers in Docker, including exited ones: "NAME ID", sorted.
     pub fn in_docker(&self) -> Vec<String> {
         let filter = format!("label=io.kubernetes.pod.name={}", self.name);
         let list = docker(&["ps", "-a", "--no-trunc", "--filter", &filter, "--format", "{{.Names}} {{.ID}}"]);
@@ -242,13 +236,13 @@ impl Pod {
         self.in_docker().into_iter().filter(|row| row.starts_with("k8s_POD_")).collect()
     }
 
-    /// Deletes the pod as a user does, and returns what it was last.
+    /// Deletes the pod as a user does, and returns its last state.
     pub fn delete(self) -> Value {
         kubectl(&["delete", "pod", &self.name, "--wait=false"]);
         self.gone()
     }
 
-    /// Waits until the API server says that it is gone.
+    /// Waits until the API server has deleted it, and returns its last state.
     pub fn gone(self) -> Value {
         let gone = PODS.wait(|objects| objects.gone.get(&self.name).cloned());
         gone.unwrap_or_else(|| panic!("pod {}: waited {DEADLINE:?} in vain for its end", self.name))

@@ -1,4 +1,4 @@
-//! Pull policies and pull secrets, against the box's registry and one with a password.
+//! Pull policies and pull secrets, with the box's registry and one with a password.
 
 use std::process::Child;
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::cluster::*;
 
-/// A registry that shows the box's images to those who know the password.
+/// A registry with the box's images that requires a password.
 struct Guarded(Child);
 
 const GUARDED: &str = "127.0.0.1:5001";
@@ -41,8 +41,8 @@ impl Drop for Guarded {
     }
 }
 
-/// Puts an image of this name into the box's registry, where Docker does not have it. It is like no other: a kubelet
-/// that pulled an image with one pod's secret asks the registry before another pod gets the same under another name.
+/// Pushes an image of this name to the box's registry and removes it from Docker. Its contents are unique: after a pull
+/// with one pod's secret, a kubelet asks the registry before another pod may use the same image under another name.
 fn publish(name: &str) -> String {
     let image = format!("127.0.0.1:80/{name}");
     let container = docker(&["create", BUSYBOX]);
@@ -54,7 +54,7 @@ fn publish(name: &str) -> String {
 }
 
 #[test]
-fn an_image_that_is_not_there_is_pulled_unless_that_is_forbidden() {
+fn a_missing_image_is_pulled_unless_the_policy_is_never() {
     let _node = shared();
     let image = publish("policies/hello:1");
     let main = |policy: &str| with(shell("main", UNTIL_TERM), json!({"image": image, "imagePullPolicy": policy}));
@@ -81,7 +81,7 @@ fn an_image_that_is_not_there_is_pulled_unless_that_is_forbidden() {
 }
 
 #[test]
-fn an_image_that_no_registry_has_is_told_as_such_and_tried_again() {
+fn a_nonexistent_image_is_reported_and_retried() {
     let _node = shared();
     let main = with(shell("main", UNTIL_TERM), json!({"image": "127.0.0.1:80/no/such:1"}));
     let pod = Pod::of("no-such-image", json!([main]));
@@ -94,7 +94,7 @@ fn an_image_that_no_registry_has_is_told_as_such_and_tried_again() {
 }
 
 #[test]
-fn an_image_behind_a_password_comes_with_the_pods_secret_only() {
+fn a_private_image_is_pulled_only_with_the_pods_secret() {
     let _node = shared();
     let _registry = Guarded::start();
     publish("guarded/hello:1");

@@ -1,4 +1,4 @@
-//! Logs as the kubelet rotates them.
+//! Log rotation by the kubelet.
 
 use serde_json::json;
 
@@ -6,12 +6,12 @@ use crate::cluster::*;
 
 const LINES: usize = 60_000;
 
-/// All lines of the log files of a container, the oldest file first, as they were written. None while the kubelet is at
-/// them: it compresses into a file of another name.
+/// All lines of the log files of a container, the oldest file first. `None` while the kubelet rotates: it compresses
+/// into a file of another name.
 fn lines(directory: &str) -> Option<Vec<String>> {
     let mut files: Vec<String> =
         std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path().display().to_string()).collect();
-    // 0.log is the newest; the others end in the time of their rotation.
+    // 0.log is the newest; the names of the others end with the time of their rotation.
     files.sort_by_key(|path| (path.ends_with("/0.log"), path.clone()));
     let mut all = Vec::new();
     for path in files {
@@ -26,9 +26,9 @@ fn lines(directory: &str) -> Option<Vec<String>> {
 }
 
 #[test]
-fn a_log_is_rotated_and_no_line_is_lost_or_doubled() {
+fn a_rotation_by_the_kubelet_loses_and_repeats_no_line() {
     let _node = shared();
-    // About 4 MiB of CRI log in some 12 s: the kubelet looks every 3 s, and keeps 5 files.
+    // About 4 MiB of CRI log in 12 s: the kubelet checks every 3 s, and keeps 5 files.
     let script = format!(
         "i=0; while [ $i -lt {LINES} ]; do i=$((i + 1)); echo line $i; [ $((i % 5000)) != 0 ] || sleep 1; done; {UNTIL_TERM}"
     );

@@ -1,5 +1,5 @@
-//! The numbers that a kubelet serves, when it counts itself (the usual) and when Dockside counts for it (feature gate
-//! `PodAndContainerStatsFromCRI`): the same names, the same labels and the same values for the same pods.
+//! The metrics that a kubelet serves, measured by itself (the default) and by Dockside (feature gate
+//! `PodAndContainerStatsFromCRI`): the same pod must have the same names, labels and values.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -13,12 +13,12 @@ use serde_json::json;
 use crate::cluster::*;
 
 const GATE: &str = "--feature-gates=PodAndContainerStatsFromCRI=true";
-/// What only a kubelet of 1.34 has, and always as 0: it does not measure the load.
+/// Only a kubelet of 1.34 has it, and always as 0: it does not measure the load.
 const NEVER_MEASURED: [&str; 3] =
     ["container_cpu_load_average_10s", "container_cpu_load_d_average_10s", "container_tasks_state"];
-/// What a kubelet of 1.37 always tells as -1: the CRI has no negative numbers.
-const NOT_TOLD: &str = "container_health_state";
-/// What version 1 of cgroups does not know, and a kubelet of 1.37 tells as 0 there.
+/// A kubelet of 1.37 always reports -1; the CRI has no negative numbers.
+const NOT_IN_CRI: &str = "container_health_state";
+/// Not available in cgroup version 1, where a kubelet of 1.37 reports 0.
 const VERSION_2: [&str; 6] = [
     "container_memory_events_high_total",
     "container_memory_events_max_total",
@@ -27,27 +27,27 @@ const VERSION_2: [&str; 6] = [
     "container_memory_pgscan_total",
     "container_memory_pgsteal_total",
 ];
-/// Of these a kubelet without a handler for Docker's containers knows only the values of a pod as a whole.
+/// A kubelet without cAdvisor's handler for Docker's containers has these for a pod as a whole only.
 const WHOSE: [&str; 5] = ["name", "image", "pod", "namespace", "container"];
 
-/// What the pod holds, in bytes.
+/// The memory that the pod uses, in bytes.
 const MEMORY: u32 = 6 << 20;
 const DISK: u64 = 256 << 10;
-/// How far two samples of memory may be apart, in bytes.
+/// How much two samples of memory may differ, in bytes.
 const SLACK: u32 = 1 << 20;
 
-/// The metric's name, and its labels but for those in [`WHOSE`].
+/// The metric's name, and its labels except those in [`WHOSE`].
 type Key = (String, BTreeMap<String, String>);
 
 struct Series {
-    /// Those in [`WHOSE`].
+    /// The labels in [`WHOSE`].
     whose: BTreeMap<String, String>,
     value: f64,
     /// When it was measured, in ms since 1970.
     at: Option<u128>,
 }
 
-/// A kubelet that counts in one of the two ways, in place of the one that ran.
+/// Restarts the kubelet with flags that choose who measures.
 fn restart_kubelet(flags: &str) {
     hack("cluster", &["kill", "kubelet"]);
     let script = format!("{}/hack/cluster", environment("REPO"));
@@ -88,10 +88,10 @@ fn summary(pod: &str) -> Option<Value> {
     summary["pods"].as_array()?.iter().find(|one| one["podRef"]["name"] == pod).cloned()
 }
 
-/// Everything there is to know about the pod, once the kubelet has looked at all its cgroups since a time, in ms since
-/// 1970. It samples the pod and its containers at different times, the first ones while the OCI runtime is at work there.
+/// The pod's series and summary, once the kubelet has sampled all its cgroups after `since`, in ms since 1970. It samples
+/// the pod and its containers at different times, at first while the OCI runtime still runs in their cgroups.
 fn look(pod: &Pod, uid: &str, since: u128) -> (BTreeMap<Key, Series>, Value) {
-    eventually_or("the kubelet tells of the pod, its pause container and its container", || {
+    eventually_or("the kubelet has metrics of the pod, its pause container and its container", || {
         let (series, summary) = (series(uid), summary(&pod.name).ok_or("the summary has no such pod")?);
         let values = |name: &str| {
             series.iter().filter(|((one, _), _)| one == name).map(|(_, found)| found.value).collect::<Vec<_>>()
@@ -99,7 +99,7 @@ fn look(pod: &Pod, uid: &str, since: u128) -> (BTreeMap<Key, Series>, Value) {
         let (caches, oldest) = (values("container_memory_cache"), series.values().filter_map(|series| series.at).min());
         let (memory, processor) = (values("container_memory_usage_bytes"), values("container_cpu_usage_seconds_total"));
         let whole = memory.len() == 3 && processor.len() == 3 && oldest >= Some(since);
-        // The kernel counts some pages late.
+        // The kernel accounts some pages late.
         let filled = caches.iter().filter(|cache| **cache >= f64::from(MEMORY - SLACK)).count() == 2;
         let used = &summary["containers"][0]["rootfs"]["usedBytes"];
         let summed = summary["cpu"]["usageCoreNanoSeconds"].is_u64() && used.as_u64() >= Some(DISK);
@@ -112,22 +112,22 @@ fn look(pod: &Pod, uid: &str, since: u128) -> (BTreeMap<Key, Series>, Value) {
     })
 }
 
-/// How far a later value of ours may be from an earlier one of the kubelet's own. Counters only grow, and the CRI rounds
+/// Whether a later value of ours agrees with an earlier one of the kubelet's. Counters may have grown, and the CRI rounds
 /// seconds down.
 fn agrees(name: &str, theirs: f64, ours: f64) -> bool {
     let near = |slack: f64| (theirs - ours).abs() <= slack;
     match name {
         "container_last_seen" => near(120.0),
-        // The kubelet takes the age of the cgroup's directory.
+        // The kubelet uses the age of the cgroup's directory.
         "container_start_time_seconds" | "container_creation_time_seconds" => near(3.0),
-        // In the quiet pod, what the kubelet counts before its restart is still so after it.
+        // The pod is idle, so values from before the kubelet's restart still hold after it.
         _ if name.starts_with("container_spec_") => theirs == ours,
         "container_threads_max" | "container_oom_events_total" => theirs == ours,
         "container_processes" | "container_threads" | "container_file_descriptors" | "container_sockets" => near(4.0),
         _ if name.ends_with("_seconds_total") => ours >= theirs.floor() && ours <= theirs + 5.0,
         _ if name.ends_with("_total") || name == "container_memory_failcnt" => ours >= theirs,
         _ if name.starts_with("container_memory_") => near(theirs * 0.01 + f64::from(SLACK)),
-        _ => panic!("{name}: is it a number that a CRI can tell?"),
+        _ => panic!("{name}: is it a number that the CRI can report?"),
     }
 }
 
@@ -135,7 +135,7 @@ fn compare_series(theirs: &BTreeMap<Key, Series>, ours: &BTreeMap<Key, Series>) 
     let version_2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let mut differences = Vec::new();
     for ((name, labels), expected) in theirs {
-        if name == NOT_TOLD {
+        if name == NOT_IN_CRI {
             continue;
         }
         let only_in_2 = VERSION_2.contains(&name.as_str()) || name.starts_with("container_pressure_");
@@ -184,15 +184,14 @@ fn compare_summaries(theirs: &Value, ours: &Value) {
         assert_eq!(number(theirs, path), number(ours, path), "{path}");
     }
     assert!(number(ours, "/process_stats/process_count") >= 2.0);
-    // A kubelet without a handler for Docker's containers has no traffic of pods at all.
+    // A kubelet without cAdvisor's handler for Docker's containers has no network metrics of pods.
     assert!(number(ours, "/network/rxBytes") > 0.0 && ours["network"]["name"] == "eth0", "{ours:#}");
 }
 
 #[test]
-fn a_kubelet_tells_the_same_of_a_pod_whether_it_counts_itself_or_dockside_does() {
+fn metrics_from_dockside_equal_the_kubelets_own() {
     let _node = alone();
-    // Some processor time, some memory, some disk; then it is quiet. The memory is that of a tmpfs: a kernel that is short
-    // of memory takes back what it caches of files on disk.
+    // Uses some CPU, memory and disk, then is idle. The memory is in a tmpfs, since page cache may be reclaimed.
     let fill = |file: &str, bytes: u64| format!("head -c {bytes} /dev/urandom >{file}; md5sum {file} >/dev/null;");
     let fills = format!("{} {}", fill("/dev/shm/file", MEMORY.into()), fill("/file", DISK));
     let script = format!("{fills} echo filled; {UNTIL_TERM}");
@@ -201,7 +200,7 @@ fn a_kubelet_tells_the_same_of_a_pod_whether_it_counts_itself_or_dockside_does()
     let uid = text(&pod.ready()["metadata"]["uid"]).to_owned();
 
     pod.logged("main", "filled");
-    // A second later the shell has begun its wait.
+    // After a second the shell is waiting.
     let quiet = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() + 1000;
     let (their_series, their_summary) = look(&pod, &uid, quiet);
     restart_kubelet(GATE);

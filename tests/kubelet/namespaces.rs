@@ -1,4 +1,4 @@
-//! Which namespaces a pod has of its own, shares among its containers, or shares with the node.
+//! Which namespaces a pod has, shares among its containers, or shares with the node.
 
 use std::io::Read;
 use std::io::Write;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cluster::*;
 
-/// The namespace of this process, which is the node's.
+/// The namespace of this process, which runs on the node.
 fn of_the_node(kind: &str) -> String {
     std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().display().to_string()
 }
@@ -26,7 +26,7 @@ fn page(host: &str, port: u16) -> Option<String> {
 }
 
 #[test]
-fn the_containers_of_a_pod_share_network_ipc_and_host_name_but_not_processes() {
+fn containers_share_network_ipc_and_host_name_but_not_processes() {
     let _node = shared();
     let pod = Pod::of("own", json!([shell("one", UNTIL_TERM), shell("two", UNTIL_TERM)]));
     pod.ready();
@@ -43,7 +43,7 @@ fn the_containers_of_a_pod_share_network_ipc_and_host_name_but_not_processes() {
 }
 
 #[test]
-fn a_pod_on_the_nodes_network_ipc_and_processes_has_the_nodes() {
+fn a_pod_with_host_network_ipc_and_pid_has_the_nodes_namespaces() {
     let _node = shared();
     let spec =
         json!({"hostNetwork": true, "hostPID": true, "hostIPC": true, "containers": [shell("main", UNTIL_TERM)]});
@@ -58,7 +58,7 @@ fn a_pod_on_the_nodes_network_ipc_and_processes_has_the_nodes() {
 }
 
 #[test]
-fn a_port_of_the_node_leads_to_the_pod_until_the_pod_is_gone() {
+fn a_host_port_reaches_the_pod_until_the_pod_is_gone() {
     let _node = shared();
     let web = json!({"name": "web", "image": NGINX, "ports": [{"containerPort": 80, "hostPort": 18080}]});
     let pod = Pod::of("host-port", json!([web]));
@@ -86,7 +86,7 @@ fn containers_that_share_processes_see_and_signal_each_other() {
 }
 
 #[test]
-fn names_of_the_pod_and_its_hosts_are_as_described() {
+fn host_name_dns_and_host_aliases_are_as_specified() {
     let _node = shared();
     let spec = json!({
         "hostname": "alpha", "subdomain": "ocean",

@@ -1,11 +1,11 @@
-//! Probes of all four kinds, and what the kubelet does about them.
+//! Probes of all four kinds, and how the kubelet reacts to them.
 
 use serde_json::Value;
 use serde_json::json;
 
 use crate::cluster::*;
 
-/// A probe that looks every second and believes the first answer.
+/// A probe that runs every second and takes effect at the first result.
 fn probe(handler: Value) -> Value {
     with(json!({"periodSeconds": 1, "failureThreshold": 1, "timeoutSeconds": 5}), handler)
 }
@@ -19,7 +19,7 @@ fn restarted(pod: &Pod, container: &str) {
 }
 
 #[test]
-fn readiness_by_a_command_follows_its_answer() {
+fn exec_readiness_follows_the_exit_code() {
     let _node = shared();
     let main = with(shell("main", UNTIL_TERM), json!({"readinessProbe": probe(exec("cat /tmp/ready"))}));
     let pod = Pod::of("ready-exec", json!([main]));
@@ -59,7 +59,7 @@ fn a_probe_command_that_hangs_fails_by_its_timeout() {
 }
 
 #[test]
-fn a_web_server_is_started_ready_and_alive_by_http() {
+fn http_probes_report_startup_readiness_and_liveness() {
     let _node = shared();
     let get = |path: &str| probe(json!({"httpGet": {"path": path, "port": 80}}));
     let web = json!({"name": "web", "image": NGINX, "startupProbe": get("/"), "readinessProbe": get("/")});
@@ -74,7 +74,7 @@ fn a_web_server_is_started_ready_and_alive_by_http() {
 }
 
 #[test]
-fn readiness_by_tcp_is_whether_something_listens() {
+fn tcp_readiness_follows_the_open_port() {
     let _node = shared();
     let tcp = json!({"readinessProbe": probe(json!({"tcpSocket": {"port": 8000}}))});
     let script = "until [ -e /tmp/listen ]; do sleep 0.1; done; exec httpd -f -p 8000";
@@ -85,9 +85,9 @@ fn readiness_by_tcp_is_whether_something_listens() {
     pod.delete();
 }
 
-/// In the pod runs this program, from the node's files, with the test below that serves gRPC's health service.
+/// The pod runs this test program, mounted from the node, with the test below, which serves gRPC's health service.
 #[test]
-fn a_server_is_ready_and_alive_by_grpc() {
+fn grpc_probes_report_readiness_and_liveness() {
     let _node = shared();
     let program = std::env::current_exe().unwrap();
     let script = format!("exec chroot /node {} --ignored --exact probes::health_server", program.display());
@@ -110,7 +110,7 @@ fn a_server_is_ready_and_alive_by_grpc() {
     pod.delete();
 }
 
-/// Not a test: what [`a_server_is_ready_and_alive_by_grpc`] runs in its pod. On SIGUSR1 it says that it is not alive.
+/// Not a test: the server of [`grpc_probes_report_readiness_and_liveness`]. After SIGUSR1 it reports that it is not alive.
 #[tokio::test]
 #[ignore = "a server for another test"]
 async fn health_server() {

@@ -1,4 +1,4 @@
-//! The kubelet, Dockside and Docker are restarted or killed under pods that run and pods that start.
+//! The kubelet, Dockside and Docker are restarted or killed while pods run and start.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,21 @@ use serde_json::json;
 use crate::cluster::*;
 
 /// A pod that runs from before a restart to after it.
-struct Witness {
+struct LongRunningPod {
     pod: Pod,
     status: Value,
     in_docker: Vec<String>,
 }
 
-impl Witness {
-    fn start(name: &str) -> Witness {
+impl LongRunningPod {
+    fn start(name: &str) -> LongRunningPod {
         let pod = Pod::of(name, json!([{"name": "main", "image": NGINX}, shell("other", UNTIL_TERM)]));
         let status = pod.ready();
         let in_docker = pod.in_docker();
-        Witness { pod, status, in_docker }
+        LongRunningPod { pod, status, in_docker }
     }
 
-    /// Neither the pod nor a container of it was touched: not now, and not when a later change of the pod is told.
+    /// Checks that neither the pod nor a container of it has changed: not now, and not after a later update of the pod.
     fn untouched(self) {
         assert_eq!(self.pod.in_docker(), self.in_docker);
         let status = self.pod.now();
@@ -36,13 +36,13 @@ impl Witness {
     }
 }
 
-/// Waits until the node says that it is Ready; until it notices what happened to it, it goes on saying so.
+/// Waits until the node is Ready. Right after a failure it may still be Ready because it has not noticed yet.
 fn node_is_ready() {
     let deadline = format!("--timeout={}s", DEADLINE.as_secs());
     kubectl(&["wait", "--for=condition=Ready", &format!("node/{}", node_name()), &deadline]);
 }
 
-/// Starts a pod and waits for it: the kubelet and Dockside do their work.
+/// Starts a pod and waits for it, to check that the kubelet and Dockside work.
 fn a_pod_can_start(name: &str) {
     let pod = Pod::of(name, json!([shell("main", UNTIL_TERM)]));
     pod.ready();
@@ -50,9 +50,9 @@ fn a_pod_can_start(name: &str) {
 }
 
 #[test]
-fn pods_do_not_notice_a_restart_of_the_kubelet() {
+fn pods_keep_running_when_the_kubelet_restarts() {
     let _node = alone();
-    let witness = Witness::start("kubelet-restart");
+    let witness = LongRunningPod::start("kubelet-restart");
     hack("cluster", &["kill", "kubelet"]);
     hack("cluster", &["start", "kubelet"]);
     a_pod_can_start("after-kubelet");
@@ -60,9 +60,9 @@ fn pods_do_not_notice_a_restart_of_the_kubelet() {
 }
 
 #[test]
-fn pods_that_are_starting_when_dockside_is_killed_come_up_once() {
+fn pods_starting_when_dockside_is_killed_come_up_once() {
     let _node = alone();
-    let witness = Witness::start("dockside-restart");
+    let witness = LongRunningPod::start("dockside-restart");
     let names: Vec<String> = (0..12).map(|number| format!("load-{number}")).collect();
     let mut pods = Vec::new();
     for (number, name) in names.iter().enumerate() {
@@ -96,9 +96,9 @@ fn pods_that_are_starting_when_dockside_is_killed_come_up_once() {
 }
 
 #[test]
-fn pods_run_again_after_docker_was_restarted() {
+fn pods_run_again_after_docker_restarted() {
     let _node = alone();
-    let witness = Witness::start("docker-restart");
+    let witness = LongRunningPod::start("docker-restart");
     hack("box-dockerd", &["restart"]);
     node_is_ready();
     let pod = witness.pod;
@@ -113,7 +113,7 @@ fn pods_run_again_after_docker_was_restarted() {
 }
 
 #[test]
-fn pods_live_on_when_docker_is_killed_and_restores_them() {
+fn pods_keep_running_when_docker_is_killed_with_live_restore() {
     let _node = alone();
     hack("box-dockerd", &["stop"]);
     let script = format!("{}/hack/box-dockerd", environment("REPO"));
@@ -122,7 +122,7 @@ fn pods_live_on_when_docker_is_killed_and_restores_them() {
     };
     live("start");
     node_is_ready();
-    let witness = Witness::start("live-restore");
+    let witness = LongRunningPod::start("live-restore");
     hack("box-dockerd", &["kill"]);
     live("start");
     node_is_ready();

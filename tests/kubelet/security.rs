@@ -15,7 +15,7 @@ fn status_line(pod: &Pod, container: &str, field: &str) -> String {
 }
 
 #[test]
-fn users_and_groups_are_those_of_the_description() {
+fn users_and_groups_are_as_specified() {
     let _node = shared();
     let spec = json!({
         "securityContext": {"runAsUser": 1001, "runAsGroup": 2001, "fsGroup": 3001, "supplementalGroups": [4001]},
@@ -34,7 +34,7 @@ fn users_and_groups_are_those_of_the_description() {
 }
 
 #[test]
-fn an_image_that_runs_as_root_is_refused_where_that_is_forbidden() {
+fn a_root_image_is_refused_with_run_as_non_root() {
     let _node = shared();
     let pod = Pod::of("no-root", json!([secured("main", UNTIL_TERM, json!({"runAsNonRoot": true}))]));
     let status = pod.container("main", "it is refused", |status| {
@@ -42,7 +42,7 @@ fn an_image_that_runs_as_root_is_refused_where_that_is_forbidden() {
     });
     assert!(text(&status["state"]["waiting"]["message"]).contains("runAsNonRoot"), "{status}");
     pod.delete();
-    // One that names a user by number may run; the name of one says too little for the kubelet.
+    // An image with a numeric user may run; a user name is not enough for the kubelet.
     let main =
         with(secured("main", UNTIL_TERM, json!({"runAsNonRoot": true})), json!({"image": "dockside.test/user-uid:1"}));
     let pod = Pod::of("no-root-number", json!([main]));
@@ -71,7 +71,7 @@ fn capabilities_are_added_and_dropped() {
 }
 
 #[test]
-fn a_read_only_root_takes_no_files_and_a_volume_does() {
+fn a_read_only_root_cannot_be_written_and_a_volume_can() {
     let _node = shared();
     let main = with(
         secured("main", UNTIL_TERM, json!({"readOnlyRootFilesystem": true})),
@@ -88,7 +88,7 @@ fn a_read_only_root_takes_no_files_and_a_volume_does() {
 }
 
 #[test]
-fn seccomp_profiles_are_the_runtimes_none_or_the_nodes() {
+fn seccomp_profiles_are_runtime_default_unconfined_or_localhost() {
     let _node = shared();
     let profiles = "/var/lib/kubelet/seccomp";
     std::fs::create_dir_all(profiles).unwrap();
@@ -115,7 +115,7 @@ fn seccomp_profiles_are_the_runtimes_none_or_the_nodes() {
 }
 
 #[test]
-fn privileged_and_privilege_escalation() {
+fn privileged_and_allow_privilege_escalation_are_applied() {
     let _node = shared();
     let pod = Pod::of(
         "privileges",
@@ -133,7 +133,7 @@ fn privileged_and_privilege_escalation() {
 }
 
 #[test]
-fn settings_of_the_kernel_are_the_pods_own() {
+fn sysctls_are_set_in_the_pod_only() {
     let _node = shared();
     let spec = json!({
         "securityContext": {"sysctls": [{"name": "net.ipv4.ip_local_port_range", "value": "20000 20100"}]},

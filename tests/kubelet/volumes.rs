@@ -1,4 +1,4 @@
-//! Volumes of the kinds that a node serves by itself.
+//! Volumes that need no driver.
 
 use serde_json::Value;
 use serde_json::json;
@@ -10,7 +10,7 @@ fn mount(volume: &str, path: &str, more: Value) -> Value {
 }
 
 #[test]
-fn empty_directories_are_shared_and_of_disk_or_memory() {
+fn empty_dirs_are_shared_and_on_disk_or_in_memory() {
     let _node = shared();
     let mounts = json!({"volumeMounts": [mount("disk", "/disk", json!({})), mount("memory", "/memory", json!({}))]});
     let spec = json!({
@@ -30,7 +30,7 @@ fn empty_directories_are_shared_and_of_disk_or_memory() {
 }
 
 #[test]
-fn directories_and_files_of_the_node() {
+fn host_path_directories_and_files_are_mounted() {
     let _node = shared();
     let (path, _) = evidence("host-path");
     std::fs::write(format!("{path}/file"), "of the node\n").unwrap();
@@ -114,7 +114,7 @@ fn config_maps_secrets_and_tokens_are_files_and_variables() {
 }
 
 #[test]
-fn parts_of_a_volume_by_sub_path() {
+fn a_sub_path_mounts_a_part_of_a_volume() {
     let _node = shared();
     let fill = with(
         shell("fill", "mkdir -p /data/a/b; echo deep > /data/a/b/file; echo flat > /data/flat"),
@@ -142,9 +142,9 @@ fn parts_of_a_volume_by_sub_path() {
     pod.delete();
 }
 
-/// Needs Docker 28 and a kubelet that has it on: lane new has both.
+/// Needs Docker 28 and a kubelet with image volumes enabled: lane new has both.
 #[test]
-fn files_of_an_image() {
+fn an_image_volume_has_the_files_of_the_image() {
     if environment("DOCKSIDE_LANE") != "new" {
         return;
     }

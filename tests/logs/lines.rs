@@ -1,4 +1,4 @@
-//! What is written is in the file: in the form the CRI has, in time, and on a full disk once there is space.
+//! What a container writes is in its log file: in the CRI's format, in time, and after a full disk once there is space.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use super::*;
 use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_end_is_told_when_every_line_is_in_the_file() {
+async fn an_exit_is_reported_when_every_line_is_in_the_file() {
     const LINES: u32 = 500_000;
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
@@ -31,7 +31,7 @@ async fn an_end_is_told_when_every_line_is_in_the_file() {
     ends(&mut runtime, &id).await;
     assert_all(&[&file], LINES);
     assert_eq!(container_status(&mut runtime, &id).await.log_path, file.display().to_string());
-    // Docker's own copy is bounded and there.
+    // Docker's own log exists and is bounded.
     assert!(docker(&["logs", "--tail", "1", &id]).starts_with(&format!("{LINES:07} ")));
     remove_pod(&mut runtime, &sandbox).await;
     assert!(file.exists(), "the file is the client's to remove");
@@ -40,7 +40,7 @@ async fn an_end_is_told_when_every_line_is_in_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_short_containers_have_their_output_in_the_file_when_they_have_ended() {
+async fn a_hundred_short_containers_have_their_output_in_the_file_when_they_have_exited() {
     const AT_ONCE: usize = 5;
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
@@ -54,7 +54,7 @@ async fn a_hundred_short_containers_have_their_output_in_the_file_when_they_have
                 let config = container(&format!("c{task}-{number}"), "echo first; echo last words >&2; exit 3");
                 let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
                 let status = ended(&mut runtime, &id).await;
-                // Read at once: a kubelet takes the termination message from here.
+                // Read at once: a kubelet may take the termination message from it.
                 let text = read(&[log_file(&pod, &config)]);
                 let mut lines: Vec<_> = text.lines().map(parse).collect();
                 lines.sort_by_key(|line| line.stream);
@@ -69,7 +69,7 @@ async fn a_hundred_short_containers_have_their_output_in_the_file_when_they_have
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_kind_of_line_is_written_as_a_kubelet_reads_it() {
+async fn every_kind_of_line_is_written_in_the_cri_format() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -99,7 +99,7 @@ async fn every_kind_of_line_is_written_as_a_kubelet_reads_it() {
         let lines: Vec<_> = lines.iter().map(|line| (line.tag, line.text.to_owned())).collect();
         assert_eq!(lines, expected, "{name}");
     }
-    // One that wants no file gets none, and docker logs all the same.
+    // Without a log path there is no file, and `docker logs` works.
     let config = ContainerConfig { log_path: String::new(), ..container("unlogged", "echo hello; sleep 100") };
     let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
     eventually("docker logs has it", async || (docker(&["logs", &id]) == "hello").then_some(())).await;
@@ -109,7 +109,7 @@ async fn every_kind_of_line_is_written_as_a_kubelet_reads_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_stops_the_log_but_not_the_container_and_no_line_is_lost_or_doubled() {
+async fn a_full_disk_stalls_the_log_but_not_the_container_and_loses_no_line() {
     const THOUSANDS: u32 = 60;
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
@@ -121,7 +121,7 @@ async fn a_full_disk_stops_the_log_but_not_the_container_and_no_line_is_lost_or_
     run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", &pod.log_directory]);
     let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
     let file = log_file(&pod, &config);
-    let trouble = eventually("Status tells of the full disk", async || {
+    let trouble = eventually("Status reports the full disk", async || {
         let troubles = logs_info(&mut runtime).await["troubles"].clone();
         troubles.get(0).cloned()
     })
@@ -132,7 +132,7 @@ async fn a_full_disk_stops_the_log_but_not_the_container_and_no_line_is_lost_or_
     let ready = status.conditions.iter().find(|c| c.r#type == "RuntimeReady").unwrap();
     assert!(ready.status && ready.message.contains("No space left"), "{ready:?}");
     assert!(fs::read(&file).unwrap().ends_with(b"\n"), "no torn line is left");
-    // The container runs on to its last line, and a restart of ours changes nothing.
+    // The container writes its last line, and a restart of Dockside changes nothing.
     eventually("the container has written all", async || {
         let probe = Command::new("docker").args(["exec", &id, "test", "-e", "/tmp/done"]).status().unwrap();
         probe.success().then_some(())
@@ -143,7 +143,7 @@ async fn a_full_disk_stops_the_log_but_not_the_container_and_no_line_is_lost_or_
     node.wait_ready().await;
     let mut runtime = node.runtime().await;
     run("mount", &["-o", "remount,size=64m", &pod.log_directory]);
-    eventually("the log goes on", async || {
+    eventually("the log continues", async || {
         let last = tail(&fs::read_to_string(&file).unwrap(), 1);
         last.contains(&format!(" F {:07} ", THOUSANDS * 1000)).then_some(())
     })
@@ -155,7 +155,7 @@ async fn a_full_disk_stops_the_log_but_not_the_container_and_no_line_is_lost_or_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_person_does_with_docker_keeps_the_log_whole() {
+async fn restart_and_removal_by_hand_keep_the_log_complete() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -169,7 +169,7 @@ async fn what_a_person_does_with_docker_keeps_the_log_whole() {
         (read(&[log_file(&pod, &config)]).lines().count() == 2).then_some(())
     })
     .await;
-    // Removed behind our back, with a line that was just written.
+    // Removed directly in Docker, just after it wrote a line.
     let config = container("removed", "echo first; trap 'echo last; exit' TERM; while true; do sleep 0.1; done");
     let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
     grows_to(&log_file(&pod, &config), 1).await;
@@ -179,6 +179,6 @@ async fn what_a_person_does_with_docker_keeps_the_log_whole() {
     let text = read(&[log_file(&pod, &config)]);
     assert_eq!(text.lines().map(|line| parse(line).text).collect::<Vec<_>>(), ["first", "last"]);
     remove_pod(&mut runtime, &sandbox).await;
-    eventually("nothing is followed any more", async || (logs_info(&mut runtime).await["followed"] == 0).then_some(()))
+    eventually("no log is being followed", async || (logs_info(&mut runtime).await["followed"] == 0).then_some(()))
         .await;
 }

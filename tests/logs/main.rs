@@ -1,4 +1,4 @@
-//! Container logs, checked line by line: every line once and in order, whatever happens meanwhile.
+//! Container logs, checked line by line: every line once and in order, through rotations, restarts and kills.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod lines;
@@ -21,12 +21,12 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 const PAD: &str =
     "the quick brown fox jumps over the lazy dog <&> and \\\"quotes\\\" \\\\ need escapes, as does a\\ttab.";
 
-/// A writer of numbered lines at full speed.
+/// A script that writes numbered lines at full speed.
 fn numbered(lines: u32) -> String {
     format!("awk 'BEGIN {{ for (i = 1; i <= {lines}; i++) printf \"%07d %s\\n\", i, \"{PAD}\" }}'")
 }
 
-/// A writer of so many thousand numbered lines that rests after each thousand.
+/// A script that writes `thousands` times a thousand numbered lines, and sleeps after each thousand.
 fn paced(thousands: u32, rest: Duration) -> String {
     format!(
         "i=0; while [ $i -lt {thousands} ]; do \
@@ -52,14 +52,14 @@ fn parse(line: &str) -> Line<'_> {
     Line { stream, tag, text }
 }
 
-/// The whole lines of files, in their order.
+/// The concatenated files; panics if one does not end with a newline.
 fn read(paths: &[impl AsRef<Path>]) -> String {
     let text: String = paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
     assert!(text.is_empty() || text.ends_with('\n'), "the last line is torn");
     text
 }
 
-/// The numbers of the lines, and that nothing else is in them.
+/// The numbers of the lines; panics if a line has anything else.
 fn numbers(text: &str) -> Vec<u32> {
     let pad = PAD.replace("\\\"", "\"").replace("\\t", "\t").replace("\\\\", "\\");
     let number = |line| {
@@ -72,7 +72,7 @@ fn numbers(text: &str) -> Vec<u32> {
     text.lines().map(number).collect()
 }
 
-/// Every line from 1 to `last`, once and in order.
+/// Checks that the files have every line from 1 to `last`, once and in order.
 fn assert_all(paths: &[impl AsRef<Path>], last: u32) {
     let numbers = numbers(&read(paths));
     let wrong = numbers.iter().enumerate().find(|(index, number)| **number as usize != index + 1);
@@ -96,7 +96,7 @@ async fn reopen(runtime: &mut Runtime, id: &str) -> Result<(), tonic::Status> {
     runtime.reopen_container_log(ReopenContainerLogRequest { container_id: id.to_owned() }).await.map(|_| ())
 }
 
-/// As the kubelet rotates: renames the file, then tells the runtime.
+/// Rotates as the kubelet does: renames the file, then calls ReopenContainerLog.
 async fn rotate(runtime: &mut Runtime, id: &str, file: &Path, number: u32) -> PathBuf {
     let old = PathBuf::from(format!("{}.{number}", file.display()));
     fs::rename(file, &old).unwrap();
@@ -105,7 +105,7 @@ async fn rotate(runtime: &mut Runtime, id: &str, file: &Path, number: u32) -> Pa
     old
 }
 
-/// Waits for an end that may come late.
+/// Waits longer than [`ended`] for a container to exit.
 async fn ends(runtime: &mut Runtime, id: &str) -> ContainerStatus {
     for _ in 0..2 {
         let wait = tokio::time::timeout(DEADLINE - Duration::from_secs(1), ended(runtime, id)).await;

@@ -1,4 +1,4 @@
-//! Paths that lead elsewhere, and files that there is nothing to reopen for.
+//! Log paths that are refused, and logs that cannot be reopened.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::*;
 use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_path_that_leads_elsewhere_is_refused_by_its_name() {
+async fn a_log_path_outside_the_directory_is_refused_by_field() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -32,7 +32,7 @@ async fn a_log_path_that_leads_elsewhere_is_refused_by_its_name() {
         assert!(refused.message().contains(&format!("container {name}: log_path: ")), "{refused}");
     }
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "nothing was written outside");
-    // Directories that are missing are made, as other runtimes do.
+    // Missing directories are created, as in other runtimes.
     let config = ContainerConfig { log_path: "new/and/deep.log".into(), ..container("deep", "echo hello") };
     let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
     ended(&mut runtime, &id).await;
@@ -41,7 +41,7 @@ async fn a_log_path_that_leads_elsewhere_is_refused_by_its_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_does_not_run_has_no_log_to_reopen() {
+async fn reopening_the_log_of_a_container_that_is_not_running_is_refused() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -59,7 +59,7 @@ async fn a_container_that_does_not_run_has_no_log_to_reopen() {
     assert_eq!(reopen(&mut runtime, &id).await.unwrap_err().code(), Code::FailedPrecondition);
     assert!(!file.exists(), "an error leaves no new file");
     assert_eq!(reopen(&mut runtime, "no-such-container").await.unwrap_err().code(), Code::NotFound);
-    // In the place of a running container's file, something that is no log.
+    // The path of a running container's log is not a regular file.
     let config = container("running", "while true; do echo hello; sleep 0.05; done");
     let id = run_container(&mut runtime, &sandbox, &pod, &config).await;
     let (file, aside) = (log_file(&pod, &config), log_file(&pod, &config).with_extension("aside"));

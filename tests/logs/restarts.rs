@@ -1,4 +1,4 @@
-//! Dockside is killed, Docker restarts: each line once and in order, or a gap that is named.
+//! Logs when Dockside is killed and Docker restarts: each line once and in order, or a reported gap.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::*;
 use harness::*;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigkill_while_a_container_writes_at_full_speed_neither_loses_nor_doubles_a_line() {
+async fn sigkill_while_a_container_writes_at_full_speed_loses_and_repeats_no_line() {
     const LINES: u32 = 1_000_000;
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&["--container-log-max-size", "1g"]).await;
@@ -46,10 +46,10 @@ async fn sigkill_while_a_container_writes_at_full_speed_neither_loses_nor_double
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigkill_while_both_docker_and_the_kubelet_rotate_neither_loses_nor_doubles_a_line() {
+async fn sigkill_while_docker_and_the_kubelet_rotate_loses_and_repeats_no_line() {
     const THOUSANDS: u32 = 250;
     let _alone = ALONE.lock().await;
-    // Docker keeps all that is written here: on a busy machine the writer is far ahead of a Dockside that comes back.
+    // Docker keeps everything that is written here: on a busy machine the writer is far ahead of a restarted Dockside.
     let mut node = Node::start(&["--container-log-max-size", "2m", "--container-log-max-files", "32"]).await;
     let mut runtime = node.runtime().await;
     let script = format!("{}; sleep 1000", paced(THOUSANDS, Duration::from_millis(10)));
@@ -60,7 +60,7 @@ async fn sigkill_while_both_docker_and_the_kubelet_rotate_neither_loses_nor_doub
     let mut paths = Vec::new();
     for round in 1..=4 {
         grows_to(&file, 500_000).await;
-        // The kubelet renames, and neither it nor Dockside lives to see the other's answer.
+        // The kubelet renames the file, and Dockside is killed before the log is reopened.
         let old = PathBuf::from(format!("{}.{round}", file.display()));
         if round % 2 == 0 {
             fs::rename(&file, &old).unwrap();
@@ -89,7 +89,7 @@ async fn sigkill_while_both_docker_and_the_kubelet_rotate_neither_loses_nor_doub
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_that_docker_dropped_while_dockside_was_down_are_named_as_a_gap() {
+async fn lines_that_docker_dropped_while_dockside_was_down_are_reported_as_a_gap() {
     const THOUSANDS: u32 = 40;
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&["--container-log-max-size", "1m", "--container-log-max-files", "2"]).await;
@@ -131,7 +131,7 @@ async fn lines_that_docker_dropped_while_dockside_was_down_are_named_as_a_gap() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_docker_that_restarts_under_its_containers_costs_no_line_that_it_kept() {
+async fn a_restart_of_docker_loses_no_line_that_docker_kept() {
     let _alone = ALONE.lock().await;
     box_dockerd_with("--live-restore", "restart");
     let node = Node::start(&["--container-log-max-size", "2m", "--container-log-max-files", "20"]).await;
@@ -149,7 +149,7 @@ async fn a_docker_that_restarts_under_its_containers_costs_no_line_that_it_kept(
         tail(&fs::read_to_string(&file).unwrap(), 1).contains(" F 0150000 ").then_some(())
     })
     .await;
-    // Docker itself may lose lines in its own restart; what it has, we have.
+    // Docker itself may lose lines when it restarts; the CRI log must have all that Docker has.
     let text = read(&[file]);
     let ours: Vec<&str> = text.lines().map(|line| parse(line).text).collect();
     let dockers = docker(&["logs", &id]);
@@ -165,7 +165,7 @@ async fn a_docker_that_restarts_under_its_containers_costs_no_line_that_it_kept(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_daemons_own_settings_neither_cost_a_line_nor_put_a_process_before_the_containers() {
+async fn log_options_of_the_daemon_lose_no_line_and_leave_the_init_process_unwrapped() {
     let _alone = ALONE.lock().await;
     box_dockerd_with("--init --log-opt mode=non-blocking", "restart");
     let node = Node::start(&[]).await;
@@ -180,7 +180,7 @@ async fn the_daemons_own_settings_neither_cost_a_line_nor_put_a_process_before_t
         assert_eq!(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim(), name);
     }
     remove_pod(&mut runtime, &sandbox).await;
-    // Docker refuses blocking mode where its settings have a buffer; containers are made all the same.
+    // Docker refuses blocking mode if the daemon's options have a buffer size; containers can be created anyway.
     box_dockerd_with("--log-opt mode=non-blocking --log-opt max-buffer-size=4m", "restart");
     node.wait_ready().await;
     let sandbox = run_pod(&mut runtime, &pod).await;

@@ -1,4 +1,4 @@
-//! Both ends rotate: the kubelet its files, Docker its own.
+//! Rotation of the CRI log by the kubelet, and of Docker's log by Docker.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ async fn a_hundred_logs_are_rotated_while_they_are_written() {
     let mut runtime = node.runtime().await;
     let pod = pod("rotated");
     let sandbox = run_pod(&mut runtime, &pod).await;
-    // They wait for each other, so that all of them write while all of them are rotated.
+    // The containers start to write together, so that all are rotated while all write.
     let begin = Path::new(&pod.log_directory).join("begin");
     let mount = Mount { host_path: pod.log_directory.clone(), container_path: "/pod".to_owned(), ..Default::default() };
     let script = format!(
@@ -58,7 +58,7 @@ async fn a_hundred_logs_are_rotated_while_they_are_written() {
         })
         .await;
         assert_all(&paths, THOUSANDS * 1000);
-        // Once more, while the container is being stopped.
+        // Another rotation while the container is being stopped.
         let mut stopping = runtime.clone();
         let stopped = id.clone();
         let stop = tokio::spawn(async move { stop_container(&mut stopping, &stopped, 1).await });

@@ -1,8 +1,8 @@
-//! Pods outlive Dockside, and what was half-made when it died is finished or undone.
+//! Pods outlive Dockside, and what was half-made when it was killed is finished or undone.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod hung_start;
 mod network;
-mod slow;
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use harness::*;
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_changes_nothing_for_pods_and_forgets_none() {
+async fn a_restart_leaves_every_pod_unchanged_and_known() {
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -23,7 +23,7 @@ async fn a_restart_changes_nothing_for_pods_and_forgets_none() {
     let sandbox = run_pod(&mut runtime, &config).await;
     let running = run_container(&mut runtime, &sandbox, &config, &container("running", UNTIL_TERM)).await;
     let created = create(&mut runtime, &sandbox, &config, &container("created", "true")).await;
-    // Docker dates the end of one that is quicker before its start, and then there is no one time to tell.
+    // Docker may date the exit of a shorter container before its start, and then its times are ambiguous.
     let exited = run_container(&mut runtime, &sandbox, &config, &container("exited", "sleep 0.3; exit 3")).await;
     ended(&mut runtime, &exited).await;
     let stopped_config = pod("stopped");
@@ -47,14 +47,14 @@ async fn a_restart_changes_nothing_for_pods_and_forgets_none() {
         runtime = node.runtime().await;
         for known in &before {
             let mut now = container_status(&mut runtime, &known.id).await;
-            // Docker's own time is exact where ours was taken before the request.
+            // Docker's own time is exact; Dockside's was taken before the request.
             now.started_at = known.started_at;
             assert_eq!(&now, known);
         }
         assert_eq!(pods_before, [pod_status(&mut runtime, &sandbox).await, pod_status(&mut runtime, &stopped).await]);
         assert_eq!(docker(&["inspect", "-f", "{{.State.Pid}}", &running]), pid_before);
     }
-    // Everything can still be worked with.
+    // Everything can still be used.
     start(&mut runtime, &created).await;
     ended(&mut runtime, &created).await;
     stop_container(&mut runtime, &running, 10).await;
@@ -65,7 +65,7 @@ async fn a_restart_changes_nothing_for_pods_and_forgets_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_happened_while_dockside_was_down_is_told() {
+async fn what_happened_while_dockside_was_down_is_reported() {
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -100,7 +100,7 @@ async fn sigkill_at_any_point_of_a_pod_start_leaves_nothing_behind() {
     const STARTS: u32 = 100;
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
-    // A small generator of our own: the points differ from start to start, and each run prints its seed.
+    // A small random generator: the points differ in each run, which prints its seed.
     let mut seed = u64::from(std::process::id()) | 1;
     eprintln!("seed {seed}");
     let mut cut_short = 0;
@@ -131,7 +131,7 @@ async fn sigkill_at_any_point_of_a_pod_start_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_docker_that_goes_away_is_told_and_its_return_noticed() {
+async fn a_stop_and_a_return_of_docker_are_reported() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -154,11 +154,11 @@ async fn a_docker_that_goes_away_is_told_and_its_return_noticed() {
         .unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
     assert!(began.elapsed() < Duration::from_secs(1), "refused only after {:?}", began.elapsed());
-    // What is known is still told.
+    // Known objects are still reported.
     assert_eq!(sandboxes(&mut runtime).await.len(), 1);
     box_dockerd("start");
     node.wait_ready().await;
-    // Without live-restore Docker ends its containers when it starts again.
+    // Without live-restore Docker stops its containers when it restarts.
     ended(&mut runtime, &id).await;
     assert_eq!(pod_status(&mut runtime, &sandbox).await.state(), PodSandboxState::SandboxNotready);
     remove_pod(&mut runtime, &sandbox).await;
@@ -168,7 +168,7 @@ async fn a_docker_that_goes_away_is_told_and_its_return_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn containers_that_come_after_a_live_restore_have_the_pods_names_too() {
+async fn containers_created_after_a_live_restore_join_the_pods_namespaces() {
     let _alone = ALONE.lock().await;
     box_dockerd_with("--live-restore", "restart");
     let node = Node::start(&[]).await;
@@ -198,7 +198,7 @@ async fn containers_that_come_after_a_live_restore_have_the_pods_names_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_docker_that_is_absent_at_the_start_is_waited_for() {
+async fn dockside_waits_for_a_docker_that_is_not_running_at_the_start() {
     let _alone = ALONE.lock().await;
     box_dockerd("stop");
     let node = Node::start_unready(&[]);
@@ -209,7 +209,7 @@ async fn a_docker_that_is_absent_at_the_start_is_waited_for() {
     })
     .await;
     assert!(!condition.status);
-    // A kubelet's handshake works all the same.
+    // A kubelet's version handshake works meanwhile.
     let version = node.runtime().await.version(VersionRequest::default()).await.unwrap().into_inner();
     assert_eq!((version.runtime_name.as_str(), version.version.as_str()), ("docker", "0.1.0"));
     node.images().await.image_fs_info(ImageFsInfoRequest {}).await.unwrap();
@@ -218,7 +218,7 @@ async fn a_docker_that_is_absent_at_the_start_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_docker_that_hangs_is_noticed_and_calls_do_not_wait_for_it() {
+async fn a_hung_docker_is_reported_and_calls_do_not_wait_for_it() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -237,7 +237,7 @@ async fn a_docker_that_hangs_is_noticed_and_calls_do_not_wait_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_leaves_a_whole_pod_or_none() {
+async fn a_cancelled_run_leaves_a_complete_pod_or_none() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let config = pod("deserted");
@@ -246,7 +246,7 @@ async fn a_client_that_goes_away_leaves_a_whole_pod_or_none() {
         let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
         let call = tokio::time::timeout(Duration::from_millis(delay), runtime.run_pod_sandbox(request)).await;
         drop(runtime);
-        // The same request again gives the pod that the first one made.
+        // Repeating the request returns the pod that the first one made.
         let mut runtime = node.runtime().await;
         let sandbox = run_pod(&mut runtime, &config).await;
         if let Ok(answer) = call {
@@ -259,13 +259,13 @@ async fn a_client_that_goes_away_leaves_a_whole_pod_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ends_and_starts_that_nobody_asked_for_are_seen() {
+async fn starts_and_exits_outside_of_dockside_are_seen() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
     let config = pod("events");
     let sandbox = run_pod(&mut runtime, &config).await;
-    // A process that ends before Docker has told of its start.
+    // A process that exits before Docker has reported its start.
     for attempt in 0..20 {
         let mut quick = container("quick", "exit 3");
         quick.metadata.as_mut().unwrap().attempt = attempt;
@@ -287,7 +287,7 @@ async fn ends_and_starts_that_nobody_asked_for_are_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sigterm_lets_a_verb_come_to_its_end() {
+async fn a_verb_completes_after_sigterm() {
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
     let config = pod("last");
@@ -309,7 +309,7 @@ async fn sigterm_lets_a_verb_come_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_next_process_may_start_while_verbs_of_the_one_before_come_to_their_end() {
+async fn a_new_process_may_start_while_verbs_of_the_old_one_complete() {
     const GRACE: Duration = Duration::from_secs(3);
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
@@ -323,7 +323,7 @@ async fn the_next_process_may_start_while_verbs_of_the_one_before_come_to_their_
     let stopping = tokio::spawn(async move { client.stop_container(request).await });
     tokio::time::sleep(Duration::from_millis(300)).await;
     let began = Instant::now();
-    let mut old = node.begin_end();
+    let mut old = node.send_sigterm();
     tokio::time::sleep(Duration::from_millis(200)).await;
     node.spawn();
     stopping.await.unwrap().expect("the call that was begun is answered");
@@ -338,7 +338,7 @@ async fn the_next_process_may_start_while_verbs_of_the_one_before_come_to_their_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_record_costs_its_pod_which_can_be_made_anew() {
+async fn the_pod_of_a_damaged_record_is_removed_and_can_be_created_again() {
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -368,7 +368,7 @@ async fn a_damaged_record_costs_its_pod_which_can_be_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_docker_cannot_tell_of_does_not_keep_the_node_down() {
+async fn a_container_that_docker_cannot_inspect_does_not_keep_the_node_down() {
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -377,7 +377,7 @@ async fn a_container_that_docker_cannot_tell_of_does_not_keep_the_node_down() {
     let torn = run_container(&mut runtime, &sandbox, &config, &container("torn", "exit 3")).await;
     let whole = run_container(&mut runtime, &sandbox, &config, &container("whole", UNTIL_TERM)).await;
     ended(&mut runtime, &torn).await;
-    // As after a crash of the file system: Docker 20.10 cannot inspect a container whose layer is gone.
+    // Like after a file system crash: Docker 20.10 cannot inspect a container whose layer is missing.
     let layer = docker(&["inspect", "-f", "{{with .GraphDriver.Data}}{{.UpperDir}}{{end}}", &torn]);
     let Some(layer) = layer.strip_suffix("/diff") else { return remove_pod(&mut runtime, &sandbox).await };
     node.kill();
@@ -395,7 +395,7 @@ async fn a_container_that_docker_cannot_tell_of_does_not_keep_the_node_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pause_images_name_is_not_trusted() {
+async fn the_tag_of_the_pause_image_is_not_trusted() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -418,7 +418,7 @@ async fn the_pause_images_name_is_not_trusted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_container_wrote_is_known_where_its_root_is_no_overlay() {
+async fn the_writable_layer_is_measured_without_overlay() {
     let _alone = ALONE.lock().await;
     let archive = "/var/lib/dockside/busybox.tar";
     docker(&["save", "--output", archive, BUSYBOX]);
@@ -442,7 +442,7 @@ async fn what_a_container_wrote_is_known_where_its_root_is_no_overlay() {
     remove_pod(&mut runtime, &sandbox).await;
     nothing_left(&node).await;
     drop(node);
-    // Docker wants to be told which driver it is when it finds layers of several.
+    // Docker refuses to choose a graph driver by itself when it finds layers of several.
     box_dockerd("stop");
     std::fs::remove_dir_all("/var/lib/docker/vfs").unwrap();
     box_dockerd("start");

@@ -1,4 +1,4 @@
-//! What becomes of a pod's network when something was done to it while Dockside was away.
+//! Changes to a pod's network while Dockside was down.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -8,13 +8,13 @@ use dockside::proto::*;
 use super::ALONE;
 use harness::*;
 
-/// Takes the name of a pod's network namespace away, as `ip netns delete` does.
+/// Unpins a pod's network namespace, as `ip netns delete` does.
 fn unpin(path: &str) {
     run("umount", &[path]);
     fs::remove_file(path).unwrap();
 }
 
-/// The one network namespace that is kept under a name.
+/// The only pinned network namespace.
 fn only_pin() -> String {
     let mut names = fs::read_dir("/run/netns").unwrap();
     let path = names.next().unwrap().unwrap().path().display().to_string();
@@ -23,7 +23,7 @@ fn only_pin() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pause_container_that_was_restarted_by_hand_is_not_ready() {
+async fn a_sandbox_whose_pause_container_was_restarted_by_hand_is_not_ready() {
     let _alone = ALONE.lock().await;
     for pinned in [true, false] {
         let mut node = Node::start(&[]).await;
@@ -32,7 +32,7 @@ async fn a_pause_container_that_was_restarted_by_hand_is_not_ready() {
         if pinned {
             docker(&["restart", "-t", "1", &sandbox]);
         } else {
-            // As after a restart of the machine.
+            // Like after a restart of the machine.
             node.kill();
             unpin(&only_pin());
             docker(&["restart", "-t", "1", &sandbox]);
@@ -50,7 +50,7 @@ async fn a_pause_container_that_was_restarted_by_hand_is_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_whose_namespace_somebody_let_go_is_ready_and_it_is_kept_again() {
+async fn a_missing_pin_of_a_pods_network_namespace_is_restored() {
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -71,7 +71,7 @@ async fn a_pod_whose_namespace_somebody_let_go_is_ready_and_it_is_kept_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_no_record_knows_is_detached_and_what_another_dockside_has_is_left() {
+async fn stale_attachments_are_detached_except_those_of_another_dockside() {
     let _alone = ALONE.lock().await;
     let mut node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -79,18 +79,20 @@ async fn what_no_record_knows_is_detached_and_what_another_dockside_has_is_left(
     let pin = only_pin();
     let kept = run_pod(&mut runtime, &pod("kept")).await;
     let before = pod_status(&mut runtime, &kept).await;
-    // Another one that shares the network, the cache of attachments and the names of namespaces, but not the records.
+    // Another Dockside with the same network, attachment cache and namespace names, but other records.
     let mut other = Node::prepare(&[]);
     symlink(node.dir.join("cni"), other.dir.join("cni")).unwrap();
     other.spawn();
     other.wait_ready().await;
-    eventually("the other one has looked", async || other.log().contains("looked for stale attachments").then_some(()))
-        .await;
+    eventually("the other one has reconciled its network", async || {
+        other.log().contains("looked for stale attachments").then_some(())
+    })
+    .await;
     assert!(fs::exists(&pin).unwrap());
     for id in [&lost, &kept] {
         assert_eq!(pod_status(&mut runtime, id).await.state(), PodSandboxState::SandboxReady);
     }
-    // The pod goes with its record, and nobody else knows what it had.
+    // The pod and its record are lost, so only the attachment cache knows its address.
     node.kill();
     docker(&["rm", "-f", &lost]);
     for entry in fs::read_dir(node.dir.join("state/sandboxes")).unwrap() {

@@ -1,4 +1,4 @@
-//! The story: a person runs nginx in a pod, step by step, with crictl and with `dockside pod`.
+//! The first steps of a user: nginx in a pod, with crictl and with `dockside pod`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::IpAddr;
@@ -6,10 +6,10 @@ use std::process::Command;
 
 use harness::*;
 
-/// These tests count what is left in the box, so they run one after the other.
+/// These tests check what is left in the box, so they run one after the other.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// What a web server at `ip` answers to a plain request.
+/// The answer of a web server at `ip`.
 fn fetch(ip: &str) -> Option<String> {
     http_get((ip.parse::<IpAddr>().ok()?, 80).into(), "/").ok()
 }
@@ -22,7 +22,7 @@ async fn nginx_answers(ip: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn crictl_walks_the_story() {
+async fn a_web_server_runs_in_a_pod_with_crictl() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let endpoint = format!("unix://{}", node.socket().display());
@@ -76,21 +76,21 @@ async fn crictl_walks_the_story() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_manifest_goes_up_and_comes_down_with_every_step_told() {
+async fn a_manifest_goes_up_and_down_with_every_step_printed() {
     let _alone = ALONE.lock().await;
     let node = Node::start(&[]).await;
     let endpoint = format!("unix://{}", node.socket().display());
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/first-job.yaml");
     let dockside = |verb: &str, args: &[&str]| {
-        run(env!("CARGO_BIN_EXE_dockside"), &[&["pod", verb, "--endpoint", &endpoint], args].concat())
+        run(program("dockside").to_str().unwrap(), &[&["pod", verb, "--endpoint", &endpoint], args].concat())
     };
-    let told = dockside("up", &[manifest]);
+    let output = dockside("up", &[manifest]);
     for call in ["RunPodSandbox", "PodSandboxStatus", "ImageStatus", "CreateContainer", "StartContainer"] {
-        assert!(told.contains(call), "{call} is missing in:\n{told}");
+        assert!(output.contains(call), "{call} is missing in:\n{output}");
     }
-    let ip = told.rsplit_once("IP ").expect("the pod's address").1.trim().to_owned();
+    let ip = output.rsplit_once("IP ").expect("the pod's address").1.trim().to_owned();
     nginx_answers(&ip).await;
-    // Once more: nothing is made anew, and the address is told again.
+    // Repeated: nothing is created, and the address is printed again.
     let again = dockside("up", &[manifest]);
     assert!(again.contains(&ip) && !again.contains("CreateContainer"), "{again}");
     assert!(dockside("ls", &[]).contains("first-job"));

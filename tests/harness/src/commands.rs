@@ -1,4 +1,4 @@
-//! Programs that tests run, and the pages they fetch: what all test programs share.
+//! Running programs and fetching pages.
 
 use std::io;
 use std::io::Read;
@@ -18,7 +18,7 @@ pub fn environment(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run these tests by hack/test, or see its head"))
 }
 
-/// Runs a program with an input to its end.
+/// Runs a program with `input` on stdin, and waits for it.
 pub fn try_run(program: &str, args: &[&str], input: &str) -> Output {
     let mut child = Command::new(program)
         .args(args)
@@ -27,12 +27,12 @@ pub fn try_run(program: &str, args: &[&str], input: &str) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
-    // A program that does not read its input may have ended by now.
+    // A program that does not read its input may have exited by now.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
 }
 
-/// What a program prints; panics with its words when it fails.
+/// What a program prints on stdout; panics with its stderr if it fails.
 pub fn run_with(program: &str, args: &[&str], input: &str) -> String {
     let output = try_run(program, args, input);
     let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -41,7 +41,7 @@ pub fn run_with(program: &str, args: &[&str], input: &str) -> String {
     stdout
 }
 
-/// The same without an input, and without the space around it.
+/// The same without input, and with the output trimmed.
 pub fn run(program: &str, args: &[&str]) -> String {
     run_with(program, args, "").trim().to_owned()
 }
@@ -56,7 +56,7 @@ pub fn kubectl(args: &[&str]) -> String {
     run_with("kubectl", args, "").trim_end().to_owned()
 }
 
-/// GET by HTTP, once.
+/// Sends one HTTP GET request.
 pub fn http_get(address: SocketAddr, path: &str) -> io::Result<String> {
     let limit = Duration::from_secs(2);
     let mut stream = TcpStream::connect_timeout(&address, limit)?;

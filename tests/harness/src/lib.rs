@@ -1,4 +1,4 @@
-//! What the test suites share: a Dockside on the Docker of the box they run in ([`node`]), a cluster that `hack/cluster`
+//! Shared by the test suites: a Dockside on the Docker of the box they run in ([`node`]), a cluster that `hack/cluster`
 //! made ([`in_cluster`]), replicas of the scheduler ([`replica`]), and commands ([`commands`]).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -18,11 +18,11 @@ pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap()
 }
 
-/// One of Dockside's own programs, built beside the running test: `dockside` or `dockside-scheduler`.
+/// The path of `dockside` or `dockside-scheduler`, built together with the running test.
 pub fn program(name: &str) -> PathBuf {
-    // Cargo puts tests into `deps`, and programs above it.
+    // Cargo puts tests into `deps`, and programs into its parent directory.
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join(name);
-    assert!(path.exists(), "{} is not there: build it with cargo build --workspace", path.display());
+    assert!(path.exists(), "{} does not exist: build it with cargo build --workspace", path.display());
     path
 }

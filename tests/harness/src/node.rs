@@ -1,4 +1,4 @@
-//! What the tests in the box share: a Dockside of their own on the box's Docker, its clients, and a few pods.
+//! For tests in a box: a Dockside of their own on the box's Docker, its clients, and simple pods.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub struct Node {
     child: Option<Child>,
     pub dir: PathBuf,
     flags: Vec<String>,
-    /// A command that becomes Dockside, such as `prlimit --nofile=64`; none for Dockside itself.
+    /// A command that executes Dockside, such as `prlimit --nofile=64`; empty to run it directly.
     pub under: Vec<String>,
 }
 
@@ -43,14 +43,14 @@ impl Node {
         node
     }
 
-    /// Starts Dockside and waits for nothing.
+    /// Starts Dockside without waiting.
     pub fn start_unready(flags: &[&str]) -> Node {
         let mut node = Node::prepare(flags);
         node.spawn();
         node
     }
 
-    /// Makes the directory of a Dockside that is started later, with [`Node::spawn`].
+    /// Creates the directory of a Dockside that is started later, with [`Node::spawn`].
     pub fn prepare(flags: &[&str]) -> Node {
         assert!(
             std::env::var_os("DOCKSIDE_LANE").is_some(),
@@ -96,21 +96,21 @@ impl Node {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// Ends the process without a chance to tidy up.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// Ends the process as a service manager does.
+    /// Stops the process with SIGTERM, as a service manager does, and waits for it.
     pub async fn terminate(&mut self) -> std::process::ExitStatus {
-        let mut child = self.begin_end();
-        eventually("dockside ends after SIGTERM", async || child.try_wait().unwrap()).await
+        let mut child = self.send_sigterm();
+        eventually("dockside exits after SIGTERM", async || child.try_wait().unwrap()).await
     }
 
-    /// Tells the process to end, as a service manager does, and does not wait for that.
-    pub fn begin_end(&mut self) -> Child {
+    /// Sends the process SIGTERM without waiting for it.
+    pub fn send_sigterm(&mut self) -> Child {
         let child = self.child.take().unwrap();
         assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
         child
@@ -156,7 +156,7 @@ impl Node {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    /// How many requests were sent to Docker so far, all kinds but pings.
+    /// The number of requests to Docker so far, by kind, without pings.
     pub async fn docker_requests(&self) -> BTreeMap<String, u64> {
         let mut runtime = self.runtime().await;
         let status = runtime.status(StatusRequest { verbose: true }).await.unwrap().into_inner();
@@ -189,7 +189,7 @@ async fn connect(socket: &Path) -> Option<Channel> {
     tonic::transport::Endpoint::try_from(uri).unwrap().connect().await.ok()
 }
 
-/// Repeats `look` until it gives something.
+/// Repeats `look` until it returns something.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
@@ -206,25 +206,25 @@ pub fn box_dockerd(verb: &str) {
     run_script("", verb);
 }
 
-/// The same, with more flags for Docker.
+/// The same, with additional flags for dockerd.
 pub fn box_dockerd_with(flags: &str, verb: &str) {
     run_script(flags, verb);
 }
 
 fn run_script(flags: &str, verb: &str) {
     let script = crate::repository().join("hack/box-dockerd").display().to_string();
-    // Without flags of the test, those of the box hold.
+    // Without flags from the test, those of the box apply.
     let variable = format!("BOX_DOCKERD_FLAGS={flags}");
     let environment: &[&str] = if flags.is_empty() { &[] } else { &[&variable] };
     run("env", &[environment, &[&script, verb]].concat());
 }
 
-/// A command inside a running container, by Docker's own exec.
+/// Runs a command in a running container with `docker exec`.
 pub fn inside(container: &str, script: &str) -> String {
     docker(&["exec", container, "sh", "-c", script])
 }
 
-/// A pod's configuration; every pod of a test needs another name.
+/// A pod's configuration; each pod of a test needs its own name.
 pub fn pod(name: &str) -> PodSandboxConfig {
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
@@ -240,7 +240,7 @@ pub fn pod(name: &str) -> PodSandboxConfig {
     }
 }
 
-/// A container's configuration, with a shell command that ends at once on SIGTERM.
+/// A container's configuration, with a shell command.
 pub fn container(name: &str, script: &str) -> ContainerConfig {
     ContainerConfig {
         metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
@@ -252,7 +252,7 @@ pub fn container(name: &str, script: &str) -> ContainerConfig {
     }
 }
 
-/// A script that runs until it is told to end, then ends at once.
+/// A script that runs until SIGTERM, then exits at once.
 pub const UNTIL_TERM: &str = "trap 'exit 0' TERM; while true; do sleep 0.1; done";
 
 pub async fn run_pod(runtime: &mut Runtime, config: &PodSandboxConfig) -> String {
@@ -282,7 +282,7 @@ pub async fn start(runtime: &mut Runtime, id: &str) {
     runtime.start_container(StartContainerRequest { container_id: id.to_owned() }).await.unwrap();
 }
 
-/// A running container in a pod.
+/// Creates and starts a container in a pod.
 pub async fn run_container(
     runtime: &mut Runtime,
     sandbox: &str,
@@ -309,16 +309,16 @@ pub async fn pod_status(runtime: &mut Runtime, id: &str) -> PodSandboxStatus {
     runtime.pod_sandbox_status(request).await.unwrap().into_inner().status.unwrap()
 }
 
-/// Waits until a container has ended and returns its status.
+/// Waits until a container has exited, and returns its status.
 pub async fn ended(runtime: &mut Runtime, id: &str) -> ContainerStatus {
-    eventually("the container ends", async || {
+    eventually("the container exits", async || {
         let status = container_status(runtime, id).await;
         (status.state() == ContainerState::ContainerExited).then_some(status)
     })
     .await
 }
 
-/// Stops and removes a pod with all it has.
+/// Stops and removes a pod with its containers.
 pub async fn remove_pod(runtime: &mut Runtime, id: &str) {
     runtime.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.to_owned() }).await.unwrap();
     runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() }).await.unwrap();
@@ -332,8 +332,8 @@ pub async fn containers(runtime: &mut Runtime) -> Vec<Container> {
     runtime.list_containers(ListContainersRequest::default()).await.unwrap().into_inner().containers
 }
 
-/// Waits until nothing of any pod is left. What was cut short is undone in the background, and Docker has half a minute
-/// to come up with a container whose creation got no answer.
+/// Waits until nothing of any pod is left. Interrupted calls are undone in the background, and for half a minute Docker
+/// may still create a container whose creation got no response.
 pub async fn nothing_left(node: &Node) {
     let began = Instant::now();
     while !leftovers(node).is_empty() {
@@ -342,7 +342,7 @@ pub async fn nothing_left(node: &Node) {
     }
 }
 
-/// What pods leave in the box: Docker containers with our names, pinned namespaces, addresses, veths, records.
+/// What pods left in the box: Docker containers with Dockside's names, pinned namespaces, addresses, veths, records.
 pub fn leftovers(node: &Node) -> Vec<String> {
     let mut left: Vec<String> = docker(&["ps", "-a", "--filter", "name=k8s_", "--format", "{{.Names}}"])
         .lines()

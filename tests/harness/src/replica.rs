@@ -1,4 +1,4 @@
-//! `dockside-scheduler run`, that ends with its test at the latest.
+//! `dockside-scheduler run`, stopped with its test at the latest.
 
 use std::process::Child;
 use std::process::Command;
@@ -15,19 +15,19 @@ impl Replica {
         Replica(Command::new(crate::program("dockside-scheduler")).arg("run").args(args).spawn().unwrap())
     }
 
-    /// In peace.
+    /// Stops it with SIGTERM.
     pub fn stop(mut self) {
         kill(Pid::from_raw(self.0.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
         assert!(self.0.wait().unwrap().success());
     }
 
-    /// How it ended, if it has.
-    pub fn end(&mut self) -> Option<ExitStatus> {
+    /// Its exit status, if it has exited.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().unwrap()
     }
 }
 
-/// By SIGKILL.
+/// Kills it with SIGKILL.
 impl Drop for Replica {
     fn drop(&mut self) {
         let _ = self.0.kill();

@@ -1,8 +1,8 @@
-//! What a person does with `assist`, and sees of it.
+//! The keys and the screen of `assist`.
 
 use nix::sys::signal::Signal;
 
-use crate::support::PROGRAM;
+use crate::support::bound_by;
 use crate::support::create;
 use crate::support::kubectl;
 use crate::support::node;
@@ -10,14 +10,14 @@ use crate::support::phase;
 use crate::support::pod;
 use crate::support::run_with;
 use crate::support::runs_on_the_node;
-use crate::support::told_by;
+use crate::support::scheduler_path;
 use crate::terminal::Terminal;
 
 const ENTER: &str = "\r";
 const ESCAPE: &str = "\u{1b}";
 
 #[test]
-fn a_person_binds_a_pod_and_sees_it_run() {
+fn a_pod_bound_in_assist_is_shown_until_it_runs() {
     create("by-hand", "assist-hand", "50m");
     let mut terminal = Terminal::assist("xterm-256color", &["--scheduler-name", "assist-hand"]);
     terminal.shows(&["> default/by-hand", "1 node", &format!("> {}", node())]);
@@ -29,17 +29,17 @@ fn a_person_binds_a_pod_and_sees_it_run() {
     println!("{}", terminal.shows(&["No pod waits for a node."]));
     terminal.press("q");
     assert!(terminal.left_behind().success());
-    assert_eq!(told_by("by-hand"), "assist-hand");
+    assert_eq!(bound_by("by-hand"), "assist-hand");
     runs_on_the_node("by-hand");
 }
 
 #[test]
-fn what_does_not_fit_is_explained_and_bound_only_after_a_yes() {
+fn a_node_that_does_not_fit_is_explained_and_bound_only_after_confirmation() {
     create("too-large", "assist-too-large", "1000");
     let mut terminal = Terminal::assist("xterm", &["--scheduler-name", "assist-too-large"]);
     terminal.shows(&["> default/too-large", "NodeResourcesFit: Insufficient cpu"]);
     terminal.press("e");
-    // All of it has been painted before the next key: an Esc that comes with another key is Alt with that key.
+    // Everything must be painted before the next key: an Esc followed at once by another key means Alt.
     terminal.shows(&["NodeUnschedulable", "NO: Insufficient cpu", "Esc back"]);
     terminal.press(ESCAPE);
     terminal.shows(&["Enter choose"]);
@@ -61,7 +61,7 @@ fn what_does_not_fit_is_explained_and_bound_only_after_a_yes() {
 }
 
 #[test]
-fn a_pod_that_comes_and_goes_is_seen_coming_and_going() {
+fn a_pod_is_shown_when_created_and_hidden_when_deleted() {
     let mut terminal = Terminal::assist("vt100", &["--scheduler-name", "assist-live"]);
     terminal.shows(&["No pod waits for a node.", "1 node"]);
     create("comes-and-goes", "assist-live", "10m");
@@ -71,9 +71,9 @@ fn a_pod_that_comes_and_goes_is_seen_coming_and_going() {
 }
 
 #[test]
-fn a_signal_gives_the_terminal_back() {
+fn a_signal_restores_the_terminal() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut terminal = Terminal::assist("xterm", &["--scheduler-name", "assist-nobody"]);
+        let mut terminal = Terminal::assist("xterm", &["--scheduler-name", "assist-unused"]);
         terminal.shows(&["No pod waits for a node."]);
         terminal.signal(signal);
         assert!(terminal.left_behind().success());
@@ -81,18 +81,18 @@ fn a_signal_gives_the_terminal_back() {
 }
 
 #[test]
-fn a_dumb_terminal_gets_sentences() {
-    let mut terminal = Terminal::assist("dumb", &["--scheduler-name", "assist-nobody"]);
+fn a_dumb_terminal_gets_plain_lines() {
+    let mut terminal = Terminal::assist("dumb", &["--scheduler-name", "assist-unused"]);
     terminal.shows(&["No pod waits for a node. Waiting for the next one."]);
-    // The end of the input, as a terminal tells of it.
+    // Ctrl-D: the end of the input.
     terminal.press("\u{4}");
     assert!(terminal.left_behind().success());
 }
 
 #[test]
-fn two_numbers_in_a_pipe_bind_a_pod_and_wait_until_it_runs() {
+fn two_numbers_on_stdin_bind_a_pod_and_wait_until_it_runs() {
     create("by-pipe", "assist-pipe", "50m");
-    let said = run_with(PROGRAM, &["assist", "--plain", "--scheduler-name", "assist-pipe"], "1\n1\n");
+    let said = run_with(&scheduler_path(), &["assist", "--plain", "--scheduler-name", "assist-pipe"], "1\n1\n");
     for sentence in ["Binding default/by-pipe to ", "default/by-pipe is bound.", "default/by-pipe is Running, with the"]
     {
         assert!(said.contains(sentence), "{sentence:?} in:\n{said}");

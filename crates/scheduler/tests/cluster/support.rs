@@ -1,11 +1,14 @@
-//! Pods that wait, and the program.
+//! Test support: waiting pods, and the scheduler's program.
 
 use serde_json::Value;
 use serde_json::json;
 
 pub use harness::in_cluster::*;
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_dockside-scheduler");
+/// The path of `dockside-scheduler`.
+pub fn scheduler_path() -> String {
+    harness::program("dockside-scheduler").to_str().unwrap().to_owned()
+}
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -18,10 +21,10 @@ pub fn node() -> String {
 
 /// What the scheduler prints for a subcommand.
 pub fn scheduler(args: &[&str]) -> String {
-    run_with(PROGRAM, args, "")
+    run_with(&scheduler_path(), args, "")
 }
 
-/// A pod that asks a scheduler of this name for a node, and these things of it.
+/// Creates a pod with this scheduler name and these requests; `more` is merged into its spec.
 pub fn create_with(name: &str, scheduler: &str, requests: &Value, more: &Value) {
     let container = json!({
         "name": "main",
@@ -39,7 +42,7 @@ pub fn create_with(name: &str, scheduler: &str, requests: &Value, more: &Value) 
     apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}));
 }
 
-/// A small pod but for its processor.
+/// Creates a pod that requests this much CPU and little memory.
 pub fn create(name: &str, scheduler: &str, cpu: &str) {
     create_with(name, scheduler, &json!({"cpu": cpu, "memory": "16Mi"}), &Value::Null);
 }
@@ -55,15 +58,15 @@ pub fn phase(name: &str, phase: &str) -> Value {
     pod(name)
 }
 
-/// Waits until a pod runs on the node, and lets it go.
+/// Waits until a pod runs on the node, and deletes it.
 pub fn runs_on_the_node(name: &str) {
     let pod = phase(name, "Running");
     assert_eq!(pod["spec"]["nodeName"], node(), "{pod}");
     kubectl(&["delete", "pod", name, "--wait=false"]);
 }
 
-/// Who told of the binding of a pod in an event.
-pub fn told_by(name: &str) -> String {
+/// The component that reported the binding of a pod in an event.
+pub fn bound_by(name: &str) -> String {
     let about = format!("--field-selector=regarding.name={name},reason=Scheduled");
     let event = ["get", "events.events.k8s.io", &about, "-o", "jsonpath={.items[*].reportingController}"];
     kubectl(&event)

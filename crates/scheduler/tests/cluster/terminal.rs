@@ -1,4 +1,4 @@
-//! A terminal of 80 columns and 24 lines with the program on it.
+//! The program in a terminal of 80 columns and 24 lines.
 
 use std::fs::File;
 use std::io::Read;
@@ -21,11 +21,11 @@ use parking_lot::Condvar;
 use parking_lot::Mutex;
 
 use crate::support::DEADLINE;
-use crate::support::PROGRAM;
+use crate::support::scheduler_path;
 
 const SIZE: Winsize = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
 
-/// What has been painted, and whether that is all.
+/// The screen, and whether the output has ended.
 struct Painted {
     parser: vt100::Parser,
     ended: bool,
@@ -35,7 +35,7 @@ type Shown = Arc<(Mutex<Painted>, Condvar)>;
 
 pub struct Terminal {
     keyboard: File,
-    /// Kept open, to see how it is left behind.
+    /// Kept open to check the terminal's mode after the program has exited.
     line: OwnedFd,
     before: Termios,
     shown: Shown,
@@ -48,7 +48,7 @@ impl Terminal {
         let pty = openpty(Some(&SIZE), None).unwrap();
         let before = tcgetattr(&pty.slave).unwrap();
         let end = || pty.slave.try_clone().unwrap();
-        let program = Command::new(PROGRAM)
+        let program = Command::new(scheduler_path())
             .arg("assist")
             .args(args)
             .env("TERM", term)
@@ -73,7 +73,7 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
-    /// Waits until all these words are on the screen, and returns it.
+    /// Waits until the screen contains all these words, and returns it.
     pub fn shows(&mut self, words: &[&str]) -> String {
         let end = Instant::now() + DEADLINE;
         let (painted, changed) = &*self.shown;
@@ -92,11 +92,11 @@ impl Terminal {
         kill(Pid::from_raw(self.program.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits for the end of the program, and makes sure that the terminal is as it was.
+    /// Waits until the program exits, and checks that the terminal is restored.
     pub fn left_behind(mut self) -> ExitStatus {
         let status = self.program.wait().unwrap();
         assert!(tcgetattr(&self.line).unwrap() == self.before, "the terminal's settings are not what they were");
-        // The last of what was painted may still be under way to us.
+        // The last output may not have been read yet.
         let end = Instant::now() + DEADLINE;
         let (painted, changed) = &*self.shown;
         let mut painted = painted.lock();

@@ -1,13 +1,13 @@
-//! deploy/scheduler.yaml as a person applies it.
+//! deploy/scheduler.yaml, applied as a user does.
 
 use crate::support::*;
 use harness::replica::Replica;
 
 const NAME: &str = "deployed";
-/// The service address of the API server, and where it listens.
+/// The service address of the API server, and the address it listens on.
 const SERVICE: &str = "10.96.0.1";
 
-/// What kube-proxy would do: there is none in this cluster.
+/// Replaces kube-proxy, which this cluster does not run.
 fn lead_service_to_api_server() {
     let node = kubectl(&["get", "node", &node(), "-o", "jsonpath={.status.addresses[0].address}"]);
     let to = format!("{node}:6443");
@@ -20,16 +20,16 @@ fn holder() -> Option<String> {
 }
 
 #[test]
-fn two_replicas_in_the_cluster_place_pods_with_the_rights_they_are_given() {
-    hack("scheduler-image", &[PROGRAM]);
+fn two_replicas_in_the_cluster_place_pods_with_the_rights_of_the_manifest() {
+    hack("scheduler-image", &[&scheduler_path()]);
     lead_service_to_api_server();
     let manifest = std::fs::read_to_string(format!("{}/deploy/scheduler.yaml", environment("REPO"))).unwrap();
-    // Not the name that other tests play by hand.
+    // Not the scheduler name that other tests use by hand.
     let command = "command: [dockside-scheduler, run]";
     assert!(manifest.contains(command));
     let manifest = manifest.replace(command, &format!("command: [dockside-scheduler, run, --scheduler-name={NAME}]"));
     run_with("kubectl", &["apply", "-f", "-"], &manifest);
-    // Somebody has to place the schedulers.
+    // The pods of the schedulers need a node first.
     let first = ["--scheduler-name=default-scheduler", "--leader-elect=false", "--listen=127.0.0.1:0"];
     let first = Replica::start(&first);
     let deployment = "deployment/dockside-scheduler";
@@ -39,7 +39,7 @@ fn two_replicas_in_the_cluster_place_pods_with_the_rights_they_are_given() {
 
     create("by-the-cluster", NAME, "50m");
     runs_on_the_node("by-the-cluster");
-    // A pod that fits nowhere takes the rest of the rights: events, conditions, and looking for others to push aside.
+    // An unschedulable pod needs the other rights: events, conditions, and preemption.
     create("fits-nowhere", NAME, "1000");
     let condition = || {
         let condition = &pod("fits-nowhere")["status"]["conditions"][0];
@@ -52,7 +52,7 @@ fn two_replicas_in_the_cluster_place_pods_with_the_rights_they_are_given() {
     eventually("an event", event);
     kubectl(&["delete", "pod", "fits-nowhere", "--wait=false"]);
 
-    // The identity begins with the pod's name.
+    // The lease holder's identity begins with the pod's name.
     let before = eventually("a holder of the lease", holder);
     let leader = before.split('_').next().unwrap();
     kubectl(&["delete", "pod", "-n", "kube-system", leader, "--wait=false"]);

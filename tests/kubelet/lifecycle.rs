@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::cluster::*;
 
 #[test]
-fn a_container_that_fails_is_started_again_after_growing_pauses() {
+fn a_failing_container_is_restarted_with_backoff() {
     let _node = shared();
     let pod = Pod::of("crashes", json!([shell("main", "echo run of $(cat /proc/uptime); exit 3")]));
     let status = pod.container("main", "CrashLoopBackOff after two restarts", |status| {
@@ -67,14 +67,14 @@ fn init_containers_run_in_order_and_again_until_they_succeed() {
 }
 
 #[test]
-fn a_sidecar_starts_before_the_others_and_ends_after_them() {
+fn a_sidecar_starts_before_and_stops_after_the_others() {
     let _node = shared();
     let (path, volume) = evidence("sidecar");
-    let tell = |words: &str| format!("echo {words} >> /evidence/order");
-    let side = format!("trap '{}; exit 0' TERM; {}; sleep infinity & wait", tell("side ends"), tell("side starts"));
+    let note = |words: &str| format!("echo {words} >> /evidence/order");
+    let side = format!("trap '{}; exit 0' TERM; {}; sleep infinity & wait", note("side ends"), note("side starts"));
     let side = with(shell("side", &side), json!({"restartPolicy": "Always"}));
     let main =
-        format!("{}; until [ -e /evidence/end ]; do sleep 0.1; done; {}", tell("main starts"), tell("main ends"));
+        format!("{}; until [ -e /evidence/end ]; do sleep 0.1; done; {}", note("main starts"), note("main ends"));
     let spec = json!({
         "restartPolicy": "Never",
         "initContainers": [with(side, evidence_mount())],
@@ -93,7 +93,7 @@ fn a_sidecar_starts_before_the_others_and_ends_after_them() {
 }
 
 #[test]
-fn hooks_run_after_the_start_and_before_the_signal() {
+fn post_start_and_pre_stop_hooks_run() {
     let _node = shared();
     let (path, volume) = evidence("hooks");
     let hook = |words: &str| json!({"exec": {"command": ["sh", "-c", format!("echo {words} >> /evidence/order")]}});
@@ -109,7 +109,7 @@ fn hooks_run_after_the_start_and_before_the_signal() {
 }
 
 #[test]
-fn a_container_whose_start_hook_fails_is_ended() {
+fn a_container_whose_post_start_hook_fails_is_killed() {
     let _node = shared();
     let hook = json!({"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "exit 5"]}}}});
     let spec = json!({"restartPolicy": "Never", "containers": [with(shell("main", UNTIL_TERM), hook)]});
@@ -136,14 +136,14 @@ fn a_container_that_ignores_the_signal_is_killed_after_its_grace_period() {
 }
 
 #[test]
-fn a_container_leaves_word_of_its_end() {
+fn a_termination_message_is_reported() {
     let _node = shared();
     let log = json!({"terminationMessagePolicy": "FallbackToLogsOnError"});
     let spec = json!({"restartPolicy": "Never", "containers": [
         shell("file", "printf 'from the file' > /dev/termination-log; echo 'not from the log'; exit 1"),
         with(shell("own-file", "printf 'from my own file' > /word"), json!({"terminationMessagePath": "/word"})),
         with(shell("log", "echo 'from the log'; exit 1"), log.clone()),
-        with(shell("silent", "echo 'nobody asks for the log'"), log),
+        with(shell("silent", "echo 'the log is not used'"), log),
     ]});
     let pod = Pod::create("words", spec);
     let message = |name: &str| text(&pod.ended(name)["message"]).to_owned();

@@ -1,4 +1,4 @@
-//! Calls at the same time, and clients that do not wait for the answer.
+//! Concurrent calls, and clients that cancel a call.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -7,17 +7,17 @@ use dockside::proto::*;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::look::*;
+use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
-/// As the client gives up: the call is dropped after a while.
+/// Cancels a call after a while, as an impatient client does.
 async fn abandon(delay_ms: u64, call: impl Future) {
     let _ = tokio::time::timeout(Duration::from_millis(delay_ms), call).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_goes_away_leaves_a_whole_container_or_none() {
+async fn a_cancelled_create_leaves_a_complete_container_or_none() {
     let mut runtime = runtime().await;
     let config = pod("deserted-container");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -44,7 +44,7 @@ async fn a_client_that_goes_away_leaves_a_whole_container_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_that_its_client_gives_up_kills_nothing_early_and_comes_to_its_end() {
+async fn a_cancelled_stop_keeps_its_grace_period_and_completes() {
     let mut runtime = runtime().await;
     let config = pod("stop-given-up");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -63,7 +63,7 @@ async fn a_stop_that_its_client_gives_up_kills_nothing_early_and_comes_to_its_en
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn removing_a_pod_does_not_wait_for_a_patient_stop() {
+async fn removing_a_pod_does_not_wait_for_a_stop_with_a_long_grace_period() {
     let mut runtime = runtime().await;
     let config = pod("patient-stop");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -81,7 +81,7 @@ async fn removing_a_pod_does_not_wait_for_a_patient_stop() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_of_a_pod_whose_pause_process_died_does_not_start() {
+async fn a_container_of_a_pod_without_its_pause_process_does_not_start() {
     let mut runtime = runtime().await;
     let config = pod("pause-died");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -95,7 +95,7 @@ async fn a_container_of_a_pod_whose_pause_process_died_does_not_start() {
     assert_refused(refused, Code::FailedPrecondition, &[&sandbox, "not ready"]);
     let refused = try_create(&mut runtime, &sandbox, &config, &container("second", "true")).await;
     assert_refused(refused, Code::FailedPrecondition, &[&sandbox, "not ready"]);
-    // Nobody brings it back to life by hand either: its network namespace would be a new one, without a network.
+    // Docker cannot start it by hand either: its network namespace would be a new one, without a network.
     docker(&["start", &sandbox]);
     for _ in 0..10 {
         assert_eq!(pod_status(&mut runtime, &sandbox).await.state(), PodSandboxState::SandboxNotready);
@@ -105,9 +105,9 @@ async fn a_container_of_a_pod_whose_pause_process_died_does_not_start() {
     assert!(!docker_has(&sandbox));
 }
 
-/// Whatever comes first: all calls come back, and what is listed then can be removed without a trace.
+/// In whatever order the calls run, all of them return, and everything listed afterwards can be removed completely.
 #[tokio::test(flavor = "multi_thread")]
-async fn calls_on_one_pod_at_the_same_time_neither_hang_nor_leave_anything() {
+async fn concurrent_calls_on_one_pod_neither_hang_nor_leave_anything() {
     let runtime = runtime().await;
     for round in 0..4_u64 {
         let config = pod(&format!("contended-{round}"));
@@ -115,7 +115,7 @@ async fn calls_on_one_pod_at_the_same_time_neither_hang_nor_leave_anything() {
         let workers = (0..6_u64).map(|worker| {
             let (mut runtime, config, sandbox) = (runtime.clone(), &config, sandbox.as_str());
             async move {
-                // Each worker has its turn at another moment.
+                // The workers start at different times.
                 tokio::time::sleep(Duration::from_millis(worker * 17 * (round + 1) % 90)).await;
                 match worker {
                     0..=2 => {

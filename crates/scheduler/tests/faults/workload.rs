@@ -1,31 +1,31 @@
-//! Nodes, and as many pods as fit on them.
+//! Test support: nodes, and as many pods as fit on them.
 
 use serde_json::Value;
 use serde_json::json;
 
 use harness::in_cluster::*;
 
-/// So many programs create the pods: each sends a limited number of requests a second.
+/// How many kubectl processes create the pods: each sends a limited number of requests per second.
 const CREATORS: usize = 4;
 /// Pods that fit on each node.
 pub const ROOM: usize = 20;
 
-pub struct Flood {
-    /// Of the namespace, the scheduler, the label of the nodes.
+pub struct Workload {
+    /// The name of the namespace, of the scheduler and of the nodes' label.
     pub name: &'static str,
     pub nodes: usize,
 }
 
-impl Flood {
-    /// Makes the nodes, and a namespace for the pods.
-    pub fn new(name: &'static str, nodes: usize) -> Flood {
+impl Workload {
+    /// Creates the nodes, and a namespace for the pods.
+    pub fn new(name: &'static str, nodes: usize) -> Workload {
         apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
         let nodes_made: Vec<Value> = (0..nodes).map(|number| node(&format!("{name}-{number}"), name)).collect();
         create(&nodes_made);
-        Flood { name, nodes }
+        Workload { name, nodes }
     }
 
-    /// Makes exactly as many pods as there is room for.
+    /// Creates exactly as many pods as fit. Returns their number.
     pub fn pods(&self) -> usize {
         let all: Vec<Value> = (0..self.nodes * ROOM).map(|number| self.pod(&format!("p-{number}"))).collect();
         std::thread::scope(|scope| {
@@ -39,7 +39,8 @@ impl Flood {
     pub fn pod(&self, name: &str) -> Value {
         let requests = json!({"cpu": "500m", "memory": "64Mi"});
         let container = json!({"name": "main", "image": "none", "resources": {"requests": requests}});
-        let spec = json!({"schedulerName": self.name, "nodeSelector": {"flood": self.name}, "containers": [container]});
+        let spec =
+            json!({"schedulerName": self.name, "nodeSelector": {"workload": self.name}, "containers": [container]});
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": self.name}, "spec": spec})
     }
 
@@ -49,13 +50,13 @@ impl Flood {
         kubectl(&query).split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Waits until so many pods have a node; says how many it saw.
+    /// Waits until this many pods have a node; returns how many it saw.
     pub fn until_bound(&self, at_least: usize) -> usize {
         let what = format!("{at_least} pods of {} with a node", self.name);
         eventually(&what, || Some(self.bound().len()).filter(|bound| *bound >= at_least))
     }
 
-    /// All pods have a node, and no node has more than there is room for.
+    /// Checks that all pods have a node, and no node has more than fit.
     pub fn is_in_place(&self) {
         self.until_bound(self.nodes * ROOM);
         let bound = self.bound();
@@ -66,10 +67,10 @@ impl Flood {
     }
 }
 
-fn node(name: &str, flood: &str) -> Value {
+fn node(name: &str, workload: &str) -> Value {
     let room = json!({"cpu": format!("{}m", ROOM * 500), "memory": "64Gi", "pods": "110"});
     let status = json!({"capacity": room, "allocatable": room, "conditions": [{"type": "Ready", "status": "True"}]});
-    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"flood": flood}},
+    json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"workload": workload}},
         "status": status})
 }
 

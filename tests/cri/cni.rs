@@ -1,4 +1,4 @@
-//! The node's own network configuration: noticed, obeyed, and never left half-done when a plugin fails.
+//! The node's own CNI configuration: it is noticed and used, and a failed plugin leaves nothing half-made.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,11 +9,11 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::assert_refused;
-use crate::look::*;
+use crate::inspect::*;
 use harness::*;
 
-/// A plugin for tests. What it does for a verb is said in the file of that name beside it; without one it does
-/// nothing, as a chained plugin does that has no work. Its calls are noted in the file `calls`.
+/// A plugin for tests. A file beside it, named after the verb, has its answer; without one it does nothing and passes
+/// the previous result on. It appends each call to the file `calls`.
 const CABLE: &str = r#"#!/bin/sh
 here=$(dirname "$0")
 conf=$(cat)
@@ -45,7 +45,7 @@ struct Wired {
 }
 
 impl Wired {
-    /// `number` tells networks of one box apart.
+    /// `number` keeps the networks of one box apart.
     async fn start(number: u8) -> Wired {
         Wired::start_under(number, &[]).await
     }
@@ -64,7 +64,7 @@ impl Wired {
         Wired { node, name, plugins }
     }
 
-    /// Says how the plugin answers a verb from now on.
+    /// Sets how the plugin answers a verb from now on.
     fn make(&self, verb: &str, answer: &str) {
         std::fs::write(self.plugins.join(verb), answer).unwrap();
     }
@@ -80,7 +80,7 @@ impl Wired {
         calls.lines().filter(|call| *call == verb).count()
     }
 
-    /// What is left of pods on this node; other tests use the same Docker.
+    /// What is left of this pod on this node; other tests use the same Docker.
     fn leftovers(&self, pod: &str) -> Vec<String> {
         let names = docker(&["ps", "-a", "--format", "{{.Names}}"]);
         let mut left: Vec<String> = names.lines().filter(|name| name.contains(pod)).map(str::to_owned).collect();
@@ -109,7 +109,7 @@ fn conflist(name: &str, number: u8, more: &[&str]) -> String {
     json!({"cniVersion": "1.0.0", "name": name, "plugins": plugins}).to_string()
 }
 
-/// Puts a network configuration in its place as a careful administrator does.
+/// Installs a network configuration atomically.
 fn configure(node: &Node, file: &str, text: &str) {
     let directory = node.dir.join("net.d");
     std::fs::create_dir_all(&directory).unwrap();
@@ -128,7 +128,7 @@ async fn try_run(runtime: &mut Runtime, config: &PodSandboxConfig) -> Result<Str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_fails_is_quoted_and_leaves_nothing_and_the_same_request_works_after_the_repair() {
+async fn a_failed_add_is_undone_and_quoted_and_the_request_succeeds_when_repeated() {
     let wired = Wired::start(1).await;
     let mut runtime = wired.node.runtime().await;
     let config = pod("failing");
@@ -153,7 +153,7 @@ async fn a_plugin_that_fails_is_quoted_and_leaves_nothing_and_the_same_request_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_can_neither_be_made_nor_undone_is_listed_until_it_can_be_removed() {
+async fn a_pod_that_can_be_neither_created_nor_undone_is_listed_until_it_can_be_removed() {
     let mut wired = Wired::start(2).await;
     let mut runtime = wired.node.runtime().await;
     let config = pod("stuck");
@@ -184,7 +184,7 @@ async fn a_pod_that_can_neither_be_made_nor_undone_is_listed_until_it_can_be_rem
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_that_somebody_removes_while_its_half_made_network_has_nobody_leaves_nothing() {
+async fn removing_a_pod_after_its_client_left_during_add_leaves_nothing() {
     let mut wired = Wired::start(7).await;
     wired.make("ADD", "hang");
     let (mut runtime, config) = (wired.node.runtime().await, pod("abandoned"));
@@ -201,7 +201,7 @@ async fn a_pod_that_somebody_removes_while_its_half_made_network_has_nobody_leav
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dockside_may_open_more_files_than_it_was_given() {
+async fn dockside_raises_its_limit_of_open_files() {
     let wired = Wired::start_under(8, &["prlimit", "--nofile=64:4096"]).await;
     assert_eq!(wired.node.limits_of_files(), ["4096", "4096"]);
     let mut clients = Vec::new();
@@ -215,7 +215,7 @@ async fn dockside_may_open_more_files_than_it_was_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_that_a_plugin_fails_is_told_and_done_when_repeated() {
+async fn a_stop_reports_a_failed_del_and_completes_when_repeated() {
     let wired = Wired::start(3).await;
     let mut runtime = wired.node.runtime().await;
     let config = pod("stop-fails");
@@ -224,7 +224,7 @@ async fn a_stop_that_a_plugin_fails_is_told_and_done_when_repeated() {
     wired.make("DEL", "fail");
     let request = StopPodSandboxRequest { pod_sandbox_id: id.clone() };
     assert_refused(runtime.stop_pod_sandbox(request.clone()).await, Code::Unknown, &["DEL", "the cable is cut"]);
-    // Everything else was done all the same.
+    // The rest of the stop was done.
     assert_eq!(container_status(&mut runtime, &main).await.state(), ContainerState::ContainerExited);
     assert_eq!(pod_status(&mut runtime, &id).await.state(), PodSandboxState::SandboxNotready);
     wired.repair();
@@ -234,7 +234,7 @@ async fn a_stop_that_a_plugin_fails_is_told_and_done_when_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_leaves_the_network_it_was_on_although_the_configuration_is_gone() {
+async fn a_pod_is_detached_from_its_network_after_the_configuration_is_gone() {
     let wired = Wired::start(4).await;
     let mut runtime = wired.node.runtime().await;
     let id = run_pod(&mut runtime, &pod("moved")).await;
@@ -255,7 +255,7 @@ async fn a_pod_leaves_the_network_it_was_on_although_the_configuration_is_gone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_port_that_no_plugin_can_open_is_refused_with_what_to_add() {
+async fn a_host_port_without_a_portmap_plugin_is_refused_with_the_remedy() {
     let wired = Wired::start(5).await;
     let mut runtime = wired.node.runtime().await;
     let port = PortMapping { container_port: 80, host_port: 12090, ..Default::default() };
@@ -266,7 +266,7 @@ async fn a_host_port_that_no_plugin_can_open_is_refused_with_what_to_add() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_network_only_pods_on_the_nodes_own_start_and_a_configuration_is_noticed() {
+async fn without_a_network_only_host_network_pods_start_until_a_configuration_appears() {
     let node = Node::start_unready(&["--pod-cidr", ""]);
     let mut runtime = eventually("dockside answers", async || node.try_runtime().await).await;
     eventually("Docker is reached", async || condition(&mut runtime, "RuntimeReady").await.status.then_some(())).await;
@@ -283,15 +283,15 @@ async fn without_a_network_only_pods_on_the_nodes_own_start_and_a_configuration_
     let id = run_pod(&mut runtime, &PodSandboxConfig { linux: Some(linux), ..pod("on-host") }).await;
     remove_pod(&mut runtime, &id).await;
 
-    // One that cannot be used is told, with the file and what is wrong with it.
+    // An unusable configuration is reported with its file and what is wrong with it.
     configure(&node, "10-late.conflist", "{ not JSON");
-    eventually("the broken file is told", async || {
+    eventually("the broken file is reported", async || {
         let network = condition(&mut runtime, "NetworkReady").await;
         (!network.status && network.message.contains("10-late.conflist")).then_some(())
     })
     .await;
     configure(&node, "10-late.conflist", &conflist("late", 6, &["no-such-plugin"]));
-    eventually("the missing plugin is told", async || {
+    eventually("the missing plugin is reported", async || {
         let network = condition(&mut runtime, "NetworkReady").await;
         (!network.status && network.message.contains("no-such-plugin")).then_some(())
     })
@@ -302,7 +302,7 @@ async fn without_a_network_only_pods_on_the_nodes_own_start_and_a_configuration_
         .await;
     assert!(began.elapsed() < std::time::Duration::from_secs(5), "noticed only after {:?}", began.elapsed());
 
-    // Docker drops what pods send each other unless a plugin lets it pass; that is said, and is no reason to stop.
+    // Docker's FORWARD policy drops traffic between pods unless a plugin allows it: that is a warning, not an error.
     let network = condition(&mut runtime, "NetworkReady").await;
     assert!(
         network.message.contains("`firewall`") && network.message.contains("10-late.conflist"),
@@ -319,7 +319,7 @@ async fn without_a_network_only_pods_on_the_nodes_own_start_and_a_configuration_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_pod_range_that_a_kubelet_brings_makes_the_built_in_network_and_is_remembered() {
+async fn the_pod_cidr_of_the_kubelet_enables_the_built_in_network_and_is_remembered() {
     let mut node = Node::start_unready(&["--pod-cidr", ""]);
     let mut runtime = eventually("dockside answers", async || node.try_runtime().await).await;
     let bring = |cidr: &str| UpdateRuntimeConfigRequest {
@@ -328,7 +328,7 @@ async fn the_pod_range_that_a_kubelet_brings_makes_the_built_in_network_and_is_r
     assert!(!condition(&mut runtime, "NetworkReady").await.status);
     let refused = runtime.update_runtime_config(bring("10.88.0.0/99")).await;
     assert_refused(refused, Code::InvalidArgument, &["pod_cidr", "10.88.0.0/99"]);
-    // Nothing to say is nothing wrong.
+    // An empty pod CIDR is not an error.
     runtime.update_runtime_config(UpdateRuntimeConfigRequest::default()).await.unwrap();
     runtime.update_runtime_config(bring("")).await.unwrap();
     assert!(!condition(&mut runtime, "NetworkReady").await.status);
@@ -344,7 +344,7 @@ async fn the_pod_range_that_a_kubelet_brings_makes_the_built_in_network_and_is_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_has_an_address_of_each_family_the_node_has_a_range_for() {
+async fn a_pod_has_an_address_of_each_family_with_a_pod_cidr() {
     let node = Node::prepare(&["--pod-cidr", ""]);
     let ipam = json!({"type": "host-local", "ranges": [[{"subnet": "10.99.7.0/24"}], [{"subnet": "fd99:7::/64"}]]});
     let bridge = json!({"type": "bridge", "bridge": "wired7", "isGateway": true, "ipam": ipam});

@@ -1,16 +1,16 @@
-//! Pods that come from elsewhere than the API server, containers that come later, and other runtimes.
+//! Static pods, ephemeral containers, runtime classes, and kubectl cp and attach.
 
 use serde_json::json;
 
 use crate::cluster::*;
 
 #[test]
-fn a_pod_from_a_file_of_the_node_runs_and_ends_with_the_file() {
+fn a_static_pod_runs_as_long_as_its_file_exists() {
     let _node = shared();
     let file = "/etc/kubernetes/manifests/of-a-file.json";
     let manifest = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "of-a-file"},
         "spec": {"terminationGracePeriodSeconds": 2, "containers": [shell("main", UNTIL_TERM)]}});
-    // Written elsewhere first: the kubelet looks at once, and must not see half a file.
+    // Written elsewhere and renamed: the kubelet must not see half a file.
     std::fs::write("/etc/kubernetes/of-a-file.json", manifest.to_string()).unwrap();
     std::fs::rename("/etc/kubernetes/of-a-file.json", file).unwrap();
     let pod = Pod { name: format!("of-a-file-{}", node_name()) };
@@ -21,7 +21,7 @@ fn a_pod_from_a_file_of_the_node_runs_and_ends_with_the_file() {
 }
 
 #[test]
-fn a_debugger_comes_to_a_running_pod_and_sees_its_targets_processes() {
+fn an_ephemeral_container_sees_the_processes_of_its_target() {
     let _node = shared();
     let pod = Pod::of("debugged", json!([shell("main", "sleep 12345"), shell("other", "sleep 54321")]));
     pod.ready();
@@ -35,7 +35,7 @@ fn a_debugger_comes_to_a_running_pod_and_sees_its_targets_processes() {
 }
 
 #[test]
-fn a_runtime_class_chooses_the_runtime_and_an_unknown_one_is_told() {
+fn a_runtime_class_selects_the_runtime_and_an_unknown_one_is_reported() {
     let _node = shared();
     for handler in ["wrapped", "no-such-runtime"] {
         let class = json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": handler},
@@ -56,7 +56,7 @@ fn a_runtime_class_chooses_the_runtime_and_an_unknown_one_is_told() {
 }
 
 #[test]
-fn files_are_copied_and_an_input_is_attached() {
+fn files_can_be_copied_and_stdin_attached() {
     let _node = shared();
     let stdin = json!({"stdin": true, "stdinOnce": true});
     let main = with(shell("main", "while read line; do echo you said $line; done"), stdin);
@@ -66,7 +66,7 @@ fn files_are_copied_and_an_input_is_attached() {
     kubectl(&["cp", "/run/box/copied", "talks:/tmp/copied"]);
     kubectl(&["cp", "talks:/tmp/copied", "/run/box/copied-back"]);
     assert_eq!(std::fs::read_to_string("/run/box/copied-back").unwrap(), "to and fro\n");
-    // The container's input ends with that of the first who attaches.
+    // The container's stdin is closed with that of the first client that attaches.
     let output = run_with("kubectl", &["attach", "-i", "talks"], "good day\n");
     assert!(output.contains("you said good day"), "{output}");
     pod.phase("Succeeded");

@@ -1,11 +1,11 @@
-//! The story's pod, which asks for a person, by each of the tools that person has. (By curl: hack/first-job.)
+//! The pod of docs/first-job.md, which waits for a human scheduler, bound with each tool. (With curl: hack/first-job.)
 
 use std::net::SocketAddr;
 
 use crate::support::*;
 use harness::replica::Replica;
 
-/// Makes the pod, waits until nginx answers after `bound` has seen to its node, and takes the pod away again.
+/// Creates the pod, calls `bound` to bind it, waits until nginx answers, and deletes the pod.
 fn first_job(bound: impl FnOnce()) {
     let manifest = format!("{}/examples/first-job.yaml", environment("REPO"));
     kubectl(&["apply", "-f", &manifest]);
@@ -21,7 +21,7 @@ fn first_job(bound: impl FnOnce()) {
 }
 
 #[test]
-fn the_storys_pod_gets_its_node_by_each_tool() {
+fn the_first_job_gets_its_node_from_each_tool() {
     first_job(|| drop(scheduler(&["bind", "first-job", &node()])));
     first_job(|| drop(run_with(PROGRAM, &["assist", "--plain"], "1\n1\n")));
     let replica = Replica::start(&["--leader-elect=false", "--listen=127.0.0.1:0"]);

@@ -1,4 +1,4 @@
-//! Registries that are of no use: some say nothing, some stop in the middle, some say that they cannot.
+//! Broken registries: silent ones, ones that stall in the middle of a layer, and ones that answer with errors.
 
 use std::io::Read;
 use std::io::Write;
@@ -22,24 +22,24 @@ use harness::*;
 
 /// How long a pull may go without progress in these tests.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// What a layer promises to have, and what comes of it.
+/// The announced size of a layer, and the part that is sent.
 const PROMISED: usize = 10_000_000;
 const SENT: usize = 100_000;
 
-/// What a registry does with a connection.
+/// How a registry treats a connection.
 #[derive(Clone, Copy, PartialEq)]
 enum Manner {
-    /// Says nothing.
+    /// Never answers.
     Silent,
-    /// Gives the image's manifest and configuration, and stops in the middle of its layer.
+    /// Serves the image's manifest and configuration, and stalls in the middle of its layer.
     StopsInLayer,
-    /// Cannot answer now.
+    /// Answers with 503.
     Overloaded,
-    /// Hangs up.
+    /// Closes the connection.
     HangsUp,
 }
 
-/// A registry on a port of its own, for as long as the test program runs.
+/// A registry on its own port, until the test program exits.
 struct Registry {
     port: u16,
     connections: Arc<AtomicU32>,
@@ -56,7 +56,7 @@ impl Registry {
                 let (connection, counter) = (connection.unwrap(), Arc::clone(&counter));
                 std::thread::spawn(move || {
                     counter.fetch_add(1, Ordering::Relaxed);
-                    // The other side hangs up whenever it likes.
+                    // The client may close the connection at any time.
                     let _ = answer(connection, manner);
                     counter.fetch_sub(1, Ordering::Relaxed);
                 });
@@ -74,12 +74,12 @@ fn answer(mut connection: TcpStream, manner: Manner) -> std::io::Result<()> {
     let mut request = vec![0; 16 << 10];
     let length = connection.read(&mut request)?;
     let request = String::from_utf8_lossy(&request[..length]).into_owned();
-    // A TLS handshake is no request: the client then tries without.
+    // On a TLS handshake the connection is closed: the client then tries plain HTTP.
     let line = request.lines().next().filter(|line| line.contains(" HTTP/1.")).unwrap_or_default().to_owned();
     match manner {
         Manner::HangsUp => Ok(()),
         Manner::Silent => {
-            // Until the client has had enough.
+            // Until the client closes the connection.
             while connection.read(&mut [0; 1024])? > 0 {}
             Ok(())
         }
@@ -144,12 +144,12 @@ async fn pull(node: &Node, image: &str) -> (tonic::Status, Duration) {
     let mut images = node.images().await;
     let began = Instant::now();
     let request = PullImageRequest { image: spec(image), ..Default::default() };
-    let refused = tokio::time::timeout(DEADLINE, images.pull_image(request)).await.expect("the pull ends");
+    let refused = tokio::time::timeout(DEADLINE, images.pull_image(request)).await.expect("the pull returns");
     (refused.unwrap_err(), began.elapsed())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_that_stands_still_is_given_up() {
+async fn a_pull_without_progress_is_cancelled() {
     let node = Node::start(&["--image-pull-progress-deadline", "2s"]).await;
     for manner in [Manner::Silent, Manner::StopsInLayer] {
         let registry = Registry::start(manner);
@@ -158,9 +158,9 @@ async fn a_pull_that_stands_still_is_given_up() {
         assert!(refused.message().contains(&registry.image()), "{refused}");
         assert!(refused.message().contains("no progress for 2s"), "{refused}");
         assert!(took >= PATIENCE && took < PATIENCE * 4, "{took:?}");
-        // Docker 20.10 never closes a connection that it reads a layer from.
+        // Docker 20.10 never closes a connection on which it reads a layer.
         if manner == Manner::Silent || docker_knows(44) {
-            eventually("Docker gives the pull up, too", async || {
+            eventually("Docker cancels the pull too", async || {
                 (registry.connections.load(Ordering::Relaxed) == 0).then_some(())
             })
             .await;
@@ -169,7 +169,7 @@ async fn a_pull_that_stands_still_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_cannot_answer_is_told_as_one_that_is_not_there() {
+async fn a_registry_that_answers_with_an_error_is_reported_as_unavailable() {
     let node = Node::start(&[]).await;
     for manner in [Manner::Overloaded, Manner::HangsUp] {
         let registry = Registry::start(manner);

@@ -1,4 +1,4 @@
-//! How containers start, fail to start, and end.
+//! How containers start, fail to start, stop and exit.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::assert_refused;
 use crate::containers::of_image;
-use crate::look::*;
+use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
@@ -21,7 +21,7 @@ fn limited(bytes: i64) -> LinuxContainerConfig {
     LinuxContainerConfig { resources: Some(resources), ..Default::default() }
 }
 
-/// A pod with one container that runs.
+/// A pod with one running container.
 async fn running(runtime: &mut Runtime, name: &str, container: &ContainerConfig) -> (String, String) {
     let config = pod(name);
     let sandbox = run_pod(runtime, &config).await;
@@ -44,7 +44,7 @@ async fn exit_codes_and_reasons_are_those_of_the_process() {
     .into_iter()
     .enumerate()
     {
-        // In the pod's process namespace the shell is not process 1, which signals would not reach.
+        // With the pod's pid namespace the shell is not process 1, which ignores signals without a handler.
         let id = run_container(&mut runtime, &sandbox, &config, &container(&format!("main-{number}"), script)).await;
         let status = ended(&mut runtime, &id).await;
         assert_eq!((status.exit_code, status.reason.as_str()), (code, reason), "{script}");
@@ -53,7 +53,7 @@ async fn exit_codes_and_reasons_are_those_of_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_without_enough_memory_is_told_as_killed_for_that() {
+async fn a_container_over_its_memory_limit_exits_as_oom_killed() {
     let mut runtime = runtime().await;
     let config = pod("hungry");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -61,14 +61,14 @@ async fn a_container_without_enough_memory_is_told_as_killed_for_that() {
         let wanted = ContainerConfig {
             metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt }),
             linux: Some(limited(15 << 20)),
-            // containerd watches for this from a moment after the start on.
+            // containerd begins to watch for OOM kills a moment after the start.
             ..container("main", "sleep 0.3; exec dd if=/dev/zero of=/dev/null bs=64M")
         };
         let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
         let status = ended(&mut runtime, &id).await;
         assert_eq!((status.exit_code, status.reason.as_str()), (137, "OOMKilled"));
     }
-    // A child that was killed while the container went on and ended well is no such end.
+    // An OOM kill of a child does not count when the container itself exits with 0.
     let script = "dd if=/dev/zero of=/dev/null bs=64M 2>/dev/null; echo $?; exit 0";
     let wanted = ContainerConfig { linux: Some(limited(15 << 20)), ..container("survivor", script) };
     let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
@@ -79,7 +79,7 @@ async fn a_container_without_enough_memory_is_told_as_killed_for_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_cannot_run_is_told_with_the_runtimes_words_and_never_starts_again() {
+async fn a_command_that_cannot_run_fails_with_the_runtimes_message_and_cannot_be_started_again() {
     let mut runtime = runtime().await;
     let config = pod("cannot-run");
     let sandbox = run_pod(&mut runtime, &config).await;
@@ -102,14 +102,14 @@ async fn a_command_that_cannot_run_is_told_with_the_runtimes_words_and_never_sta
         runtime.remove_container(RemoveContainerRequest { container_id: id.clone() }).await.unwrap();
         assert!(!docker_has(&id));
     }
-    // The pod is fine, and so is the next attempt.
+    // The pod is still usable, and the next attempt works.
     let id = run_container(&mut runtime, &sandbox, &config, &container("missing", "true")).await;
     assert_eq!(ended(&mut runtime, &id).await.reason, "Completed");
     remove_pod(&mut runtime, &sandbox).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn starting_twice_is_fine_while_it_runs_and_refused_afterwards() {
+async fn a_second_start_succeeds_while_running_and_is_refused_after_the_exit() {
     let mut runtime = runtime().await;
     let (sandbox, id) = running(&mut runtime, "twice", &container("main", UNTIL_TERM)).await;
     let before = container_status(&mut runtime, &id).await;
@@ -127,7 +127,7 @@ async fn a_stop_sends_the_signal_of_the_request_else_of_the_image_else_term() {
     let mut runtime = runtime().await;
     let config = pod("signals");
     let sandbox = run_pod(&mut runtime, &config).await;
-    // 37 is SIGRTMIN+3 for the C library, which has taken the first two for itself.
+    // 37 is SIGRTMIN+3: the C library reserves the first two real-time signals.
     let script = "for s in TERM QUIT USR1 37; do trap \"echo $s; exit 0\" $s; done
         echo ready; while true; do sleep 0.05; done";
     for (name, image, signal, expected) in [
@@ -140,8 +140,8 @@ async fn a_stop_sends_the_signal_of_the_request_else_of_the_image_else_term() {
             ContainerConfig { image: of_image("", image).image, stop_signal: signal.into(), ..container(name, script) };
         let id = run_container(&mut runtime, &sandbox, &config, &wanted).await;
         eventually("the traps are set", async || logs(&id).contains("ready").then_some(())).await;
-        let (told, expected) = expected;
-        assert_eq!(container_status(&mut runtime, &id).await.stop_signal(), told, "{name}");
+        let (signal, expected) = expected;
+        assert_eq!(container_status(&mut runtime, &id).await.stop_signal(), signal, "{name}");
         let began = Instant::now();
         stop_container(&mut runtime, &id, 30).await;
         assert!(began.elapsed() < Duration::from_secs(10), "{name}: {:?}", began.elapsed());
@@ -152,11 +152,11 @@ async fn a_stop_sends_the_signal_of_the_request_else_of_the_image_else_term() {
     remove_pod(&mut runtime, &sandbox).await;
 }
 
-/// Never ends by itself, whatever it is sent.
+/// Ignores SIGTERM and never exits by itself.
 const STUBBORN: &str = "trap 'echo no' TERM; echo ready; while true; do sleep 0.05; done";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_does_not_listen_is_killed_when_its_time_is_up() {
+async fn a_container_that_ignores_the_signal_is_killed_after_the_grace_period() {
     let mut runtime = runtime().await;
     let (sandbox, id) = running(&mut runtime, "stubborn", &container("main", STUBBORN)).await;
     eventually("the trap is set", async || logs(&id).contains("ready").then_some(())).await;
@@ -175,7 +175,7 @@ async fn one_that_does_not_listen_is_killed_when_its_time_is_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_stop_without_patience_ends_a_patient_first_one() {
+async fn a_second_stop_without_grace_period_ends_a_first_one_with_a_long_one() {
     let mut runtime = runtime().await;
     let (sandbox, id) = running(&mut runtime, "impatient", &container("main", STUBBORN)).await;
     eventually("the trap is set", async || logs(&id).contains("ready").then_some(())).await;
@@ -192,7 +192,7 @@ async fn a_second_stop_without_patience_ends_a_patient_first_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_stops_at_once_all_come_back() {
+async fn concurrent_stops_all_return() {
     let mut runtime = runtime().await;
     let (sandbox, id) = running(&mut runtime, "stop-storm", &container("main", STUBBORN)).await;
     eventually("the trap is set", async || logs(&id).contains("ready").then_some(())).await;
@@ -238,7 +238,7 @@ async fn a_running_container_can_be_removed_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_person_does_with_docker_is_told() {
+async fn containers_started_and_stopped_by_hand_are_reported() {
     let mut runtime = runtime().await;
     let (sandbox, id) = running(&mut runtime, "by-hand", &container("main", UNTIL_TERM)).await;
     docker(&["kill", &id]);
@@ -260,11 +260,11 @@ async fn what_a_person_does_with_docker_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_container_that_ends_at_once_is_told_as_ended() {
+async fn a_container_that_exits_immediately_is_reported_as_exited() {
     let runtime = runtime().await;
     let config = pod("quick");
     let sandbox = run_pod(&mut runtime.clone(), &config).await;
-    // Side by side, so that Docker's events come early and late.
+    // Concurrently, so that Docker's events arrive early and late.
     let workers = (0..4).map(|worker| {
         let (mut runtime, sandbox, config) = (runtime.clone(), &sandbox, &config);
         async move {
@@ -285,13 +285,13 @@ async fn a_container_that_ends_at_once_is_told_as_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_by_hand_is_not_taken_for_an_end() {
+async fn a_restart_by_hand_is_not_reported_as_an_exit() {
     let mut runtime = runtime().await;
     let (sandbox, id) = running(&mut runtime, "restarted-by-hand", &container("main", UNTIL_TERM)).await;
     for _ in 0..10 {
         let before = container_status(&mut runtime, &id).await.started_at;
         docker(&["restart", "--time", "0", &id]);
-        eventually("the new start is told", async || {
+        eventually("the new start is reported", async || {
             let status = container_status(&mut runtime, &id).await;
             (status.state() == ContainerState::ContainerRunning && status.started_at > before).then_some(())
         })
@@ -301,7 +301,7 @@ async fn a_restart_by_hand_is_not_taken_for_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_stop_the_end_is_told_at_once() {
+async fn the_exit_is_reported_as_soon_as_a_stop_returns() {
     let mut runtime = runtime().await;
     let config = pod("at-once");
     let sandbox = run_pod(&mut runtime, &config).await;

@@ -1,4 +1,4 @@
-//! What calls cost in requests to Docker.
+//! How many requests to Docker each call causes.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use dockside::proto::*;
 use crate::images::spec;
 use harness::*;
 
-/// The requests between two counts. Looks at images are left out: other tests on the same Docker change images, and
-/// Dockside looks at what changed.
+/// The requests between two counts, without those for images: other tests on the same Docker change images, and Dockside
+/// inspects what changed.
 fn between(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let new = after.iter().map(|(kind, count)| (kind.clone(), count - before.get(kind).unwrap_or(&0)));
     new.filter(|(kind, count)| *count > 0 && !kind.starts_with("GET /images")).collect()
 }
 
-/// A node of its own, after its first pod: connections are open and everything is known.
+/// A node of its own, after its first pod: connections are open and caches filled.
 async fn warm(name: &str) -> (Node, Runtime) {
     let node = Node::start(&[]).await;
     let mut runtime = node.runtime().await;
@@ -24,7 +24,7 @@ async fn warm(name: &str) -> (Node, Runtime) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_ask_docker_nothing() {
+async fn reads_send_no_request_to_docker() {
     let (node, mut runtime) = warm("reads").await;
     let mut images = node.images().await;
     let config = pod("read");
@@ -32,7 +32,7 @@ async fn reads_ask_docker_nothing() {
     let running = run_container(&mut runtime, &sandbox, &config, &container("running", UNTIL_TERM)).await;
     let exited = run_container(&mut runtime, &sandbox, &config, &container("exited", "true")).await;
     ended(&mut runtime, &exited).await;
-    // Another test may change an image at this very moment: what counts is that there is a time without requests.
+    // Another test may change an image meanwhile, so one round without requests is enough.
     eventually("a round of reads without a request to Docker", async || {
         let before = node.docker_requests().await;
         for _ in 0..20 {
@@ -60,7 +60,7 @@ async fn reads_ask_docker_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pod_start_asks_docker_no_more_than_it_must() {
+async fn a_pod_start_sends_only_the_necessary_requests() {
     let (node, mut runtime) = warm("starts").await;
     let config = pod("counted");
     let before = node.docker_requests().await;
@@ -72,7 +72,7 @@ async fn a_pod_start_asks_docker_no_more_than_it_must() {
     let after_start = node.docker_requests().await;
     let run = between(&before, &after_run);
     assert!(run.values().sum::<u64>() <= 4, "RunPodSandbox: {run:?}");
-    // The first container of an image is also asked for the image's two files of accounts.
+    // The first container of an image also costs reading the image's passwd and group files.
     let files = ("GET /containers/{}/{}".to_owned(), 2);
     assert_eq!(between(&after_run, &after_create), BTreeMap::from([files, ("POST /containers/create".to_owned(), 1)]));
     let started = between(&after_create, &after_start);

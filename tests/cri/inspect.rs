@@ -1,4 +1,4 @@
-//! Looking at pods from outside: with Docker, in /proc, and over the network.
+//! Inspects pods from outside: with Docker, in /proc, and over the network.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub fn pid_of(id: &str) -> u32 {
     pid
 }
 
-/// A namespace of a process, such as `net`, in the kernel's own name for it.
+/// A namespace of a process, such as `net`, as the link in /proc names it.
 pub fn namespace(pid: impl ToString, kind: &str) -> PathBuf {
     std::fs::read_link(format!("/proc/{}/ns/{kind}", pid.to_string())).unwrap()
 }
@@ -39,7 +39,7 @@ pub fn proc_status(pid: u32, field: &str) -> String {
     line.unwrap_or_else(|| panic!("no {field} in {text}")).trim().to_owned()
 }
 
-/// A container's own words: its output so far, standard output and standard error together.
+/// A container's output so far, stdout and stderr together.
 pub fn logs(id: &str) -> String {
     let output = std::process::Command::new("docker").args(["logs", id]).output().unwrap();
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).trim().to_owned()

@@ -1,4 +1,4 @@
-//! A container whose start hangs in Docker, as one on a network file system whose server is gone.
+//! A container whose start hangs in Docker, like one on a network file system whose server is gone.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use tonic::Code;
 use super::ALONE;
 use harness::*;
 
-/// An OCI runtime that starts no process while there is this file.
+/// An OCI runtime that starts no process while this file exists.
 const RUNTIME: &str = "/run/box/slow-runc";
 const HOLD: &str = "/run/box/hold";
 
@@ -19,7 +19,7 @@ async fn state(runtime: &mut Runtime, id: &str) -> ContainerState {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_that_hangs_costs_its_container_only_which_is_unknown_and_can_be_stopped() {
+async fn a_hung_start_affects_only_its_container_which_is_unknown_and_can_be_stopped() {
     let _alone = ALONE.lock().await;
     let script = format!(
         "#!/bin/sh\ncase \" $* \" in *' start '*) while [ -e {HOLD} ]; do sleep 0.05; done;; esac\nexec runc \"$@\"\n"
@@ -39,27 +39,27 @@ async fn a_start_that_hangs_costs_its_container_only_which_is_unknown_and_can_be
     let refused = runtime.start_container(request).await.unwrap_err();
     assert_eq!(refused.code(), Code::DeadlineExceeded, "{refused}");
     assert_eq!(state(&mut runtime, &hanging).await, ContainerState::ContainerUnknown);
-    // The next process learns of all others.
+    // The next process knows all other containers.
     node.kill();
     node.spawn();
     node.wait_ready().await;
     runtime = node.runtime().await;
     assert_eq!(state(&mut runtime, &hanging).await, ContainerState::ContainerUnknown);
     assert_eq!(state(&mut runtime, &whole).await, ContainerState::ContainerRunning);
-    // A kubelet stops what is unknown before it makes another one.
+    // A kubelet stops an unknown container before it creates another one.
     let mut client = runtime.clone();
     let stopping = eventually("the container is stopped", async || {
         let request = StopContainerRequest { container_id: hanging.clone(), timeout: 1 };
         client.stop_container(request).await.ok()
     });
     let release = async {
-        // Long enough for the stop to be on its way.
+        // Long enough for the stop to reach Docker.
         tokio::time::sleep(Duration::from_millis(300)).await;
         fs::remove_file(HOLD).unwrap();
     };
     tokio::join!(stopping, release);
     assert_eq!(state(&mut runtime, &hanging).await, ContainerState::ContainerExited);
-    // And what came late without a stop is seen.
+    // A late start without a stop is seen.
     let late = create(&mut runtime, &sandbox, &config, &container("late", UNTIL_TERM)).await;
     fs::write(HOLD, "").unwrap();
     runtime.start_container(StartContainerRequest { container_id: late.clone() }).await.unwrap_err();
