@@ -23,7 +23,7 @@ fn first_job(bound: impl FnOnce()) {
 #[test]
 fn the_first_job_gets_its_node_from_each_tool() {
     first_job(|| drop(scheduler(&["bind", "first-job", &node()])));
-    first_job(|| drop(run_with(PROGRAM, &["assist", "--plain"], "1\n1\n")));
+    first_job(|| drop(run_with(&scheduler_path(), &["assist", "--plain"], "1\n1\n")));
     let replica = Replica::start(&["--leader-elect=false", "--listen=127.0.0.1:0"]);
     first_job(|| {});
     replica.stop();
