@@ -26,7 +26,7 @@ const LATE_CREATE: Duration = Duration::from_secs(30);
 
 /// Whether Docker's answer to a create request is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It answered; a container that does not exist now will not be made.
     Known,
     /// It did not answer, or Dockside was not there for the answer.
@@ -35,7 +35,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The outcome of a request that failed with this error.
-    pub fn of(error: &Error) -> Outcome {
+    pub(crate) fn of(error: &Error) -> Outcome {
         match error {
             Error::Docker(error) if error.is_unanswered() => Outcome::Unknown,
             _ => Outcome::Known,

@@ -37,22 +37,21 @@ impl Containers {
         Ok((status(&container, log_path), info))
     }
 
-    /// The statuses of a sandbox's containers, the oldest first.
-    pub fn statuses_of(&self, sandbox_id: &str) -> Vec<ContainerStatus> {
-        let containers = self.index.containers_of(sandbox_id);
-        containers.iter().map(|container| status(container, self.log_path(&container.record))).collect()
-    }
-
     /// The containers that match the filter, the oldest first.
     ///
     /// # Errors
     /// [`Error::Lookup`] if the filter's id is the prefix of several.
     pub fn list(&self, filter: Option<&ContainerFilter>) -> Result<Vec<proto::Container>, Error> {
         self.index.require_synced()?;
-        let empty = ContainerFilter::default();
-        let filter = filter.unwrap_or(&empty);
+        let filter = filter.cloned().unwrap_or_default();
         let selected = self.index.containers.select(&filter.id)?;
-        Ok(selected.iter().filter(|container| matches_filter(container, filter)).map(|one| entry(one)).collect())
+        Ok(selected.iter().filter(|container| matches_filter(container, &filter)).map(|one| entry(one)).collect())
+    }
+
+    /// The statuses of a sandbox's containers, the oldest first.
+    pub fn statuses_of(&self, sandbox_id: &str) -> Vec<ContainerStatus> {
+        let containers = self.index.containers_of(sandbox_id);
+        containers.iter().map(|container| status(container, self.log_path(&container.record))).collect()
     }
 
     /// Details for `crictl inspect`, as JSON.

@@ -35,10 +35,9 @@ impl Pods {
     /// [`Error::Lookup`] if the filter's id is the prefix of several.
     pub fn list(&self, filter: Option<&PodSandboxFilter>) -> Result<Vec<PodSandbox>, Error> {
         self.index.require_synced()?;
-        let empty = PodSandboxFilter::default();
-        let filter = filter.unwrap_or(&empty);
+        let filter = filter.cloned().unwrap_or_default();
         let selected = self.index.sandboxes.select(&filter.id)?;
-        Ok(selected.iter().filter(|sandbox| matches_filter(sandbox, filter)).map(|one| entry(one)).collect())
+        Ok(selected.iter().filter(|sandbox| matches_filter(sandbox, &filter)).map(|one| entry(one)).collect())
     }
 
     /// Details for `crictl inspectp`, as JSON.

@@ -16,10 +16,6 @@ impl Lifecycle for Pods {
 
     const IDENTITY: &'static str = "name, namespace, uid and attempt";
 
-    fn handles(&self) -> Handles<'_, SandboxRecord> {
-        Handles { engine: &self.engine, store: &self.store, unfinished: &self.unfinished }
-    }
-
     async fn teardown(&self, record: &mut SandboxRecord) -> Result<(), Error> {
         for container in self.index.containers_of(&record.id) {
             self.containers.remove(&container.record.id).await?;
@@ -39,5 +35,9 @@ impl Lifecycle for Pods {
             tracing::error!(sandbox = record.name, %error, "could not record a broken sandbox");
         }
         self.store.sandboxes.insert(Sandbox::new(record, Process::Created));
+    }
+
+    fn handles(&self) -> Handles<'_, SandboxRecord> {
+        Handles { engine: &self.engine, store: &self.store, unfinished: &self.unfinished }
     }
 }
