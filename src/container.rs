@@ -11,7 +11,7 @@ mod mounts;
 mod path_probe;
 mod remove;
 mod resources;
-pub mod security;
+pub(crate) mod security;
 mod spec;
 mod start;
 mod status;
@@ -37,15 +37,15 @@ use crate::state::Unfinished;
 
 use self::path_probe::PathProbes;
 
-pub use self::exec::ExecOutcome;
-pub use self::exec::ExecProcess;
-pub use self::exec::ProcessState;
-pub use self::log::DockerLog;
-pub use self::mounts::has_recursive_read_only;
-pub use self::status::state;
+pub(crate) use self::exec::ExecOutcome;
+pub(crate) use self::exec::ExecProcess;
+pub(crate) use self::exec::ProcessState;
+pub(crate) use self::log::DockerLog;
+pub(crate) use self::mounts::has_recursive_read_only;
+pub(crate) use self::status::state;
 
 /// The verbs on containers.
-pub struct Containers {
+pub(crate) struct Containers {
     engine: Engine,
     store: Arc<Store>,
     index: Index,
@@ -58,7 +58,7 @@ pub struct Containers {
 }
 
 /// What [`Containers`] needs.
-pub struct Dependencies {
+pub(crate) struct Dependencies {
     /// The connection to Docker.
     pub engine: Engine,
     /// Where containers are recorded.
@@ -75,7 +75,7 @@ pub struct Dependencies {
 
 impl Containers {
     /// The verbs with what they need.
-    pub fn new(dependencies: Dependencies) -> Containers {
+    pub(crate) fn new(dependencies: Dependencies) -> Containers {
         let Dependencies { engine, store, images, logs, docker_log, unfinished } = dependencies;
         Containers {
             refresher: Refresher::new(engine.clone(), Arc::clone(&store), Arc::clone(&logs)),
@@ -91,7 +91,7 @@ impl Containers {
     }
 
     /// What brings a container or sandbox of the index up to date with Docker.
-    pub fn refresher(&self) -> &Refresher {
+    pub(crate) fn refresher(&self) -> &Refresher {
         &self.refresher
     }
 

@@ -20,10 +20,10 @@ mod socket;
 mod status;
 mod trace;
 
-pub use self::log::Calls;
-pub use self::server::DRAIN_LIMIT;
-pub use self::server::serve;
-pub use self::service::Service;
-pub use self::service::Settings;
-pub use self::socket::BindError;
-pub use self::socket::Socket;
+pub(crate) use self::log::Calls;
+pub(crate) use self::server::DRAIN_LIMIT;
+pub(crate) use self::server::serve;
+pub(crate) use self::service::Service;
+pub(crate) use self::service::Settings;
+pub(crate) use self::socket::BindError;
+pub(crate) use self::socket::Socket;

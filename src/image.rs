@@ -5,7 +5,7 @@
 //! string, as CRI 1.36 requires.
 
 mod index;
-pub mod pause;
+pub(crate) mod pause;
 mod pull;
 mod reference;
 mod remove;
@@ -42,7 +42,7 @@ use self::users::Users;
 const DEFAULT_ROOT: &str = "/var/lib/docker";
 
 /// The verbs on images, and the index of images.
-pub struct Images {
+pub(crate) struct Images {
     engine: Engine,
     index: RwLock<Index>,
     /// Users of the images that containers were created from, by image id.
@@ -60,7 +60,7 @@ pub struct Images {
 impl Images {
     /// `pause` is the sandbox image, `None` for the built-in one. `stall_limit` is how long a pull may go without progress,
     /// zero for any time.
-    pub fn new(engine: Engine, pause: Option<String>, stall_limit: Duration) -> Images {
+    pub(crate) fn new(engine: Engine, pause: Option<String>, stall_limit: Duration) -> Images {
         Images {
             engine,
             index: RwLock::default(),
@@ -76,7 +76,7 @@ impl Images {
     ///
     /// # Errors
     /// When Docker does not answer; the index stays as it was.
-    pub async fn refresh(&self) -> Result<(), docker::Error> {
+    pub(crate) async fn refresh(&self) -> Result<(), docker::Error> {
         let _guard = self.refreshing.lock().await;
         let mut images = Vec::new();
         for entry in self.engine.list_images().await? {
@@ -107,7 +107,7 @@ impl Images {
     ///
     /// # Errors
     /// A [`docker::Error`] with the cause `NotFound` when there is no such image.
-    pub async fn identify(&self, reference: &str) -> Result<(String, ImageSettings), Error> {
+    pub(crate) async fn identify(&self, reference: &str) -> Result<(String, ImageSettings), Error> {
         if let Some(image) = self.index.read().find(reference) {
             return Ok((image.id.clone(), image.settings.clone()));
         }
@@ -116,7 +116,7 @@ impl Images {
     }
 
     /// All images, or the one with the reference `filter`.
-    pub fn list(&self, filter: &str) -> Vec<proto::Image> {
+    pub(crate) fn list(&self, filter: &str) -> Vec<proto::Image> {
         let index = self.index.read();
         if filter.is_empty() {
             return index.all().map(|image| image.message.clone()).collect();
@@ -129,7 +129,7 @@ impl Images {
     ///
     /// # Errors
     /// [`Error::Invalid`] for an empty reference; [`Error::Docker`] when Docker has to be asked and does not answer.
-    pub async fn status(
+    pub(crate) async fn status(
         &self,
         reference: &str,
         verbose: bool,
@@ -162,7 +162,7 @@ impl Images {
     ///
     /// The bytes are the sum over images, so a layer that several images share counts for each of them. Before the first
     /// connection to Docker its default directory is returned: a kubelet calls this when it starts, and exits on an error.
-    pub fn filesystem(&self) -> FilesystemUsage {
+    pub(crate) fn filesystem(&self) -> FilesystemUsage {
         let info = self.engine.connection().info();
         let root = info.map_or_else(|| PathBuf::from(DEFAULT_ROOT), |info| info.image_dir.clone());
         let used = self.index.read().all().map(|image| image.message.size).sum();
@@ -176,7 +176,7 @@ impl Images {
     }
 
     /// The name of the pause image.
-    pub fn pause_reference(&self) -> &str {
+    pub(crate) fn pause_reference(&self) -> &str {
         self.pause.as_deref().unwrap_or(pause::REFERENCE)
     }
 
@@ -185,7 +185,7 @@ impl Images {
     ///
     /// # Errors
     /// When the built-in image has to be loaded and Docker fails to.
-    pub async fn pause_image(&self) -> Result<&str, Error> {
+    pub(crate) async fn pause_image(&self) -> Result<&str, Error> {
         let known =
             |images: &Images| images.index.read().find(pause::REFERENCE).is_some_and(|i| is_builtin_pause(&i.id));
         if self.pause.is_none() && !known(self) {
@@ -198,7 +198,7 @@ impl Images {
     ///
     /// # Errors
     /// When Docker fails to load or pull it.
-    pub async fn ensure_pause(&self) -> Result<(), Error> {
+    pub(crate) async fn ensure_pause(&self) -> Result<(), Error> {
         if self.pause.is_none() {
             return self.ensure_builtin_pause().await;
         }
@@ -210,7 +210,7 @@ impl Images {
     ///
     /// # Errors
     /// When Docker fails to load it.
-    pub async fn ensure_builtin_pause(&self) -> Result<(), Error> {
+    pub(crate) async fn ensure_builtin_pause(&self) -> Result<(), Error> {
         if self.pause.is_some() {
             return Ok(());
         }

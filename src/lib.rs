@@ -22,11 +22,12 @@
 //! | [`watch`] | keeps the index in step with Docker: reconciles, follows events, undoes half-made objects |
 //! | [`refresh`] | brings one object of the index up to date with one inspect |
 //! | [`state`] | the records on disk, the index in memory, the change feed |
+//! | [`cgroup`] | reads cgroup v1, cgroup v2 and /proc |
+//! | [`lifecycle`] | creates and undoes objects with records: one for sandboxes and containers |
 //! | [`docker`] | the client of Docker's API; no other room knows bollard |
 //! | [`naming`] | names and labels of Docker objects, those of cri-dockerd |
 //! | [`manifest`] | the Pod-manifest client of `dockside pod`: a client of the CRI, not part of the server |
-//! | [`metrics`], [`measure`], [`telemetry`] | Dockside's own metrics, durations, log and traces |
-//! | [`limits`] | raises the limit of open files |
+//! | [`observability`] | Dockside's own metrics, log and traces |
 //! | [`clock`] | the wall clock |
 //! | [`error`] | the errors of verbs, and their gRPC codes |
 //! | [`proto`] | the generated CRI messages, clients and servers |
@@ -34,26 +35,28 @@
 //! Separate crates: `cni-runtime` executes CNI plugins, `spdy` is the SPDY protocol without I/O, `kubernetes-quantity` reads
 //! amounts, `dockside-scheduler` is the scheduler. ARCHITECTURE.md has the invariants and walks through the code.
 
-pub(crate) mod cgroup;
-pub mod clock;
+mod cgroup;
+mod clock;
 pub mod cmd;
 pub mod config;
-pub mod container;
-pub mod cri;
+mod container;
+mod cri;
 pub mod docker;
-pub mod error;
+mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-pub mod image;
-pub(crate) mod lifecycle;
-pub mod logs;
-pub mod manifest;
-pub mod naming;
-pub mod observability;
-pub mod pod;
+mod image;
+mod lifecycle;
+mod logs;
+mod manifest;
+mod naming;
+mod observability;
+mod pod;
 pub mod proto;
-pub mod refresh;
-pub mod state;
-pub mod stats;
-pub mod stream;
-pub mod watch;
+mod refresh;
+mod state;
+mod stats;
+mod stream;
+mod watch;
+
+pub use self::state::key_of;

@@ -51,11 +51,11 @@ use serde::Serialize;
 
 use self::buffers::Buffers;
 use self::checkpoint::Checkpoints;
-pub use self::error::Error;
+pub(crate) use self::error::Error;
 use self::followed_log::FollowedLog;
 use self::follower::Follower;
-pub use self::paths::LogPaths;
-pub use self::paths::docker_file;
+pub(crate) use self::paths::LogPaths;
+pub(crate) use self::paths::docker_file;
 use self::pool::Pool;
 
 /// How long [`Logs::finish`] waits for a log that makes no progress, for example on a full disk.
@@ -65,7 +65,7 @@ const FINISH_CHECKS: u32 = 50;
 
 /// A log that cannot be written now.
 #[derive(Debug, Clone, Serialize)]
-pub struct StalledLog {
+pub(crate) struct StalledLog {
     /// The container's id.
     pub container: String,
     /// The error of the last attempt.
@@ -74,7 +74,7 @@ pub struct StalledLog {
 
 /// Numbers about all logs, for the metrics.
 #[derive(Debug, Clone, Copy)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Logs being followed.
     pub followed: u64,
     /// Those that cannot be written now.
@@ -86,7 +86,7 @@ pub struct Counts {
 }
 
 /// All logs of this node.
-pub struct Logs {
+pub(crate) struct Logs {
     pool: Arc<Pool>,
     checkpoints: Arc<Checkpoints>,
     followed: Mutex<HashMap<String, Arc<FollowedLog>>>,
@@ -98,7 +98,7 @@ impl Logs {
     ///
     /// # Errors
     /// When the directory cannot be created, or the kernel has no more inotify instances or threads.
-    pub fn open(directory: PathBuf) -> Result<Logs, Error> {
+    pub(crate) fn open(directory: PathBuf) -> Result<Logs, Error> {
         let checkpoints = Arc::new(Checkpoints::open(directory.clone())?);
         let pool = Pool::start().map_err(Error::io("watch logs for", &directory))?;
         Ok(Logs { pool, checkpoints, followed: Mutex::default(), finish_limit: FINISH_LIMIT })
@@ -109,7 +109,7 @@ impl Logs {
     ///
     /// # Errors
     /// [`Error::InvalidPath`] names the field whose path leads to anything but a log file.
-    pub async fn begin(&self, id: &str, paths: LogPaths) -> Result<(), Error> {
+    pub(crate) async fn begin(&self, id: &str, paths: LogPaths) -> Result<(), Error> {
         if self.find(id).is_some() {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl Logs {
 
     /// Follows a running container whose log may have no checkpoint: it then continues after the last line in the CRI
     /// log.
-    pub fn adopt(&self, id: &str, paths: &LogPaths) {
+    pub(crate) fn adopt(&self, id: &str, paths: &LogPaths) {
         if self.find(id).is_none() {
             let known = self.checkpoints.read(id);
             self.follow(Follower::resuming(id, paths, &self.checkpoints, known));
@@ -139,7 +139,7 @@ impl Logs {
     }
 
     /// Continues the logs that an earlier process followed, of the containers with these ids.
-    pub fn resume<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
+    pub(crate) fn resume<'a>(&self, ids: impl IntoIterator<Item = &'a str>) {
         for id in ids {
             if let Some(known) = self.checkpoints.read(id).filter(|known| !known.finished) {
                 let paths = known.paths.clone();
@@ -161,7 +161,7 @@ impl Logs {
     /// been stalled for ten seconds, and only once. The time before this call counts, so that on a full disk a restart
     /// of Dockside does not wait for each container in turn. Such a log is finished in the background when it can be
     /// written again.
-    pub async fn finish(&self, id: &str) {
+    pub(crate) async fn finish(&self, id: &str) {
         let Some(log) = self.find(id) else { return };
         let (mut done, began) = (log.done.subscribe(), Instant::now());
         log.ending.store(true, Ordering::Release);
@@ -189,7 +189,7 @@ impl Logs {
     /// # Errors
     /// When the file cannot be created or its checkpoint not written: there is no new file then, and the old one
     /// continues. [`Error::NotFollowed`] when the container has exited.
-    pub async fn reopen(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn reopen(&self, id: &str) -> Result<(), Error> {
         let log = self.find(id).ok_or_else(|| Error::NotFollowed { id: id.to_owned() })?;
         let woken = Arc::clone(&log);
         self.blocking(id, move || log.follower.lock().reopen(&mut Buffers::new())).await?;
@@ -201,7 +201,7 @@ impl Logs {
     ///
     /// # Errors
     /// When the checkpoint cannot be removed.
-    pub async fn forget(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn forget(&self, id: &str) -> Result<(), Error> {
         let log = self.followed.lock().remove(id);
         let (name, checkpoints, pool) = (id.to_owned(), Arc::clone(&self.checkpoints), Arc::clone(&self.pool));
         self.blocking(id, move || {
@@ -221,14 +221,14 @@ impl Logs {
     }
 
     /// The logs that cannot be written now.
-    pub fn stalled(&self) -> Vec<StalledLog> {
+    pub(crate) fn stalled(&self) -> Vec<StalledLog> {
         let followed = self.followed.lock();
         let stalled = followed.values().filter_map(|log| Some((log.id.clone(), log.stall_reason()?)));
         stalled.map(|(container, reason)| StalledLog { container, reason }).collect()
     }
 
     /// Numbers about all logs, for the metrics.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let followed = self.followed.lock();
         let stalls: Vec<Duration> = followed.values().filter_map(|log| log.stalled_for()).collect();
         Counts {
@@ -240,7 +240,7 @@ impl Logs {
     }
 
     /// Stops the threads and writes a checkpoint of each log, so that the next process has no lines to count.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.pool.stop();
         let followed: Vec<Arc<FollowedLog>> = self.followed.lock().values().cloned().collect();
         let saved = tokio::task::spawn_blocking(move || {

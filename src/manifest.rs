@@ -40,18 +40,17 @@ use std::time::Duration;
 
 use self::client::Client;
 use self::down::Down;
-pub use self::files::PodDirs;
+pub(crate) use self::files::PodDirs;
 use self::host::Host;
-pub use self::ls::ContainerEntry;
-pub use self::ls::Row;
-pub use self::ls::table;
+pub(crate) use self::ls::Row;
+pub(crate) use self::ls::table;
 use self::report::Report;
 use self::up::Up;
 use crate::proto::VersionResponse;
 
 /// The runtime to talk to.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// The runtime's unix socket.
     pub socket: PathBuf,
     /// The deadline of one call, the kubelet's `runtimeRequestTimeout`. RunPodSandbox has twice as long, StopContainer the
@@ -110,7 +109,7 @@ pub enum Error {
 ///
 /// # Errors
 /// Any [`Error`]; after [`Error::Pods`] the report has the details.
-pub async fn up(endpoint: &Endpoint, files: &[PathBuf], dirs: &PodDirs) -> Result<(), Error> {
+pub(crate) async fn up(endpoint: &Endpoint, files: &[PathBuf], dirs: &PodDirs) -> Result<(), Error> {
     // All manifests are read before the first pod is created: a mistake in the last one must not be found half-way.
     let manifests = target::manifests(files)?;
     let host = Host::read(Path::new("/")).map_err(|(path, source)| Error::Host { path, source })?;
@@ -130,7 +129,7 @@ pub async fn up(endpoint: &Endpoint, files: &[PathBuf], dirs: &PodDirs) -> Resul
 ///
 /// # Errors
 /// As of [`up`].
-pub async fn down(endpoint: &Endpoint, targets: &[String], dirs: &PodDirs) -> Result<(), Error> {
+pub(crate) async fn down(endpoint: &Endpoint, targets: &[String], dirs: &PodDirs) -> Result<(), Error> {
     let targets = target::resolve(targets)?;
     let report = Report::stdout();
     let client = connect(endpoint, &report).await?;
@@ -148,7 +147,7 @@ pub async fn down(endpoint: &Endpoint, targets: &[String], dirs: &PodDirs) -> Re
 ///
 /// # Errors
 /// As of [`up`].
-pub async fn ls(endpoint: &Endpoint, targets: &[String]) -> Result<Vec<Row>, Error> {
+pub(crate) async fn ls(endpoint: &Endpoint, targets: &[String]) -> Result<Vec<Row>, Error> {
     let targets = target::resolve(targets)?;
     let client = Client::connect(&endpoint.socket, endpoint.timeout).await?;
     ls::list(&client, &targets).await.map_err(|(call, status)| Error::Call { call, status })

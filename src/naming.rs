@@ -10,15 +10,15 @@ use crate::proto::ContainerMetadata;
 use crate::proto::PodSandboxMetadata;
 
 /// The label with the kind of a Docker container: [`TYPE_SANDBOX`] or [`TYPE_CONTAINER`].
-pub const TYPE: &str = "io.kubernetes.docker.type";
+pub(crate) const TYPE: &str = "io.kubernetes.docker.type";
 /// The kind of a pause container.
-pub const TYPE_SANDBOX: &str = "podsandbox";
+pub(crate) const TYPE_SANDBOX: &str = "podsandbox";
 /// The kind of a workload container.
-pub const TYPE_CONTAINER: &str = "container";
+pub(crate) const TYPE_CONTAINER: &str = "container";
 /// The prefix of the names of pause containers. No workload container has it, as none may be called `POD`.
-pub const SANDBOX_PREFIX: &str = "k8s_POD_";
+pub(crate) const SANDBOX_PREFIX: &str = "k8s_POD_";
 /// The container name of pause containers in labels and metrics, as in cAdvisor's.
-pub const PAUSE_CONTAINER: &str = "POD";
+pub(crate) const PAUSE_CONTAINER: &str = "POD";
 /// The label of a workload container with its sandbox's id.
 const SANDBOX_ID: &str = "io.kubernetes.sandbox.id";
 /// The label of a workload container with the absolute path of its CRI log.
@@ -29,17 +29,17 @@ const CONTAINER_NAME: &str = "io.kubernetes.container.name";
 const ANNOTATION_PREFIX: &str = "annotation.";
 
 /// The name of a pod's pause container.
-pub fn sandbox(pod: &PodSandboxMetadata) -> String {
+pub(crate) fn sandbox(pod: &PodSandboxMetadata) -> String {
     format!("{SANDBOX_PREFIX}{}_{}_{}_{}", pod.name, pod.namespace, pod.uid, pod.attempt)
 }
 
 /// The name of a workload container.
-pub fn container(container: &ContainerMetadata, pod: &PodSandboxMetadata) -> String {
+pub(crate) fn container(container: &ContainerMetadata, pod: &PodSandboxMetadata) -> String {
     format!("k8s_{}_{}_{}_{}_{}", container.name, pod.name, pod.namespace, pod.uid, container.attempt)
 }
 
 /// The labels of a pause container.
-pub fn sandbox_labels(
+pub(crate) fn sandbox_labels(
     labels: &BTreeMap<String, String>,
     annotations: &BTreeMap<String, String>,
 ) -> HashMap<String, String> {
@@ -50,7 +50,7 @@ pub fn sandbox_labels(
 }
 
 /// The labels of a workload container.
-pub fn container_labels(
+pub(crate) fn container_labels(
     labels: &BTreeMap<String, String>,
     annotations: &BTreeMap<String, String>,
     sandbox_id: &str,
@@ -70,7 +70,7 @@ fn merged(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, Stri
 }
 
 /// Whether Docker accepts `part` inside a container's name.
-pub fn is_valid_part(part: &str) -> bool {
+pub(crate) fn is_valid_part(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 

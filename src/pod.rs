@@ -29,7 +29,7 @@ use crate::state::Unfinished;
 use cni_runtime::Cni;
 
 /// The verbs on sandboxes.
-pub struct Pods {
+pub(crate) struct Pods {
     engine: Engine,
     store: Arc<Store>,
     index: Index,
@@ -40,7 +40,7 @@ pub struct Pods {
 }
 
 /// What [`Pods`] needs.
-pub struct Dependencies {
+pub(crate) struct Dependencies {
     /// The connection to Docker.
     pub engine: Engine,
     /// Where sandboxes are recorded.
@@ -57,7 +57,7 @@ pub struct Dependencies {
 
 impl Pods {
     /// The verbs with what they need.
-    pub fn new(dependencies: Dependencies) -> Pods {
+    pub(crate) fn new(dependencies: Dependencies) -> Pods {
         let Dependencies { engine, store, cni, images, containers, unfinished } = dependencies;
         let index = store.index().clone();
         Pods { engine, store, index, cni, images, containers, unfinished: Unfinished::new(unfinished) }
@@ -65,7 +65,7 @@ impl Pods {
 }
 
 /// How messages name a pod: `pod namespace/name`.
-pub fn describe(config: &PodSandboxConfig) -> String {
+pub(crate) fn describe(config: &PodSandboxConfig) -> String {
     match &config.metadata {
         Some(meta) => format!("pod {}/{}", meta.namespace, meta.name),
         None => "pod without metadata".to_owned(),

@@ -20,11 +20,11 @@ use crate::state::Store;
 
 use self::network::PodNetwork;
 
-pub use self::process::cannot_run;
+pub(crate) use self::process::cannot_run;
 
 /// Refreshes objects of the index. Cheap to clone.
 #[derive(Clone)]
-pub struct Refresher {
+pub(crate) struct Refresher {
     engine: Engine,
     store: Arc<Store>,
     logs: Arc<Logs>,
@@ -34,13 +34,13 @@ pub struct Refresher {
 
 impl Refresher {
     /// Refreshes the objects of `store` from `engine`.
-    pub fn new(engine: Engine, store: Arc<Store>, logs: Arc<Logs>) -> Refresher {
+    pub(crate) fn new(engine: Engine, store: Arc<Store>, logs: Arc<Logs>) -> Refresher {
         Refresher { engine, store, logs, oom_kills: Arc::default() }
     }
 
     /// The same with at most `limit` for one request.
     #[must_use]
-    pub fn with_timeout(&self, limit: Duration) -> Refresher {
+    pub(crate) fn with_timeout(&self, limit: Duration) -> Refresher {
         Refresher { engine: self.engine.with_timeout(limit), ..self.clone() }
     }
 
@@ -50,7 +50,7 @@ impl Refresher {
     /// # Errors
     /// When Docker does not answer, or cannot inspect the container. A container that Docker does not have is marked as
     /// gone, which is no error.
-    pub async fn refresh(&self, id: &str) -> Result<(), docker::Error> {
+    pub(crate) async fn refresh(&self, id: &str) -> Result<(), docker::Error> {
         let details = match self.engine.inspect_container(id).await {
             Ok(details) => details,
             Err(error) if error.is_not_found() => {
@@ -79,7 +79,7 @@ impl Refresher {
     }
 
     /// Stores that Docker does not have the container `id` any more. Its record stays until a client removes it.
-    pub async fn mark_gone(&self, id: &str) {
+    pub(crate) async fn mark_gone(&self, id: &str) {
         self.oom_kills.lock().remove(id);
         self.logs.finish(id).await;
         self.store.update_process(id, process::gone);
@@ -87,13 +87,13 @@ impl Refresher {
 
     /// Records that the kernel killed a process of the container `id` for want of memory, be it before or after its
     /// exit is known.
-    pub fn record_oom_kill(&self, id: &str) {
+    pub(crate) fn record_oom_kill(&self, id: &str) {
         self.oom_kills.lock().insert(id.to_owned());
         self.store.update_process(id, process::oom_killed);
     }
 
     /// Whether an OOM kill was recorded for the container `id`.
-    pub fn has_oom_kill(&self, id: &str) -> bool {
+    pub(crate) fn has_oom_kill(&self, id: &str) -> bool {
         self.oom_kills.lock().contains(id)
     }
 

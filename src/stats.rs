@@ -42,10 +42,10 @@ use self::disk::Disk;
 use self::rate::Rates;
 use self::sample::Sample;
 
-pub use self::metrics::descriptors as metric_descriptors;
+pub(crate) use self::metrics::descriptors as metric_descriptors;
 
 /// Reads stats and metrics; keeps what rates and disk usage need between calls.
-pub struct Stats {
+pub(crate) struct Stats {
     engine: Engine,
     index: Index,
     disk: Disk,
@@ -56,7 +56,7 @@ pub struct Stats {
 
 impl Stats {
     /// `pause_image` is the image of all pause containers. Nothing is measured before the first call.
-    pub fn new(engine: Engine, index: Index, pause_image: &str) -> Stats {
+    pub(crate) fn new(engine: Engine, index: Index, pause_image: &str) -> Stats {
         let disk = Disk::new(engine.clone());
         Stats { engine, index, disk, rates: Rates::new(), pause_image: pause_image.to_owned() }
     }
@@ -65,7 +65,7 @@ impl Stats {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
-    pub async fn container(self: &Arc<Self>, id: &str) -> Result<ContainerStats, Error> {
+    pub(crate) async fn container(self: &Arc<Self>, id: &str) -> Result<ContainerStats, Error> {
         self.index.require_synced()?;
         let container = self.index.containers.require(id)?;
         let mut measured = self.measure(vec![container], Vec::new()).await?;
@@ -79,7 +79,7 @@ impl Stats {
     ///
     /// # Errors
     /// [`Error::Ambiguous`] when an id of the filter is a prefix of several; [`Error::State`] before Docker was first reached.
-    pub async fn containers(
+    pub(crate) async fn containers(
         self: &Arc<Self>,
         filter: Option<&ContainerStatsFilter>,
     ) -> Result<Vec<ContainerStats>, Error> {
@@ -99,7 +99,7 @@ impl Stats {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::State`] before Docker was first reached.
-    pub async fn sandbox(self: &Arc<Self>, id: &str) -> Result<PodSandboxStats, Error> {
+    pub(crate) async fn sandbox(self: &Arc<Self>, id: &str) -> Result<PodSandboxStats, Error> {
         self.index.require_synced()?;
         let sandbox = self.index.sandboxes.require(id)?;
         let mut measured = self.measure(Vec::new(), vec![sandbox]).await?;
@@ -110,7 +110,7 @@ impl Stats {
     ///
     /// # Errors
     /// [`Error::Ambiguous`] when an id of the filter is a prefix of several; [`Error::State`] before Docker was first reached.
-    pub async fn sandboxes(
+    pub(crate) async fn sandboxes(
         self: &Arc<Self>,
         filter: Option<&PodSandboxStatsFilter>,
     ) -> Result<Vec<PodSandboxStats>, Error> {

@@ -32,7 +32,7 @@ mod tokens;
 mod upgrade;
 mod websocket;
 
-pub use self::config::Config;
-pub use self::config::Error;
-pub use self::requests::Streams;
-pub use self::server::Server;
+pub(crate) use self::config::Config;
+pub(crate) use self::config::Error;
+pub(crate) use self::requests::Streams;
+pub(crate) use self::server::Server;

@@ -49,7 +49,7 @@ const LAST_IMAGES_RETRY: Duration = Duration::from_secs(60);
 const UNDO_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Keeps the index true; see the module's documentation.
-pub struct Watch {
+pub(crate) struct Watch {
     engine: Engine,
     store: Arc<Store>,
     images: Arc<Images>,
@@ -66,7 +66,7 @@ pub struct Watch {
 
 /// Metrics of the sessions with Docker.
 #[derive(Debug, Clone)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     /// How often a session was joined.
     pub joined: Counter,
     /// How long each reconciliation took, in seconds.
@@ -74,7 +74,7 @@ pub struct Sessions {
 }
 
 /// What [`Watch`] needs.
-pub struct Dependencies {
+pub(crate) struct Dependencies {
     /// The connection to Docker.
     pub engine: Engine,
     /// The index to keep true.
@@ -91,7 +91,7 @@ pub struct Dependencies {
 
 impl Watch {
     /// A watch that has not begun; see [`Watch::run`].
-    pub fn new(dependencies: Dependencies) -> Watch {
+    pub(crate) fn new(dependencies: Dependencies) -> Watch {
         let Dependencies { engine, store, images, containers, pods, damaged } = dependencies;
         Watch {
             refresher: containers.refresher().clone(),
@@ -109,18 +109,18 @@ impl Watch {
     }
 
     /// Handles of the metrics, which change as sessions are joined.
-    pub fn sessions(&self) -> Sessions {
+    pub(crate) fn sessions(&self) -> Sessions {
         self.sessions.clone()
     }
 
     /// Resolves once the index was reconciled, or the first attempt has failed. Before that, List* would answer that no
     /// pod runs.
-    pub async fn first_attempt(&self) {
+    pub(crate) async fn first_attempt(&self) {
         self.first_attempt.notified().await;
     }
 
     /// Runs sessions until `shutdown`.
-    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+    pub(crate) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let watching = async {
             loop {
                 let error = self.session().await;

@@ -44,7 +44,7 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::Invalid`] and [`Error::Unsupported`] name the field; [`Error::Lookup`] the sandbox.
-    pub async fn create(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String, Error> {
+    pub(crate) async fn create(&self, sandbox_id: &str, config: ContainerConfig) -> Result<String, Error> {
         let meta = spec::check(&config)?;
         let sandbox = self.ready_sandbox(sandbox_id)?;
         // Held so that the sandbox cannot be stopped or removed without the new container.

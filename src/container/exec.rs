@@ -21,8 +21,8 @@ use crate::state::Container;
 
 use super::Containers;
 
-pub use self::exit_code::ExecOutcome;
-pub use self::process::ExecProcess;
+pub(crate) use self::exit_code::ExecOutcome;
+pub(crate) use self::process::ExecProcess;
 
 /// How long output is still read after the process exited: a background process that it left behind may keep the output
 /// open without writing to it.
@@ -31,7 +31,7 @@ const OUTPUT_DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Whether a process whose output is being read still runs. Found from the host, because Docker reports an exit only
 /// after it has delivered the process's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProcessState {
+pub(crate) enum ProcessState {
     /// The process exists.
     Running,
     /// The process has exited, or never started.
@@ -43,7 +43,7 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::Lookup`]; [`Error::Precondition`] when it is not running.
-    pub fn running(&self, id: &str) -> Result<Arc<Container>, Error> {
+    pub(crate) fn running(&self, id: &str) -> Result<Arc<Container>, Error> {
         let container = self.existing(id)?;
         let state = match &container.process {
             process if process.is_running() => return Ok(container),

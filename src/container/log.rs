@@ -15,7 +15,7 @@ use super::describe;
 
 /// The limits of the Docker log of each container.
 #[derive(Debug, Clone)]
-pub struct DockerLog {
+pub(crate) struct DockerLog {
     /// The size of one file in Docker's notation, such as `32m`.
     pub max_size: String,
     /// The number of files, at least 2.
@@ -24,7 +24,7 @@ pub struct DockerLog {
 
 impl Containers {
     /// The logs of all containers.
-    pub fn logs(&self) -> &Logs {
+    pub(crate) fn logs(&self) -> &Logs {
         &self.logs
     }
 
@@ -34,7 +34,7 @@ impl Containers {
     /// # Errors
     /// [`Error::Precondition`] if the container does not run. After any error there is no new file, so that the kubelet can
     /// undo its rename.
-    pub async fn reopen_log(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn reopen_log(&self, id: &str) -> Result<(), Error> {
         let container = self.existing(id)?;
         let id = &container.record.id;
         if !container.process.is_running() {
@@ -62,7 +62,7 @@ impl Containers {
     }
 
     /// Follows the log of a running container that Dockside did not start: a user did, or an earlier version.
-    pub async fn follow_running_log(&self, id: &str) {
+    pub(crate) async fn follow_running_log(&self, id: &str) {
         let runs = || self.index.containers.get(id).is_some_and(|container| container.process.is_running());
         if runs() {
             self.adopt_log(id);
@@ -75,7 +75,7 @@ impl Containers {
 
     /// Follows the log of a container that Dockside did not start. The caller refreshes the container afterwards, which
     /// finishes the log if it has exited.
-    pub fn adopt_log(&self, id: &str) {
+    pub(crate) fn adopt_log(&self, id: &str) {
         let Some(container) = self.index.containers.get(id) else { return };
         let Some(sandbox) = self.index.sandboxes.get(&container.record.sandbox_id) else { return };
         if let Ok(Some(paths)) = self.log_paths(&container.record, &sandbox.record) {

@@ -97,7 +97,7 @@ fn check(object: &str, mount: &Mount, info: &EngineInfo) -> Result<(), Error> {
 }
 
 /// Whether this Docker can make a mount read-only together with all mounts below it.
-pub fn has_recursive_read_only(info: &EngineInfo) -> bool {
+pub(crate) fn has_recursive_read_only(info: &EngineInfo) -> bool {
     info.has_api(API_RECURSIVE_READ_ONLY) && kernel_at_least(&info.kernel, 5, 12)
 }
 

@@ -10,7 +10,7 @@ impl Containers {
     ///
     /// # Errors
     /// If Docker could not remove it; then it stays listed.
-    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), Error> {
         let Some(container) = self.index.containers.find(id)? else { return Ok(()) };
         self.engine.info()?;
         let _guard = self.store.lock(&container.record.key).await;

@@ -22,7 +22,7 @@ const LOCALHOST_PREFIX: &str = "localhost/";
 const HIGHEST_ID: i64 = i32::MAX as i64;
 
 /// Checks a user or group id: one beyond Docker's range must not wrap around to root.
-pub fn id(object: &str, field: &'static str, value: i64) -> Result<i64, Error> {
+pub(crate) fn id(object: &str, field: &'static str, value: i64) -> Result<i64, Error> {
     if (0..=HIGHEST_ID).contains(&value) {
         Ok(value)
     } else {
@@ -31,7 +31,7 @@ pub fn id(object: &str, field: &'static str, value: i64) -> Result<i64, Error> {
 }
 
 /// Docker's `GroupAdd` for supplemental groups.
-pub fn groups(object: &str, groups: &[i64]) -> Result<Option<Vec<String>>, Error> {
+pub(crate) fn groups(object: &str, groups: &[i64]) -> Result<Option<Vec<String>>, Error> {
     const FIELD: &str = "linux.security_context.supplemental_groups";
     let all: Vec<String> =
         groups.iter().map(|gid| Ok(id(object, FIELD, *gid)?.to_string())).collect::<Result<_, Error>>()?;
@@ -68,7 +68,7 @@ pub(super) fn container_options(
 
 /// Docker's `SecurityOpt` for a pause container. If the pod sets no seccomp profile, Docker's default profile applies,
 /// which suffices for a process that only sleeps. Its root is read-only whatever `readonly_rootfs` says.
-pub fn sandbox_options(
+pub(crate) fn sandbox_options(
     object: &str,
     security: &LinuxSandboxSecurityContext,
     info: &EngineInfo,

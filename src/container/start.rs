@@ -30,7 +30,7 @@ impl Containers {
     /// # Errors
     /// [`Error::Precondition`] if it has exited; [`Error::Invalid`] if its log path cannot be used; otherwise the OCI
     /// runtime's message, and the container has exited with the reason `ContainerCannotRun`.
-    pub async fn start(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn start(&self, id: &str) -> Result<(), Error> {
         let container = self.existing(id)?;
         // Held so that StopPodSandbox finds the container either created or running.
         let sandbox = self.ready_sandbox(&container.record.sandbox_id)?;

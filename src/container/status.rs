@@ -29,7 +29,7 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::Lookup`]; [`Error::State`] before the index is synced.
-    pub fn status(&self, id: &str, verbose: bool) -> Result<(ContainerStatus, BTreeMap<String, String>), Error> {
+    pub(crate) fn status(&self, id: &str, verbose: bool) -> Result<(ContainerStatus, BTreeMap<String, String>), Error> {
         self.index.require_synced()?;
         let container = self.existing(id)?;
         let log_path = self.log_path(&container.record);
@@ -41,7 +41,7 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::Lookup`] if the filter's id is the prefix of several.
-    pub fn list(&self, filter: Option<&ContainerFilter>) -> Result<Vec<proto::Container>, Error> {
+    pub(crate) fn list(&self, filter: Option<&ContainerFilter>) -> Result<Vec<proto::Container>, Error> {
         self.index.require_synced()?;
         let filter = filter.cloned().unwrap_or_default();
         let selected = self.index.containers.select(&filter.id)?;
@@ -49,7 +49,7 @@ impl Containers {
     }
 
     /// The statuses of a sandbox's containers, the oldest first.
-    pub fn statuses_of(&self, sandbox_id: &str) -> Vec<ContainerStatus> {
+    pub(crate) fn statuses_of(&self, sandbox_id: &str) -> Vec<ContainerStatus> {
         let containers = self.index.containers_of(sandbox_id);
         containers.iter().map(|container| status(container, self.log_path(&container.record))).collect()
     }
@@ -90,7 +90,7 @@ fn matches_filter(container: &Container, filter: &ContainerFilter) -> bool {
 }
 
 /// The state of a container in the CRI.
-pub fn state(container: &Container) -> ContainerState {
+pub(crate) fn state(container: &Container) -> ContainerState {
     match container.process {
         // The kubelet replaces a container in state CREATED without stopping it; one in state UNKNOWN it stops first.
         Process::Created if container.unsettled => ContainerState::ContainerUnknown,

@@ -14,7 +14,7 @@ impl Containers {
     ///
     /// # Errors
     /// If Docker could not stop it.
-    pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
+    pub(crate) async fn stop(&self, id: &str, grace: Duration) -> Result<(), Error> {
         let Some(container) = self.index.containers.find(id)? else { return Ok(()) };
         let id = container.record.id.as_str();
         if container.process.exit().is_some() {
@@ -29,7 +29,7 @@ impl Containers {
     ///
     /// # Errors
     /// If Docker could not stop it.
-    pub async fn stop_running(&self, id: &str, grace: Duration, unsettled: bool) -> Result<(), Error> {
+    pub(crate) async fn stop_running(&self, id: &str, grace: Duration, unsettled: bool) -> Result<(), Error> {
         let mut again = unsettled;
         loop {
             let stopped = if grace.is_zero() {

@@ -28,7 +28,7 @@ impl Containers {
     ///
     /// # Errors
     /// If Docker could not remove one.
-    pub async fn undo_unfinished_of(&self, sandbox_id: &str) -> Result<(), Error> {
+    pub(crate) async fn undo_unfinished_of(&self, sandbox_id: &str) -> Result<(), Error> {
         for record in self.unfinished.filter(|record| record.sandbox_id == sandbox_id) {
             let _guard = self.store.lock(&record.key).await;
             self.undo(record, Outcome::Known).await?;

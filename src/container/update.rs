@@ -15,7 +15,7 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::Invalid`] names the field; Docker's message if the kernel refuses a value.
-    pub async fn update(&self, id: &str, change: &LinuxContainerResources) -> Result<(), Error> {
+    pub(crate) async fn update(&self, id: &str, change: &LinuxContainerResources) -> Result<(), Error> {
         let container = self.existing(id)?;
         let _guard = self.store.lock(&container.record.key).await;
         let container = self.existing(&container.record.id)?;

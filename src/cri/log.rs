@@ -19,13 +19,13 @@ use crate::observability::Durations;
 
 /// The labels of a duration: method and gRPC code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Call {
+pub(crate) struct Call {
     method: String,
     code: String,
 }
 
 /// Durations of RPCs since Dockside started, in seconds.
-pub type Calls = Durations<Call>;
+pub(crate) type Calls = Durations<Call>;
 
 /// Wraps a service with [`LogService`].
 #[derive(Debug, Clone)]

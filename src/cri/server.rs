@@ -25,7 +25,7 @@ use super::socket::Socket;
 /// The length of a request, in bytes. It fits a list of many pods, and is the most that a kubelet receives.
 const MESSAGE_LIMIT: usize = 16 << 20;
 /// How long shutdown waits for verbs in progress. Unfinished ones are undone at the next start.
-pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long the last responses may then take to reach their clients.
 const RESPONSE_TIME: Duration = Duration::from_millis(200);
 /// Pause after a connection could not be accepted, which happens when the process has no free file descriptors.
@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the socket cannot be served.
-pub async fn serve(service: Service, socket: Socket, shutdown: CancellationToken) -> Result<(), Error> {
+pub(crate) async fn serve(service: Service, socket: Socket, shutdown: CancellationToken) -> Result<(), Error> {
     let service = Arc::new(service);
     let runtime = RuntimeServiceServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_LIMIT);
     let images = ImageServiceServer::from_arc(Arc::clone(&service)).max_decoding_message_size(MESSAGE_LIMIT);

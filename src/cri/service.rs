@@ -21,7 +21,7 @@ use cni_runtime::Cni;
 use super::log::Calls;
 
 /// The handles that both services use.
-pub struct Service {
+pub(crate) struct Service {
     /// Docker, for Version and Status.
     pub engine: Engine,
     /// The index, for container events; keeps the pod CIDR.
@@ -49,7 +49,7 @@ pub struct Service {
 /// The part of the configuration that a verbose `Status` shows.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The pause container's image.
     pub sandbox_image: String,
     /// Where records are.

@@ -19,7 +19,7 @@ const STALE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A listening socket. Its file is removed when it is dropped.
 #[derive(Debug)]
-pub struct Socket {
+pub(crate) struct Socket {
     // The order of the drops matters: see [`SocketFile`].
     _file: SocketFile,
     listener: UnixListener,
@@ -54,7 +54,7 @@ impl Socket {
     ///
     /// # Errors
     /// See [`BindError`].
-    pub async fn bind(path: &Path) -> Result<Socket, BindError> {
+    pub(crate) async fn bind(path: &Path) -> Result<Socket, BindError> {
         let failed = |source| BindError::Io { path: path.to_owned(), source };
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(failed)?;

@@ -17,7 +17,7 @@ use tar::{EntryType, Header};
 
 /// The name the image is loaded under. Raise the tag with every change to the program or to the
 /// configuration below.
-pub const REFERENCE: &str = "dockside.io/pause:1";
+pub(crate) const REFERENCE: &str = "dockside.io/pause:1";
 
 const PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 
@@ -33,7 +33,7 @@ const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// The image as a tar archive: the body for Docker's `POST /images/load`.
-pub fn archive() -> Vec<u8> {
+pub(crate) fn archive() -> Vec<u8> {
     let Image { layer, config, manifest } = Image::build();
 
     let index = json!({
@@ -67,13 +67,13 @@ pub fn archive() -> Vec<u8> {
 }
 
 /// `sha256:` and the digest of the image's configuration: its id in Docker's own image store.
-pub fn config_digest() -> String {
+pub(crate) fn config_digest() -> String {
     Image::build().config.digest
 }
 
 /// `sha256:` and the digest of the image's manifest: its id where Docker keeps images in the
 /// containerd store.
-pub fn manifest_digest() -> String {
+pub(crate) fn manifest_digest() -> String {
     Image::build().manifest.digest
 }
 

@@ -30,7 +30,7 @@ impl Images {
     /// [`Error::RegistryUnavailable`] when the registry does not answer, [`Error::DeadlineExceeded`] when the pull
     /// stalls, [`Error::Invalid`] for an empty reference or the name of the built-in pause image, otherwise
     /// Docker's error.
-    pub async fn pull(&self, reference: &str, auth: Option<&AuthConfig>) -> Result<String, Error> {
+    pub(crate) async fn pull(&self, reference: &str, auth: Option<&AuthConfig>) -> Result<String, Error> {
         if reference.is_empty() {
             return Err(Error::invalid("image", "image.image", "is missing"));
         }

@@ -10,7 +10,7 @@ impl Images {
     /// # Errors
     /// [`Error::Invalid`] for an empty reference; [`Error::Precondition`] when a running container uses it: then it keeps all
     /// its names.
-    pub async fn remove(&self, reference: &str) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, reference: &str) -> Result<(), Error> {
         if reference.is_empty() {
             return Err(Error::invalid("image", "image.image", "is missing"));
         }

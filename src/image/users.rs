@@ -15,7 +15,7 @@ const GROUP: &str = "/etc/group";
 
 /// The users and groups of an image.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Users {
+pub(crate) struct Users {
     users: Vec<User>,
     groups: Vec<Group>,
 }
@@ -57,7 +57,7 @@ impl Users {
 
     /// The ids of `user`: `""` (root), `name` or `uid`, each of them with `:group`, `:gid` or neither. `None` for a name that
     /// the image does not have: Docker does not start such a container.
-    pub fn identity(&self, user: &str) -> Option<Identity> {
+    pub(crate) fn identity(&self, user: &str) -> Option<Identity> {
         let (user, group) = user.split_once(':').unwrap_or((user, ""));
         let uid = if user.is_empty() { Some(0) } else { id_number(user) };
         let known = self.users.iter().find(|known| known.name == user || Some(known.uid) == uid);
@@ -81,7 +81,7 @@ impl Images {
     ///
     /// # Errors
     /// When Docker does not answer.
-    pub async fn users(&self, image_id: &str, container: &str) -> Result<Option<Arc<Users>>, docker::Error> {
+    pub(crate) async fn users(&self, image_id: &str, container: &str) -> Result<Option<Arc<Users>>, docker::Error> {
         if let Some(known) = self.cached_users(image_id) {
             return Ok(Some(known));
         }
@@ -96,7 +96,7 @@ impl Images {
     }
 
     /// The users of an image, if they were read before.
-    pub fn cached_users(&self, image_id: &str) -> Option<Arc<Users>> {
+    pub(crate) fn cached_users(&self, image_id: &str) -> Option<Arc<Users>> {
         self.users.read().get(image_id).cloned()
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// Where a container's Docker log and CRI log are. Part of the checkpoint on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogPaths {
+pub(crate) struct LogPaths {
     /// The file that Docker writes: see [`docker_file`].
     pub docker_file: PathBuf,
     /// The sandbox's `log_directory`.
@@ -27,6 +27,6 @@ impl LogPaths {
 
 /// The file that Docker's `json-file` driver writes for container `id`, whose directory under Docker's root is
 /// `container_directory`.
-pub fn docker_file(container_directory: &Path, id: &str) -> PathBuf {
+pub(crate) fn docker_file(container_directory: &Path, id: &str) -> PathBuf {
     container_directory.join(format!("{id}-json.log"))
 }

@@ -39,7 +39,7 @@ const LOG_TAIL: u64 = 2048;
 
 /// Why the files of a Pod could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// A system call failed.
     #[error("could not {doing} {}: {source}", path.display())]
     Io {
@@ -73,7 +73,7 @@ pub(super) fn refused<T>(path: &Path, reason: impl Into<String>) -> Result<T, Er
 
 /// The directories below which each Pod has its own.
 #[derive(Clone, Debug)]
-pub struct PodDirs {
+pub(crate) struct PodDirs {
     /// Volumes and other files; a Pod's directory in it is named by its UID.
     pub pods: PathBuf,
     /// Logs; a Pod's directory in it is NAMESPACE_NAME_UID.

@@ -19,7 +19,7 @@ use crate::proto::PodSandboxStatus;
 /// A Pod in the list. Serialized, it is an element of `dockside pod ls -o json`.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Row {
+pub(crate) struct Row {
     /// The Pod's namespace.
     pub namespace: String,
     /// The Pod's name.
@@ -43,7 +43,7 @@ pub struct Row {
 /// A container in the list: the latest of its name in the Pod's sandbox.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ContainerEntry {
+pub(crate) struct ContainerEntry {
     /// The name in the Pod.
     pub name: String,
     /// The CRI's id.
@@ -143,7 +143,7 @@ fn image(container: &Container) -> String {
 }
 
 /// The list as a table. `now` is in seconds since the Unix epoch.
-pub fn table(rows: &[Row], now: i64) -> String {
+pub(crate) fn table(rows: &[Row], now: i64) -> String {
     let mut lines = vec![["NAMESPACE", "NAME", "STATE", "IP", "AGE", "CONTAINERS"].map(str::to_owned)];
     lines.extend(rows.iter().map(|row| cells(row, now)));
     let widths: Vec<usize> = (0..6)

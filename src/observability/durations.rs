@@ -4,14 +4,14 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 /// Histograms of durations in seconds, one for each set of labels `L`. Clones share their values.
-pub type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
+pub(crate) type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// Empty [`Durations`].
-pub fn durations<L: Clone + std::hash::Hash + Eq>() -> Durations<L> {
+pub(crate) fn durations<L: Clone + std::hash::Hash + Eq>() -> Durations<L> {
     Family::new_with_constructor(duration)
 }
 
 /// A histogram of durations in seconds, from a fifth of a millisecond (a list from memory) to minutes (a pull).
-pub fn duration() -> Histogram {
+pub(crate) fn duration() -> Histogram {
     Histogram::new([0.0002, 0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 60.0, 300.0])
 }

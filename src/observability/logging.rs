@@ -23,7 +23,7 @@ use crate::config::LogFormat;
 use crate::config::LogLevel;
 
 /// The target of spans that are made for traces. The log leaves them out.
-pub const SPANS: &str = "dockside::spans";
+pub(crate) const SPANS: &str = "dockside::spans";
 
 /// Levels of libraries, whatever Dockside's own is: at debug, hyper and h2 log every frame, and bollard logs request bodies
 /// with the secrets in them.
@@ -32,7 +32,7 @@ const LIBRARIES: &str = "bollard=info,h2=info,hyper=info,hyper_util=info,tower=i
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts the log. Only the first call in a process has an effect.
-pub fn init(level: LogLevel, format: LogFormat) {
+pub(crate) fn init(level: LogLevel, format: LogFormat) {
     start(level, format, None);
 }
 
@@ -42,7 +42,7 @@ pub fn init(level: LogLevel, format: LogFormat) {
 ///
 /// # Errors
 /// When `endpoint` is not a URL. A collector that does not answer is only logged.
-pub fn init_with_traces(
+pub(crate) fn init_with_traces(
     level: LogLevel,
     format: LogFormat,
     endpoint: &str,
@@ -64,11 +64,11 @@ pub fn init_with_traces(
 }
 
 /// The export of traces.
-pub struct Traces(SdkTracerProvider);
+pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
     /// Sends the spans that are left, and stops the export.
-    pub async fn finish(self) {
+    pub(crate) async fn finish(self) {
         let finished = tokio::task::spawn_blocking(move || self.0.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
         if let Ok(Err(error)) = finished {
             tracing::warn!(%error, "could not send the last spans");

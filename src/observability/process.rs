@@ -14,7 +14,7 @@ use crate::cgroup::ProcessStat;
 
 /// Reads `/proc` whenever the page is read.
 #[derive(Debug)]
-pub struct ProcessCollector;
+pub(crate) struct ProcessCollector;
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {

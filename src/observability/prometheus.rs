@@ -27,7 +27,7 @@ pub struct Error {
 }
 
 /// The HTTP server of the page.
-pub struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
     registry: Arc<Registry>,
 }
@@ -37,13 +37,13 @@ impl Server {
     ///
     /// # Errors
     /// When the address cannot be bound, for example because another process listens there.
-    pub async fn bind(address: SocketAddr, registry: Registry) -> Result<Server, Error> {
+    pub(crate) async fn bind(address: SocketAddr, registry: Registry) -> Result<Server, Error> {
         let listener = TcpListener::bind(address).await.map_err(|source| Error { address, source })?;
         Ok(Server { listener, registry: Arc::new(registry) })
     }
 
     /// Answers `GET /metrics` until `shutdown`.
-    pub async fn serve(self, shutdown: CancellationToken) {
+    pub(crate) async fn serve(self, shutdown: CancellationToken) {
         let registry = self.registry;
         let metrics = move || {
             let registry = Arc::clone(&registry);

@@ -31,7 +31,7 @@ impl Pods {
     ///
     /// # Errors
     /// [`Error::Lookup`]; [`Error::Precondition`] if it is not ready.
-    pub fn ready(&self, id: &str) -> Result<Arc<Sandbox>, Error> {
+    pub(crate) fn ready(&self, id: &str) -> Result<Arc<Sandbox>, Error> {
         let sandbox = self.index.sandboxes.require(id)?;
         match sandbox.is_ready() {
             true => Ok(sandbox),
@@ -43,7 +43,7 @@ impl Pods {
     ///
     /// # Errors
     /// [`Error::Precondition`] with both causes if neither address accepts the connection.
-    pub async fn connect(&self, id: &str, port: u16) -> Result<TcpStream, Error> {
+    pub(crate) async fn connect(&self, id: &str, port: u16) -> Result<TcpStream, Error> {
         let sandbox = self.ready(id)?;
         let netns = match &sandbox.record.netns {
             None if !sandbox.record.config.is_host_network() => {

@@ -11,7 +11,7 @@ impl Pods {
     ///
     /// # Errors
     /// As [`Pods::stop`]; then the sandbox stays listed, and the call can be repeated.
-    pub async fn remove(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), Error> {
         let Some(sandbox) = self.index.sandboxes.find(id)? else { return Ok(()) };
         self.engine.info()?;
         self.store.sandboxes.update(&sandbox.record.id, |sandbox| sandbox.stopping = true);

@@ -34,7 +34,7 @@ impl Pods {
     ///
     /// # Errors
     /// [`Error::Invalid`] and [`Error::Unsupported`] name the field; [`Error::Cni`] has the plugin's message.
-    pub async fn run(&self, config: PodSandboxConfig, runtime_handler: String) -> Result<String, Error> {
+    pub(crate) async fn run(&self, config: PodSandboxConfig, runtime_handler: String) -> Result<String, Error> {
         let meta = spec::check(&config)?;
         let pod = describe(&config);
         if let Some(dns) = &config.dns_config {

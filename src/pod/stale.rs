@@ -18,7 +18,7 @@ impl Pods {
     /// An attachment is stale if Dockside made it, it has no record, Docker has no container for it, and no process is in
     /// its namespace. The CNI cache, the network and the directory of namespaces may be shared with other runtimes and
     /// with a second Dockside, so CNI GC, which removes everything that is not listed in the request, is not used.
-    pub async fn detach_stale(&self) {
+    pub(crate) async fn detach_stale(&self) {
         let known = match self.cni.cached_attachments().await {
             Ok(known) => known,
             Err(error) => return tracing::warn!(%error, "could not look for stale attachments to the pod network"),

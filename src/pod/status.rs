@@ -22,7 +22,11 @@ impl Pods {
     ///
     /// # Errors
     /// [`Error::Lookup`]; [`Error::State`] before the index is synced.
-    pub fn status(&self, id: &str, verbose: bool) -> Result<(PodSandboxStatus, BTreeMap<String, String>), Error> {
+    pub(crate) fn status(
+        &self,
+        id: &str,
+        verbose: bool,
+    ) -> Result<(PodSandboxStatus, BTreeMap<String, String>), Error> {
         self.index.require_synced()?;
         let sandbox = self.index.sandboxes.require(id)?;
         let info = if verbose { BTreeMap::from([("info".to_owned(), self.info(&sandbox))]) } else { BTreeMap::new() };
@@ -33,7 +37,7 @@ impl Pods {
     ///
     /// # Errors
     /// [`Error::Lookup`] if the filter's id is the prefix of several.
-    pub fn list(&self, filter: Option<&PodSandboxFilter>) -> Result<Vec<PodSandbox>, Error> {
+    pub(crate) fn list(&self, filter: Option<&PodSandboxFilter>) -> Result<Vec<PodSandbox>, Error> {
         self.index.require_synced()?;
         let filter = filter.cloned().unwrap_or_default();
         let selected = self.index.sandboxes.select(&filter.id)?;

@@ -16,7 +16,7 @@ impl Pods {
     /// # Errors
     /// If a process could not be killed or a plugin failed. The other steps are done all the same, and the call can be
     /// repeated.
-    pub async fn stop(&self, id: &str) -> Result<(), Error> {
+    pub(crate) async fn stop(&self, id: &str) -> Result<(), Error> {
         let Some(sandbox) = self.index.sandboxes.find(id)? else { return Ok(()) };
         self.engine.info()?;
         // Refuses creates and starts that wait for the lock; the stop would otherwise wait for each of them.

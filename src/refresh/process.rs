@@ -74,7 +74,7 @@ pub(super) fn oom_killed(known: &Process) -> Process {
 
 /// The exit, at `at` (nanoseconds since 1970), of a container that Docker could not start. The reason
 /// `ContainerCannotRun` keeps a kubelet from looking for the cause in a log that was never written.
-pub fn cannot_run(at: i64, code: i32, error: &str) -> Exit {
+pub(crate) fn cannot_run(at: i64, code: i32, error: &str) -> Exit {
     Exit {
         at,
         code: if code == 0 { NOT_STARTED } else { code },

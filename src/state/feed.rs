@@ -14,7 +14,7 @@ const CAPACITY: usize = 1024;
 
 /// What kind of change it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChangeKind {
+pub(crate) enum ChangeKind {
     /// The object entered the index.
     Created,
     /// Its process started.
@@ -27,7 +27,7 @@ pub enum ChangeKind {
 
 /// One change of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// The id of the container or sandbox.
     pub id: String,
     /// The id of the container's sandbox, or of the sandbox itself.
@@ -45,14 +45,14 @@ pub(super) struct Feed {
 
 /// A subscriber's side.
 #[derive(Debug)]
-pub struct Changes {
+pub(crate) struct Changes {
     receiver: broadcast::Receiver<Change>,
     missed: Arc<AtomicU64>,
 }
 
 /// Counts of the feed, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FeedCounts {
+pub(crate) struct FeedCounts {
     /// Subscribers now.
     pub subscribers: u64,
     /// Changes that the slowest subscriber has yet to read.
@@ -63,7 +63,7 @@ pub struct FeedCounts {
 
 /// What a subscriber gets.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FeedItem {
+pub(crate) enum FeedItem {
     /// The next change.
     Change(Change),
     /// The subscriber was too slow and missed so many changes.
@@ -95,7 +95,7 @@ impl Feed {
 
 impl Changes {
     /// The next item; `None` once the store and every index are dropped. Cancel safe.
-    pub async fn next(&mut self) -> Option<FeedItem> {
+    pub(crate) async fn next(&mut self) -> Option<FeedItem> {
         match self.receiver.recv().await {
             Ok(change) => Some(FeedItem::Change(change)),
             Err(broadcast::error::RecvError::Lagged(count)) => {

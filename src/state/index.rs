@@ -45,7 +45,7 @@ pub(super) type Objects<T> = HashMap<String, Arc<T>>;
 
 /// The objects of one kind, for reading. Clones are cheap and see every change at once.
 #[derive(Debug)]
-pub struct Reader<T> {
+pub(crate) struct Reader<T> {
     objects: Arc<RwLock<Objects<T>>>,
 }
 
@@ -61,24 +61,24 @@ impl<T: Object> Reader<T> {
     }
 
     /// All objects, the oldest first.
-    pub fn list(&self) -> Vec<Arc<T>> {
+    pub(crate) fn list(&self) -> Vec<Arc<T>> {
         let mut all: Vec<_> = self.objects.read().values().cloned().collect();
         all.sort_unstable_by_key(|object| object.record().created_at());
         all
     }
 
     /// The object with exactly this id.
-    pub fn get(&self, id: &str) -> Option<Arc<T>> {
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<T>> {
         self.objects.read().get(id).cloned()
     }
 
     /// Whether an object has exactly this id.
-    pub fn contains(&self, id: &str) -> bool {
+    pub(crate) fn contains(&self, id: &str) -> bool {
         self.objects.read().contains_key(id)
     }
 
     /// The object whose record has this key.
-    pub fn by_key(&self, key: &str) -> Option<Arc<T>> {
+    pub(crate) fn by_key(&self, key: &str) -> Option<Arc<T>> {
         self.objects.read().values().find(|object| object.record().key() == key).cloned()
     }
 
@@ -86,7 +86,7 @@ impl<T: Object> Reader<T> {
     ///
     /// # Errors
     /// [`LookupError::Ambiguous`] if several ids begin with `id`.
-    pub fn find(&self, id: &str) -> Result<Option<Arc<T>>, LookupError> {
+    pub(crate) fn find(&self, id: &str) -> Result<Option<Arc<T>>, LookupError> {
         let objects = self.objects.read();
         if let Some(exact) = objects.get(id) {
             return Ok(Some(Arc::clone(exact)));
@@ -105,7 +105,7 @@ impl<T: Object> Reader<T> {
     ///
     /// # Errors
     /// [`LookupError::Ambiguous`] if several ids begin with `id`.
-    pub fn select(&self, id: &str) -> Result<Vec<Arc<T>>, LookupError> {
+    pub(crate) fn select(&self, id: &str) -> Result<Vec<Arc<T>>, LookupError> {
         if id.is_empty() { Ok(self.list()) } else { Ok(self.find(id)?.into_iter().collect()) }
     }
 
@@ -113,14 +113,14 @@ impl<T: Object> Reader<T> {
     ///
     /// # Errors
     /// Also [`LookupError::NotFound`].
-    pub fn require(&self, id: &str) -> Result<Arc<T>, LookupError> {
+    pub(crate) fn require(&self, id: &str) -> Result<Arc<T>, LookupError> {
         self.find(id)?.ok_or_else(|| LookupError::NotFound { kind: T::KIND, id: id.to_owned() })
     }
 }
 
 /// Sandboxes and containers, for reading. Clones are cheap and see every change at once.
 #[derive(Debug, Clone)]
-pub struct Index {
+pub(crate) struct Index {
     /// The pod sandboxes.
     pub sandboxes: Reader<Sandbox>,
     /// The containers of all sandboxes.
@@ -140,30 +140,30 @@ impl Index {
     }
 
     /// The containers of one sandbox, the oldest first.
-    pub fn containers_of(&self, sandbox_id: &str) -> Vec<Arc<Container>> {
+    pub(crate) fn containers_of(&self, sandbox_id: &str) -> Vec<Arc<Container>> {
         let mut own = self.containers.list();
         own.retain(|container| container.record.sandbox_id == sandbox_id);
         own
     }
 
     /// Whether a container or a sandbox has exactly this id.
-    pub fn contains(&self, id: &str) -> bool {
+    pub(crate) fn contains(&self, id: &str) -> bool {
         self.containers.contains(id) || self.sandboxes.contains(id)
     }
 
     /// The changes from now on.
-    pub fn changes(&self) -> Changes {
+    pub(crate) fn changes(&self) -> Changes {
         self.feed.subscribe()
     }
 
     /// Counts of the change feed, for metrics.
-    pub fn feed_counts(&self) -> FeedCounts {
+    pub(crate) fn feed_counts(&self) -> FeedCounts {
         self.feed.counts()
     }
 
     /// Whether the index was reconciled with Docker since Dockside started. Before, every process has the state
     /// created, and a list would make a client believe that its pods do not run.
-    pub fn is_synced(&self) -> bool {
+    pub(crate) fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire)
     }
 
@@ -171,7 +171,7 @@ impl Index {
     ///
     /// # Errors
     /// [`Error::NotSynced`]
-    pub fn require_synced(&self) -> Result<(), Error> {
+    pub(crate) fn require_synced(&self) -> Result<(), Error> {
         if self.is_synced() { Ok(()) } else { Err(Error::NotSynced) }
     }
 }

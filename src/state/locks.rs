@@ -9,7 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 
 /// Holds an object's lock until it is dropped.
 #[derive(Debug)]
-pub struct Guard {
+pub(crate) struct Guard {
     locks: Arc<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>>,
     key: String,
     held: Option<OwnedMutexGuard<()>>,

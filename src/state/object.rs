@@ -29,7 +29,7 @@ impl fmt::Display for Kind {
 }
 
 /// What sandboxes and containers have in common. A value in the index never changes: the writer swaps in a new one.
-pub trait Object: Clone + Send + Sync + 'static {
+pub(crate) trait Object: Clone + Send + Sync + 'static {
     /// What is kept on disk.
     type Record: Record;
 
@@ -54,7 +54,7 @@ pub trait Object: Clone + Send + Sync + 'static {
 
 /// A pod sandbox as clients see it.
 #[derive(Debug, Clone)]
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     /// Its identity.
     pub record: SandboxRecord,
     /// The pause container's process.
@@ -66,7 +66,7 @@ pub struct Sandbox {
 
 impl Sandbox {
     /// READY in the sense of the CRI: completely made, its pause process runs, and it has its network.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         let released = self.record.network.as_ref().is_some_and(|network| network.released);
         self.record.phase == Phase::Live && self.process.is_running() && !released
     }
@@ -100,7 +100,7 @@ impl Object for Sandbox {
 
 /// A container as clients see it.
 #[derive(Debug, Clone)]
-pub struct Container {
+pub(crate) struct Container {
     /// Its identity.
     pub record: ContainerRecord,
     /// The init process.

@@ -2,7 +2,7 @@
 
 /// The exit status of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit {
+pub(crate) struct Exit {
     /// When, in nanoseconds since 1970.
     pub at: i64,
     /// The exit code: 128 plus the signal's number for a process that a signal ended.
@@ -18,7 +18,7 @@ pub struct Exit {
 /// The state of one process. A report that is older than the known state changes nothing, so it does not matter whether
 /// a verb or Docker's event reports first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Process {
+pub(crate) enum Process {
     /// Not started yet.
     #[default]
     Created,
@@ -39,7 +39,7 @@ pub enum Process {
 impl Process {
     /// The state after a start at `at` (nanoseconds since 1970) was reported.
     #[must_use]
-    pub fn started(&self, at: i64) -> Process {
+    pub(crate) fn started(&self, at: i64) -> Process {
         match self {
             Process::Exited { exit, .. } if exit.at >= at => self.clone(),
             Process::Running { started_at } => Process::Running { started_at: at.max(*started_at) },
@@ -49,7 +49,7 @@ impl Process {
 
     /// The state after an exit was reported.
     #[must_use]
-    pub fn exited(&self, exit: Exit) -> Process {
+    pub(crate) fn exited(&self, exit: Exit) -> Process {
         match self {
             Process::Running { started_at } if *started_at > exit.at => self.clone(),
             Process::Running { started_at } => Process::Exited { started_at: *started_at, exit },
@@ -64,12 +64,12 @@ impl Process {
     }
 
     /// Whether it runs.
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self, Process::Running { .. })
     }
 
     /// When it was started, in nanoseconds since 1970; 0 if never.
-    pub fn started_at(&self) -> i64 {
+    pub(crate) fn started_at(&self) -> i64 {
         match self {
             Process::Created => 0,
             Process::Running { started_at } | Process::Exited { started_at, .. } => *started_at,
@@ -77,7 +77,7 @@ impl Process {
     }
 
     /// Its exit status, once it has exited.
-    pub fn exit(&self) -> Option<&Exit> {
+    pub(crate) fn exit(&self) -> Option<&Exit> {
         match self {
             Process::Exited { exit, .. } => Some(exit),
             _ => None,

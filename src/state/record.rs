@@ -18,7 +18,7 @@ pub(super) const VERSION: u32 = 1;
 /// How far a record has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Begun and not finished: what exists of it is undone at the next start.
     Creating,
     /// Finished, and reported to clients.
@@ -28,7 +28,7 @@ pub enum Phase {
 }
 
 /// What the records of both kinds have in common.
-pub trait Record: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
+pub(crate) trait Record: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
     /// The configuration that a client sends.
     type Config: Default + PartialEq;
 
@@ -93,7 +93,7 @@ macro_rules! record_fields {
 
 /// The record of a pod sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SandboxRecord {
+pub(crate) struct SandboxRecord {
     /// The version of the format.
     pub version: u32,
     /// Names the file and the lock; see [`key_of`].
@@ -143,14 +143,14 @@ impl Record for SandboxRecord {
 
 impl SandboxRecord {
     /// The pod's cgroup, as the client set it; empty for Docker's choice.
-    pub fn cgroup_parent(&self) -> &str {
+    pub(crate) fn cgroup_parent(&self) -> &str {
         self.config.linux.as_ref().map(|linux| linux.cgroup_parent.as_str()).unwrap_or_default()
     }
 }
 
 /// A sandbox's attachment to the pod network.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NetworkRecord {
+pub(crate) struct NetworkRecord {
     /// The CNI network's name.
     pub name: String,
     /// The pod's addresses, the primary one first.
@@ -162,7 +162,7 @@ pub struct NetworkRecord {
 
 /// The record of a container in a sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ContainerRecord {
+pub(crate) struct ContainerRecord {
     /// The version of the format.
     pub version: u32,
     /// Names the file and the lock; see [`key_of`].
@@ -193,7 +193,7 @@ pub struct ContainerRecord {
 
 /// The settings of an image that a container's status reports, as the image's configuration has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ImageSettings {
+pub(crate) struct ImageSettings {
     /// `USER`: `name`, `uid`, `name:group` or `uid:gid`.
     pub user: String,
     /// `STOPSIGNAL`: a name with or without `SIG`, or a number.
@@ -202,7 +202,7 @@ pub struct ImageSettings {
 
 /// The user and groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The user id.
     pub uid: i64,
     /// The primary group.
@@ -213,7 +213,7 @@ pub struct Identity {
 
 impl Identity {
     /// The identity that Docker's `User` gives as two numbers, `uid:gid`: the image's accounts are not needed for it.
-    pub fn of_numbers(user: &str) -> Option<Identity> {
+    pub(crate) fn of_numbers(user: &str) -> Option<Identity> {
         let (uid, gid) = user.split_once(':')?;
         // With an explicit group, Docker does not add the groups that the image gives the user.
         Some(Identity { uid: id_number(uid)?, gid: id_number(gid)?, groups: Vec::new() })
@@ -221,7 +221,7 @@ impl Identity {
 }
 
 /// A user or group id as Docker parses it: a number that fits 31 bits.
-pub fn id_number(text: &str) -> Option<i64> {
+pub(crate) fn id_number(text: &str) -> Option<i64> {
     text.parse::<i32>().ok().filter(|number| *number >= 0).map(i64::from)
 }
 
@@ -250,7 +250,7 @@ impl Record for ContainerRecord {
 impl ContainerRecord {
     /// The absolute path of the CRI log file: `log_directory` of the pod joined with the container's `log_path`;
     /// empty when either is missing.
-    pub fn log_path(&self, sandbox: &SandboxRecord) -> String {
+    pub(crate) fn log_path(&self, sandbox: &SandboxRecord) -> String {
         let (directory, path) = (&sandbox.config.log_directory, &self.config.log_path);
         if directory.is_empty() || path.is_empty() {
             return String::new();

@@ -32,7 +32,7 @@ const POD_FILES: &str = "etc";
 
 /// What an earlier process left for the caller to undo.
 #[derive(Debug, Default)]
-pub struct Leftovers {
+pub(crate) struct Leftovers {
     /// Sandboxes that were begun and not finished.
     pub sandboxes: Vec<SandboxRecord>,
     /// Containers that were begun and not finished.
@@ -45,7 +45,7 @@ pub struct Leftovers {
 /// The writers of both kinds, and what belongs to neither. One process has one store: `dockside serve` holds a lock on
 /// the state directory. Verbs and `watch` share it; everything else reads the [`Index`].
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     /// Changes sandboxes.
     pub sandboxes: Writer<Sandbox>,
     /// Changes containers.
@@ -63,7 +63,7 @@ impl Store {
     ///
     /// # Errors
     /// If the directories cannot be made or read. A damaged record is not an error.
-    pub fn open(directory: &Path) -> Result<(Store, Leftovers), Error> {
+    pub(crate) fn open(directory: &Path) -> Result<(Store, Leftovers), Error> {
         let sandboxes = Directory::open(directory.join("sandboxes"))?;
         let containers = Directory::open(directory.join("containers"))?;
         let pod_files = std::path::absolute(directory).map(|directory| directory.join(POD_FILES));
@@ -96,46 +96,46 @@ impl Store {
     }
 
     /// For reading.
-    pub fn index(&self) -> &Index {
+    pub(crate) fn index(&self) -> &Index {
         &self.index
     }
 
     /// Waits for the lock of the object with this key.
-    pub async fn lock(&self, key: &str) -> Guard {
+    pub(crate) async fn lock(&self, key: &str) -> Guard {
         self.locks.lock(key).await
     }
 
     /// Takes the lock of the object with this key if no verb holds it.
-    pub fn try_lock(&self, key: &str) -> Option<Guard> {
+    pub(crate) fn try_lock(&self, key: &str) -> Option<Guard> {
         self.locks.try_lock(key)
     }
 
     /// The directory with the files that the containers of the sandbox with this key see; removed with its record.
-    pub fn pod_files(&self, key: &str) -> PathBuf {
+    pub(crate) fn pod_files(&self, key: &str) -> PathBuf {
         self.pod_files.join(key)
     }
 
     /// Changes what is known of the process of object `id`, a container's or a sandbox's.
-    pub fn update_process(&self, id: &str, change: impl Fn(&Process) -> Process) {
+    pub(crate) fn update_process(&self, id: &str, change: impl Fn(&Process) -> Process) {
         self.containers.update(id, |container| container.process = change(&container.process));
         self.sandboxes.update(id, |sandbox| sandbox.process = change(&sandbox.process));
     }
 
     /// Records whether Docker still owes an answer about a container's start.
-    pub fn set_unsettled(&self, id: &str, unsettled: bool) {
+    pub(crate) fn set_unsettled(&self, id: &str, unsettled: bool) {
         if self.index.containers.get(id).is_some_and(|container| container.unsettled != unsettled) {
             self.containers.update(id, |container| container.unsettled = unsettled);
         }
     }
 
     /// Records that the index was reconciled with Docker.
-    pub fn set_synced(&self) {
+    pub(crate) fn set_synced(&self) {
         self.synced.store(true, Ordering::Release);
     }
 
     /// The pod CIDR that [`Store::set_pod_cidr`] kept: a kubelet sends it once, and not again after a restart of
     /// Dockside.
-    pub fn pod_cidr(&self) -> Option<String> {
+    pub(crate) fn pod_cidr(&self) -> Option<String> {
         self.settings.read(POD_CIDR)
     }
 
@@ -143,7 +143,7 @@ impl Store {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub async fn set_pod_cidr(&self, cidr: &str) -> Result<(), Error> {
+    pub(crate) async fn set_pod_cidr(&self, cidr: &str) -> Result<(), Error> {
         self.settings.write(POD_CIDR, &cidr).await
     }
 }

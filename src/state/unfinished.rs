@@ -9,36 +9,36 @@ use super::record::Record;
 
 /// Unfinished objects of one kind, by key. They are not in the index.
 #[derive(Debug)]
-pub struct Unfinished<R>(Mutex<HashMap<String, R>>);
+pub(crate) struct Unfinished<R>(Mutex<HashMap<String, R>>);
 
 impl<R: Record> Unfinished<R> {
     /// Begins with the records of an earlier process.
-    pub fn new(records: Vec<R>) -> Unfinished<R> {
+    pub(crate) fn new(records: Vec<R>) -> Unfinished<R> {
         Unfinished(Mutex::new(records.into_iter().map(|record| (record.key().to_owned(), record)).collect()))
     }
 
     /// The unfinished object with this key.
-    pub fn get(&self, key: &str) -> Option<R> {
+    pub(crate) fn get(&self, key: &str) -> Option<R> {
         self.0.lock().get(key).cloned()
     }
 
     /// Adds an object, or replaces it.
-    pub fn insert(&self, record: R) {
+    pub(crate) fn insert(&self, record: R) {
         self.0.lock().insert(record.key().to_owned(), record);
     }
 
     /// Removes an object that was undone; an unknown key is ignored.
-    pub fn remove(&self, key: &str) {
+    pub(crate) fn remove(&self, key: &str) {
         self.0.lock().remove(key);
     }
 
     /// The keys of all unfinished objects.
-    pub fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         self.0.lock().keys().cloned().collect()
     }
 
     /// The unfinished objects that match `predicate`.
-    pub fn filter(&self, predicate: impl Fn(&R) -> bool) -> Vec<R> {
+    pub(crate) fn filter(&self, predicate: impl Fn(&R) -> bool) -> Vec<R> {
         self.0.lock().values().filter(|record| predicate(record)).cloned().collect()
     }
 }

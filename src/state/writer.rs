@@ -19,7 +19,7 @@ use super::record::Record;
 
 /// Changes the objects of one kind. A verb saves a record first, calls Docker, and then changes the index.
 #[derive(Debug)]
-pub struct Writer<T> {
+pub(crate) struct Writer<T> {
     directory: Directory,
     /// A directory with further files of each object, in a subdirectory named by its key.
     files: Option<PathBuf>,
@@ -33,7 +33,7 @@ impl<T: Object> Writer<T> {
     }
 
     /// For reading.
-    pub fn reader(&self) -> Reader<T> {
+    pub(crate) fn reader(&self) -> Reader<T> {
         Reader::new(Arc::clone(&self.objects))
     }
 
@@ -41,7 +41,7 @@ impl<T: Object> Writer<T> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub async fn save(&self, record: &T::Record) -> Result<(), Error> {
+    pub(crate) async fn save(&self, record: &T::Record) -> Result<(), Error> {
         self.directory.write(record.key(), record).await
     }
 
@@ -49,17 +49,17 @@ impl<T: Object> Writer<T> {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub async fn save_unflushed(&self, record: &T::Record) -> Result<(), Error> {
+    pub(crate) async fn save_unflushed(&self, record: &T::Record) -> Result<(), Error> {
         self.directory.write_unflushed(record.key(), record).await
     }
 
     /// Whether a record with this key exists: in the index, unfinished, or written by a newer Dockside.
-    pub fn has_record(&self, key: &str) -> bool {
+    pub(crate) fn has_record(&self, key: &str) -> bool {
         self.reader().by_key(key).is_some() || self.directory.has(key)
     }
 
     /// Adds an object to the index, or replaces it there. Only an object that is new is announced in the change feed.
-    pub fn insert(&self, object: T) {
+    pub(crate) fn insert(&self, object: T) {
         let mut objects = self.objects.write();
         let object = Arc::new(object);
         let id = object.record().id();
@@ -70,7 +70,7 @@ impl<T: Object> Writer<T> {
     }
 
     /// Replaces one object by what `change` makes of it; an unknown id is ignored.
-    pub fn update(&self, id: &str, change: impl FnOnce(&mut T)) {
+    pub(crate) fn update(&self, id: &str, change: impl FnOnce(&mut T)) {
         // Published with the lock held, so that subscribers get changes in the order in which they were made.
         if let Some(object) = self.objects.write().get_mut(id) {
             let before = object.process().clone();
@@ -83,7 +83,7 @@ impl<T: Object> Writer<T> {
     ///
     /// # Errors
     /// If a file cannot be removed; then the index keeps the object.
-    pub async fn remove(&self, record: &T::Record) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, record: &T::Record) -> Result<(), Error> {
         if let Some(files) = &self.files {
             remove_directory(files.join(record.key())).await?;
         }

@@ -80,7 +80,7 @@ struct Kernel {
 }
 
 /// The descriptors of all metrics of this host. They do not change while the server runs.
-pub fn descriptors() -> Vec<MetricDescriptor> {
+pub(crate) fn descriptors() -> Vec<MetricDescriptor> {
     let root = Cgroup::root();
     descriptors_of(&Kernel { reclaim: root.is_v2(), schedulers: Io::has_scheduler_counts(&root) })
 }
@@ -106,7 +106,7 @@ impl Stats {
     ///
     /// # Errors
     /// [`Error::State`] before Docker was first reached.
-    pub async fn metrics(self: &Arc<Self>) -> Result<Vec<PodSandboxMetrics>, Error> {
+    pub(crate) async fn metrics(self: &Arc<Self>) -> Result<Vec<PodSandboxMetrics>, Error> {
         self.index.require_synced()?;
         let Some(info) = self.engine.connection().info() else { return Ok(Vec::new()) };
         let mut sandboxes = self.index.sandboxes.list();

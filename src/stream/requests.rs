@@ -28,7 +28,7 @@ pub(super) enum PendingRequest {
 }
 
 /// The streaming requests that wait for their clients, and the sessions in progress.
-pub struct Streams {
+pub(crate) struct Streams {
     pub(super) containers: Arc<Containers>,
     pub(super) pods: Arc<Pods>,
     pub(super) tokens: Tokens<PendingRequest>,
@@ -44,7 +44,7 @@ impl Streams {
     ///
     /// # Errors
     /// [`Error::Invalid`] for streams that cannot be combined; as [`Containers::running`].
-    pub fn exec(&self, request: ExecRequest) -> Result<String, Error> {
+    pub(crate) fn exec(&self, request: ExecRequest) -> Result<String, Error> {
         let container = self.containers.running(&request.container_id)?.record.id.clone();
         let object = format!("container {container}");
         if request.cmd.is_empty() {
@@ -65,7 +65,7 @@ impl Streams {
     ///
     /// # Errors
     /// As [`Streams::exec`].
-    pub fn attach(&self, request: &AttachRequest) -> Result<String, Error> {
+    pub(crate) fn attach(&self, request: &AttachRequest) -> Result<String, Error> {
         let container = self.containers.running(&request.container_id)?.record.id.clone();
         let spec = ExecSpec {
             command: Vec::new(),
@@ -82,7 +82,7 @@ impl Streams {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a number that is not a port; as [`Pods::ready`].
-    pub fn port_forward(&self, request: &PortForwardRequest) -> Result<String, Error> {
+    pub(crate) fn port_forward(&self, request: &PortForwardRequest) -> Result<String, Error> {
         let sandbox = self.pods.ready(&request.pod_sandbox_id)?.record.id.clone();
         let port = |number: &i32| {
             u16::try_from(*number).ok().filter(|port| *port > 0).ok_or_else(|| {

@@ -56,7 +56,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A listening server.
-pub struct Server {
+pub(crate) struct Server {
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     streams: Arc<Streams>,
@@ -67,7 +67,7 @@ impl Server {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn bind(
+    pub(crate) async fn bind(
         config: &Config,
         containers: Arc<Containers>,
         pods: Arc<Pods>,
@@ -91,7 +91,7 @@ impl Server {
     }
 
     /// Serves until the process stops. Then sessions are closed, and exec'd processes with a terminal get SIGHUP.
-    pub async fn serve(self) {
+    pub(crate) async fn serve(self) {
         let methods = MethodFilter::GET.or(MethodFilter::POST);
         let router = Router::new()
             .route("/exec/{token}", on(methods, exec))

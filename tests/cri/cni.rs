@@ -90,8 +90,7 @@ impl Wired {
         for own in ["cni/results", "state/sandboxes", "state/containers"] {
             left.extend(files(&self.node.dir.join(own)));
         }
-        let netns =
-            format!("/run/netns/dockside-{}", dockside::state::key_of(&format!("k8s_POD_{pod}_default_uid-{pod}_0")));
+        let netns = format!("/run/netns/dockside-{}", dockside::key_of(&format!("k8s_POD_{pod}_default_uid-{pod}_0")));
         left.extend(Path::new(&netns).exists().then_some(netns));
         left
     }

@@ -15,7 +15,7 @@ use crate::runtime;
 use harness::*;
 
 /// A container of this image, with the image's own command.
-pub fn of_image(name: &str, image: &str) -> ContainerConfig {
+pub(crate) fn of_image(name: &str, image: &str) -> ContainerConfig {
     let image = ImageSpec { image: image.to_owned(), ..Default::default() };
     ContainerConfig { image: Some(image), command: Vec::new(), ..container(name, "") }
 }

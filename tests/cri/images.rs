@@ -14,16 +14,16 @@ use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
-pub fn spec(image: &str) -> Option<ImageSpec> {
+pub(crate) fn spec(image: &str) -> Option<ImageSpec> {
     Some(ImageSpec { image: image.to_owned(), ..Default::default() })
 }
 
-pub async fn status(images: &mut Images, image: &str) -> Option<Image> {
+pub(crate) async fn status(images: &mut Images, image: &str) -> Option<Image> {
     let request = ImageStatusRequest { image: spec(image), verbose: false };
     images.image_status(request).await.unwrap().into_inner().image
 }
 
-pub async fn remove(images: &mut Images, image: &str) -> Result<(), tonic::Status> {
+pub(crate) async fn remove(images: &mut Images, image: &str) -> Result<(), tonic::Status> {
     images.remove_image(RemoveImageRequest { image: spec(image) }).await.map(|_| ())
 }
 
@@ -33,7 +33,7 @@ async fn list(images: &mut Images, filter: &str) -> Vec<Image> {
 }
 
 /// Builds an image that no other test has.
-pub fn make_image(name: &str) {
+pub(crate) fn make_image(name: &str) {
     let source = docker(&["create", BUSYBOX]);
     docker(&["commit", "--change", &format!("LABEL test={name}"), &source, name]);
     docker(&["rm", &source]);
@@ -49,7 +49,7 @@ fn docker_has_image(name: &str) -> bool {
 }
 
 /// Waits until Dockside has noticed an image that was built directly in Docker.
-pub async fn noticed(images: &mut Images, name: &str) -> Image {
+pub(crate) async fn noticed(images: &mut Images, name: &str) -> Image {
     eventually(&format!("{name} is listed"), async || {
         list(images, "").await.into_iter().find(|image| image.repo_tags.iter().any(|tag| tag == name))
     })

@@ -14,7 +14,7 @@ use crate::runtime;
 use harness::*;
 
 /// Keys and values that need care with escaping.
-pub fn odd_texts() -> BTreeMap<String, String> {
+pub(crate) fn odd_texts() -> BTreeMap<String, String> {
     let large = "x".repeat(200_000);
     let pairs = [
         ("plain", "value"),
@@ -35,7 +35,7 @@ pub fn odd_texts() -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-pub fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(crate) fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
@@ -89,7 +89,7 @@ async fn pod_status_reports_what_was_requested() {
 }
 
 /// In nanoseconds since 1970.
-pub fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     i64::try_from(now.as_nanos()).unwrap()
 }
@@ -208,7 +208,7 @@ async fn stopping_ends_everything_in_the_pod_and_removing_leaves_nothing() {
 }
 
 /// Where a pod's network namespace is pinned; `None` for a pod on the node's network.
-pub async fn netns(runtime: &mut Runtime, id: &str) -> Option<PathBuf> {
+pub(crate) async fn netns(runtime: &mut Runtime, id: &str) -> Option<PathBuf> {
     let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
     let info = runtime.pod_sandbox_status(request).await.unwrap().into_inner().info;
     let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();

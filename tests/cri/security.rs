@@ -12,13 +12,13 @@ use crate::inspect::*;
 use crate::runtime;
 use harness::*;
 
-pub type Security = LinuxContainerSecurityContext;
+pub(crate) type Security = LinuxContainerSecurityContext;
 
-pub fn id(value: i64) -> Option<Int64Value> {
+pub(crate) fn id(value: i64) -> Option<Int64Value> {
     Some(Int64Value { value })
 }
 
-pub fn secured(name: &str, security: Security) -> ContainerConfig {
+pub(crate) fn secured(name: &str, security: Security) -> ContainerConfig {
     let linux = LinuxContainerConfig { security_context: Some(security), ..Default::default() };
     ContainerConfig { linux: Some(linux), ..container(name, UNTIL_TERM) }
 }
@@ -27,12 +27,12 @@ fn profile(kind: ProfileType, reference: &str) -> Option<SecurityProfile> {
     Some(SecurityProfile { profile_type: kind.into(), localhost_ref: reference.to_owned() })
 }
 
-pub fn strings(texts: &[&str]) -> Vec<String> {
+pub(crate) fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 /// Creates, starts and returns the container's process.
-pub async fn process(
+pub(crate) async fn process(
     runtime: &mut Runtime,
     sandbox: &str,
     pod: &PodSandboxConfig,

@@ -26,7 +26,7 @@ fn value(number: Option<UInt64Value>) -> u64 {
 }
 
 /// A file of a container's cgroup, in version 1's tree or in version 2's.
-pub fn cgroup_file(id: &str, tree: &str, version_1: &str, version_2: &str) -> String {
+pub(crate) fn cgroup_file(id: &str, tree: &str, version_1: &str, version_2: &str) -> String {
     let paths =
         [format!("/sys/fs/cgroup/{tree}/docker/{id}/{version_1}"), format!("/sys/fs/cgroup/docker/{id}/{version_2}")];
     let found = paths.iter().find_map(|path| std::fs::read_to_string(path).ok());
@@ -39,12 +39,12 @@ fn row(text: &str, name: &str) -> u64 {
 }
 
 /// CPU time in nanoseconds.
-pub fn cpu_from_kernel(id: &str) -> u64 {
+pub(crate) fn cpu_from_kernel(id: &str) -> u64 {
     let text = cgroup_file(id, "cpuacct", "cpuacct.usage", "cpu.stat");
     text.trim().parse().unwrap_or_else(|_| row(&text, "usage_usec") * 1000)
 }
 
-pub fn memory_from_kernel(id: &str) -> (u64, u64) {
+pub(crate) fn memory_from_kernel(id: &str) -> (u64, u64) {
     let usage = cgroup_file(id, "memory", "memory.usage_in_bytes", "memory.current").trim().parse().unwrap();
     let stat = cgroup_file(id, "memory", "memory.stat", "memory.stat");
     let inactive = if stat.contains("total_inactive_file") { "total_inactive_file" } else { "inactive_file" };
@@ -91,7 +91,7 @@ async fn images_on() -> String {
     info.image_filesystems[0].fs_id.clone().unwrap().mountpoint
 }
 
-pub fn near(one: u64, other: u64) -> bool {
+pub(crate) fn near(one: u64, other: u64) -> bool {
     one.abs_diff(other) <= one.max(other) / 100
 }
 

@@ -14,24 +14,24 @@ use parking_lot::RwLockWriteGuard;
 use serde_json::Value;
 use serde_json::json;
 
-pub use harness::in_cluster::*;
+pub(crate) use harness::in_cluster::*;
 
-pub const NGINX: &str = "nginx:1.14";
+pub(crate) const NGINX: &str = "nginx:1.14";
 /// A script that runs until SIGTERM, then exits at once.
-pub const UNTIL_TERM: &str = "trap 'exit 0' TERM; sleep infinity & wait";
+pub(crate) const UNTIL_TERM: &str = "trap 'exit 0' TERM; sleep infinity & wait";
 
 /// Tests that restart a service of the node run alone, all others concurrently.
 static NODE: RwLock<()> = RwLock::new(());
 
-pub fn shared() -> RwLockReadGuard<'static, ()> {
+pub(crate) fn shared() -> RwLockReadGuard<'static, ()> {
     NODE.read()
 }
 
-pub fn alone() -> RwLockWriteGuard<'static, ()> {
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
     NODE.write()
 }
 
-pub fn node_name() -> String {
+pub(crate) fn node_name() -> String {
     environment("NODE")
 }
 
@@ -100,12 +100,12 @@ impl Feed {
 }
 
 /// The string, or an empty one if the value is no string.
-pub fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
 /// The status of a container of any kind.
-pub fn container<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
+pub(crate) fn container<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
     ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"]
         .iter()
         .filter_map(|list| pod["status"][list].as_array())
@@ -113,19 +113,19 @@ pub fn container<'a>(pod: &'a Value, name: &str) -> Option<&'a Value> {
         .find(|status| status["name"] == name)
 }
 
-pub fn condition<'a>(pod: &'a Value, kind: &str) -> &'a str {
+pub(crate) fn condition<'a>(pod: &'a Value, kind: &str) -> &'a str {
     let conditions = pod["status"]["conditions"].as_array();
     let found = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
     found.map_or("", |condition| text(&condition["status"]))
 }
 
 /// A container that runs a shell script.
-pub fn shell(name: &str, script: &str) -> Value {
+pub(crate) fn shell(name: &str, script: &str) -> Value {
     json!({"name": name, "image": BUSYBOX, "command": ["sh", "-c", script]})
 }
 
 /// `base` with the members of `more`, at all depths.
-pub fn with(mut base: Value, more: Value) -> Value {
+pub(crate) fn with(mut base: Value, more: Value) -> Value {
     merge(&mut base, more);
     base
 }
@@ -142,28 +142,28 @@ fn merge(base: &mut Value, more: Value) {
 }
 
 /// A directory of the node in which a pod leaves evidence of what it did, and the volume for it.
-pub fn evidence(name: &str) -> (String, Value) {
+pub(crate) fn evidence(name: &str) -> (String, Value) {
     let path = format!("/run/box/evidence/{name}");
     std::fs::create_dir_all(&path).unwrap();
     let volume = json!({"name": "evidence", "hostPath": {"path": path}});
     (path, volume)
 }
 
-pub fn evidence_mount() -> Value {
+pub(crate) fn evidence_mount() -> Value {
     json!({"volumeMounts": [{"name": "evidence", "mountPath": "/evidence"}]})
 }
 
-pub struct Pod {
+pub(crate) struct Pod {
     pub name: String,
 }
 
 impl Pod {
     /// A pod on the node with these containers.
-    pub fn of(name: &str, containers: Value) -> Pod {
+    pub(crate) fn of(name: &str, containers: Value) -> Pod {
         Pod::create(name, json!({"containers": containers}))
     }
 
-    pub fn create(name: &str, spec: Value) -> Pod {
+    pub(crate) fn create(name: &str, spec: Value) -> Pod {
         let spec = with(json!({"nodeName": node_name(), "terminationGracePeriodSeconds": 2}), spec);
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec});
         run_with("kubectl", &["create", "-f", "-"], &pod.to_string());
@@ -173,36 +173,36 @@ impl Pod {
     }
 
     /// Waits until `look` returns something for the pod.
-    pub fn wait<T>(&self, what: &str, mut look: impl FnMut(&Value) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, mut look: impl FnMut(&Value) -> Option<T>) -> T {
         let found = PODS.wait(|objects| objects.present.get(&self.name).and_then(&mut look));
         found.unwrap_or_else(|| panic!("pod {}: waited {DEADLINE:?} in vain: {what}", self.name))
     }
 
-    pub fn now(&self) -> Value {
+    pub(crate) fn now(&self) -> Value {
         self.wait("it is there", |pod| Some(pod.clone()))
     }
 
-    pub fn ready(&self) -> Value {
+    pub(crate) fn ready(&self) -> Value {
         self.wait("it is Ready", |pod| (condition(pod, "Ready") == "True").then(|| pod.clone()))
     }
 
-    pub fn phase(&self, phase: &str) -> Value {
+    pub(crate) fn phase(&self, phase: &str) -> Value {
         self.wait(phase, |pod| (pod["status"]["phase"] == phase).then(|| pod.clone()))
     }
 
     /// Waits until a container's status passes, and returns it.
-    pub fn container(&self, name: &str, what: &str, pass: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn container(&self, name: &str, what: &str, pass: impl Fn(&Value) -> bool) -> Value {
         self.wait(what, |pod| container(pod, name).filter(|status| pass(status)).cloned())
     }
 
     /// Waits until a container has exited, and returns its `terminated` state.
-    pub fn ended(&self, name: &str) -> Value {
+    pub(crate) fn ended(&self, name: &str) -> Value {
         let status = self.container(name, "it has ended", |status| !status["state"]["terminated"].is_null());
         status["state"]["terminated"].clone()
     }
 
     /// Waits for an event about the pod, and returns its message.
-    pub fn event(&self, reason: &str) -> String {
+    pub(crate) fn event(&self, reason: &str) -> String {
         let found = EVENTS.wait(|objects| {
             let about = |event: &&Value| event["involvedObject"]["name"] == *self.name && event["reason"] == reason;
             objects.present.values().find(about).map(|event| text(&event["message"]).to_owned())
@@ -210,12 +210,12 @@ impl Pod {
         found.unwrap_or_else(|| panic!("pod {}: no event {reason}", self.name))
     }
 
-    pub fn exec(&self, container: &str, script: &str) -> String {
+    pub(crate) fn exec(&self, container: &str, script: &str) -> String {
         kubectl(&["exec", &self.name, "-c", container, "--", "sh", "-c", script])
     }
 
     /// Waits until a container's log contains `words`.
-    pub fn logged(&self, container: &str, words: &str) -> String {
+    pub(crate) fn logged(&self, container: &str, words: &str) -> String {
         eventually(&format!("{words:?} in the log of {}", self.name), || {
             let output = try_run("kubectl", &["logs", &self.name, "-c", container], "");
             let log = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -224,7 +224,7 @@ impl Pod {
     }
 
     /// The pod's sandboxes and containers in Docker, including exited ones: "NAME ID", sorted.
-    pub fn in_docker(&self) -> Vec<String> {
+    pub(crate) fn in_docker(&self) -> Vec<String> {
         let filter = format!("label=io.kubernetes.pod.name={}", self.name);
         let list = docker(&["ps", "-a", "--no-trunc", "--filter", &filter, "--format", "{{.Names}} {{.ID}}"]);
         let mut list: Vec<String> = list.lines().map(str::to_owned).collect();
@@ -232,18 +232,18 @@ impl Pod {
         list
     }
 
-    pub fn sandboxes(&self) -> Vec<String> {
+    pub(crate) fn sandboxes(&self) -> Vec<String> {
         self.in_docker().into_iter().filter(|row| row.starts_with("k8s_POD_")).collect()
     }
 
     /// Deletes the pod as a user does, and returns its last state.
-    pub fn delete(self) -> Value {
+    pub(crate) fn delete(self) -> Value {
         kubectl(&["delete", "pod", &self.name, "--wait=false"]);
         self.gone()
     }
 
     /// Waits until the API server has deleted it, and returns its last state.
-    pub fn gone(self) -> Value {
+    pub(crate) fn gone(self) -> Value {
         let gone = PODS.wait(|objects| objects.gone.get(&self.name).cloned());
         gone.unwrap_or_else(|| panic!("pod {}: waited {DEADLINE:?} in vain for its end", self.name))
     }

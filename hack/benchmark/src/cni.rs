@@ -8,12 +8,12 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 /// The directories of plugins.
-pub const BIN_DIRS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
+pub(crate) const BIN_DIRS: [&str; 2] = ["/opt/cni/bin", "/usr/lib/cni"];
 const BRIDGE: &str = "bench0";
 const SUBNET: &str = "10.91.0.0/16";
 
 /// The plugins of Dockside's built-in network that a pod without host ports and bandwidth limits needs.
-pub fn plugins(bridge: &str, subnet: &str) -> [Value; 2] {
+pub(crate) fn plugins(bridge: &str, subnet: &str) -> [Value; 2] {
     [
         json!({
             "type": "bridge", "bridge": bridge, "isGateway": true, "ipMasq": true, "hairpinMode": true,
@@ -28,7 +28,7 @@ pub fn plugins(bridge: &str, subnet: &str) -> [Value; 2] {
 ///
 /// # Errors
 /// The plugin's error.
-pub async fn attach(id: &str, netns: &str) -> Result<Value, String> {
+pub(crate) async fn attach(id: &str, netns: &str) -> Result<Value, String> {
     let mut result = Value::Null;
     for plugin in plugins(BRIDGE, SUBNET) {
         let output = exec("ADD", plugin, &result, id, netns).await?;
@@ -41,7 +41,7 @@ pub async fn attach(id: &str, netns: &str) -> Result<Value, String> {
 ///
 /// # Errors
 /// The plugin's error.
-pub async fn detach(id: &str, netns: &str, result: &Value) -> Result<(), String> {
+pub(crate) async fn detach(id: &str, netns: &str, result: &Value) -> Result<(), String> {
     for plugin in plugins(BRIDGE, SUBNET).into_iter().rev() {
         exec("DEL", plugin, result, id, netns).await?;
     }

@@ -11,17 +11,17 @@ use super::samples::Recorder;
 use super::server::Server;
 
 /// The name of the raw Docker calls in tables.
-pub const RAW_DOCKER: &str = "docker";
+pub(crate) const RAW_DOCKER: &str = "docker";
 
 /// A running contender.
-pub enum Contender {
+pub(crate) enum Contender {
     RawDocker(Box<RawDocker>),
     Cri(Box<Cri>),
 }
 
 /// A contender that is not running.
 #[derive(Clone)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     pub name: &'static str,
     /// The server's executable; `None` for raw Docker calls.
     pub program: Option<PathBuf>,
@@ -32,7 +32,7 @@ impl Candidate {
     ///
     /// # Errors
     /// When it does not start.
-    pub async fn start_server(&self) -> Result<Contender, String> {
+    pub(crate) async fn start_server(&self) -> Result<Contender, String> {
         let Some(program) = &self.program else {
             return Ok(Contender::RawDocker(Box::new(RawDocker::connect().await?)));
         };
@@ -42,14 +42,14 @@ impl Candidate {
 }
 
 impl Contender {
-    pub async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
+    pub(crate) async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
         match self {
             Contender::RawDocker(raw) => raw.start(number, recorder).await,
             Contender::Cri(cri) => cri.start(number, recorder).await,
         }
     }
 
-    pub async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
+    pub(crate) async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
         match self {
             Contender::RawDocker(raw) => raw.stop(pod_handle, recorder).await,
             Contender::Cri(cri) => cri.stop(pod_handle, recorder).await,
@@ -57,7 +57,7 @@ impl Contender {
     }
 
     /// Returns false when the contender has no such call.
-    pub async fn read(&self, call: &str, pod_handle: &Pod) -> Result<bool, String> {
+    pub(crate) async fn read(&self, call: &str, pod_handle: &Pod) -> Result<bool, String> {
         match self {
             Contender::RawDocker(raw) => raw.read(call, pod_handle).await.map_err(|error| error.to_string()),
             Contender::Cri(cri) => match cri.read(call, pod_handle).await {
@@ -69,7 +69,7 @@ impl Contender {
     }
 
     /// The server's process; none for the floor, which is Docker alone.
-    pub fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         match self {
             Contender::RawDocker(_) => None,
             Contender::Cri(cri) => Some(cri.server.pid()),
@@ -77,14 +77,14 @@ impl Contender {
     }
 
     /// CPU time of the server's children and shims.
-    pub fn helpers_cpu(&self) -> Duration {
+    pub(crate) fn helpers_cpu(&self) -> Duration {
         match self {
             Contender::RawDocker(_) => Duration::ZERO,
             Contender::Cri(cri) => meter::children_cpu(cri.server.pid()) + meter::shims_cpu(&cri.server.socket),
         }
     }
 
-    pub async fn version(&self) -> Result<String, String> {
+    pub(crate) async fn version(&self) -> Result<String, String> {
         match self {
             Contender::RawDocker(raw) => raw.version().await,
             Contender::Cri(cri) => Ok(cri.version().await),

@@ -21,7 +21,7 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 /// Seconds; no container needs as long.
 const GRACE: i64 = 10;
 
-pub struct Cri {
+pub(crate) struct Cri {
     pub runtime: RuntimeServiceClient<Channel>,
     pub images: ImageServiceClient<Channel>,
     pub server: Server,
@@ -32,7 +32,7 @@ impl Cri {
     ///
     /// # Errors
     /// When it is not ready in time.
-    pub async fn connect(server: Server) -> Result<Cri, String> {
+    pub(crate) async fn connect(server: Server) -> Result<Cri, String> {
         let uri = format!("unix://{}", server.socket.display());
         let endpoint = Endpoint::try_from(uri).map_err(|error| error.to_string())?;
         let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
@@ -57,7 +57,7 @@ impl Cri {
     }
 
     /// The server's name and version, in its own words.
-    pub async fn version(&self) -> String {
+    pub(crate) async fn version(&self) -> String {
         match self.runtime.clone().version(VersionRequest::default()).await {
             Ok(answer) => {
                 let answer = answer.into_inner();
@@ -67,13 +67,13 @@ impl Cri {
         }
     }
 
-    pub async fn run_pod(&self, config: &PodSandboxConfig) -> Result<String, String> {
+    pub(crate) async fn run_pod(&self, config: &PodSandboxConfig) -> Result<String, String> {
         let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
         let answer = self.runtime.clone().run_pod_sandbox(request).await.map_err(failed("RunPodSandbox"))?;
         Ok(answer.into_inner().pod_sandbox_id)
     }
 
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         sandbox: &str,
         pod: &PodSandboxConfig,
@@ -88,14 +88,14 @@ impl Cri {
         Ok(answer.into_inner().container_id)
     }
 
-    pub async fn start_container(&self, id: &str) -> Result<(), String> {
+    pub(crate) async fn start_container(&self, id: &str) -> Result<(), String> {
         let request = StartContainerRequest { container_id: id.to_owned() };
         self.runtime.clone().start_container(request).await.map_err(failed("StartContainer"))?;
         Ok(())
     }
 
     /// Makes a pod of one container.
-    pub async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
+    pub(crate) async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
         let config = pod(number);
         make_log_directory(&config, "main");
         let sandbox = recorder.time("RunPodSandbox", self.run_pod(&config)).await?;
@@ -105,7 +105,7 @@ impl Cri {
     }
 
     /// Removes it in the order of a kubelet.
-    pub async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
+    pub(crate) async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
         let mut runtime = self.runtime.clone();
         let request = StopContainerRequest { container_id: pod_handle.container.clone(), timeout: GRACE };
         recorder.time("StopContainer", runtime.stop_container(request)).await.map_err(failed("StopContainer"))?;
@@ -125,7 +125,7 @@ impl Cri {
     ///
     /// # Errors
     /// The server's status, such as `Unimplemented`.
-    pub async fn read(&self, call: &str, pod_handle: &Pod) -> Result<(), Status> {
+    pub(crate) async fn read(&self, call: &str, pod_handle: &Pod) -> Result<(), Status> {
         let (mut runtime, mut images) = (self.runtime.clone(), self.images.clone());
         let (pod_sandbox_id, container_id) = (pod_handle.sandbox.clone(), pod_handle.container.clone());
         match call {
@@ -165,12 +165,12 @@ fn failed(call: &'static str) -> impl Fn(Status) -> String {
 }
 
 /// The pod's cgroup, without which containerd has no stats of it.
-pub fn cgroup_of(number: usize) -> String {
+pub(crate) fn cgroup_of(number: usize) -> String {
     format!("/bench/pod-{number}")
 }
 
 /// Makes the log directory, as a kubelet does.
-pub fn make_log_directory(config: &PodSandboxConfig, container: &str) {
+pub(crate) fn make_log_directory(config: &PodSandboxConfig, container: &str) {
     std::fs::create_dir_all(format!("{}/{container}", config.log_directory)).expect("a directory for logs");
 }
 
@@ -179,7 +179,7 @@ fn namespaces() -> Option<NamespaceOption> {
     Some(NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() })
 }
 
-pub fn pod(number: usize) -> PodSandboxConfig {
+pub(crate) fn pod(number: usize) -> PodSandboxConfig {
     let security = LinuxSandboxSecurityContext { namespace_options: namespaces(), ..Default::default() };
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
@@ -199,7 +199,7 @@ pub fn pod(number: usize) -> PodSandboxConfig {
     }
 }
 
-pub fn container() -> ContainerConfig {
+pub(crate) fn container() -> ContainerConfig {
     let security = LinuxContainerSecurityContext { namespace_options: namespaces(), ..Default::default() };
     ContainerConfig {
         metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt: 0 }),

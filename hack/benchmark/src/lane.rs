@@ -8,7 +8,7 @@ use super::targets;
 
 /// The measurements of one lane.
 #[derive(Serialize, Deserialize)]
-pub struct Lane {
+pub(crate) struct Lane {
     pub lane: String,
     /// The measured contenders with their versions.
     pub contenders: Vec<Named>,
@@ -29,18 +29,18 @@ pub struct Lane {
 
 /// A text about a contender.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Named {
+pub(crate) struct Named {
     pub name: String,
     pub text: String,
 }
 
 impl Named {
-    pub fn new(name: &str, text: &str) -> Named {
+    pub(crate) fn new(name: &str, text: &str) -> Named {
         Named { name: name.to_owned(), text: text.to_owned() }
     }
 
     /// From NAME=TEXT.
-    pub fn parse(argument: &str) -> Named {
+    pub(crate) fn parse(argument: &str) -> Named {
         let (name, text) = argument.split_once('=').unwrap_or((argument, ""));
         Named::new(name, text)
     }
@@ -48,7 +48,7 @@ impl Named {
 
 impl Lane {
     /// The conditions of the measurement, in sentences.
-    pub fn circumstances(&self) -> Vec<String> {
+    pub(crate) fn circumstances(&self) -> Vec<String> {
         let mut lines = vec![
             format!(
                 "{} processors, {} rounds in {:.0} s; load average at the start: {}; others used {:.0} % of the machine meanwhile",
@@ -69,13 +69,13 @@ impl Lane {
     }
 
     /// The number of pods at which the targets are checked.
-    pub fn bar(&self) -> usize {
+    pub(crate) fn bar(&self) -> usize {
         targets::bar_size(&self.sizes)
     }
 }
 
 /// A number with three significant digits.
-pub fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value.abs() {
         size if size < 10.0 => format!("{value:.2}"),
         size if size < 100.0 => format!("{value:.1}"),

@@ -34,7 +34,7 @@ const NUMBER: usize = 10_000;
 ///
 /// # Errors
 /// The first call that failed, or what is wrong with the log.
-pub async fn run(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
+pub(crate) async fn run(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
     match contender {
         Contender::RawDocker(raw) => raw_writer(raw, recorder).await,
         Contender::Cri(cri) => cri_writer(cri, recorder).await,
@@ -103,7 +103,7 @@ fn check(file: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// The first call that failed.
-pub async fn many_writers(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
+pub(crate) async fn many_writers(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
     let Contender::Cri(cri) = contender else { return Ok(()) };
     let pod = cri::pod(NUMBER + 1);
     let sandbox = cri.run_pod(&pod).await?;

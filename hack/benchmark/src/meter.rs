@@ -16,13 +16,13 @@ const BOX_USAGE: [&str; 3] =
 
 /// CPU time of a process, user and system, in nanoseconds: `/proc/PID/stat` counts in steps of 10 ms, which is too coarse
 /// for an idle server.
-pub fn cpu(pid: u32) -> Duration {
+pub(crate) fn cpu(pid: u32) -> Duration {
     let clock = clock_getcpuclockid(Pid::from_raw(pid as i32)).expect("the process lives");
     now(clock)
 }
 
 /// CPU time of this process.
-pub fn own_cpu() -> Duration {
+pub(crate) fn own_cpu() -> Duration {
     now(ClockId::CLOCK_PROCESS_CPUTIME_ID)
 }
 
@@ -31,14 +31,14 @@ fn now(clock: ClockId) -> Duration {
 }
 
 /// CPU time of the children that a process has waited for.
-pub fn children_cpu(pid: u32) -> Duration {
+pub(crate) fn children_cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     TICK * (fields[13].parse::<u32>().unwrap() + fields[14].parse::<u32>().unwrap())
 }
 
 /// CPU time of containerd's shims, which are not its children, and of the children that they have waited for.
-pub fn shims_cpu(address: &Path) -> Duration {
+pub(crate) fn shims_cpu(address: &Path) -> Duration {
     let address = address.display().to_string();
     let processes = std::fs::read_dir("/proc").expect("the processes");
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -50,7 +50,7 @@ pub fn shims_cpu(address: &Path) -> Duration {
 }
 
 /// Memory of a process, in MB.
-pub fn resident(pid: u32) -> f64 {
+pub(crate) fn resident(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").trim().parse::<f64>().unwrap() / 1024.0
@@ -74,17 +74,17 @@ fn machine_cpu() -> Duration {
 }
 
 /// The load average.
-pub fn load() -> String {
+pub(crate) fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap();
     text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
 
-pub fn processors() -> usize {
+pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
 }
 
 /// The start of an interval whose usage is measured.
-pub struct UsageStart {
+pub(crate) struct UsageStart {
     at: Instant,
     inside: Duration,
     own: Duration,
@@ -92,7 +92,7 @@ pub struct UsageStart {
 }
 
 /// What was used since a [`UsageStart`].
-pub struct Usage {
+pub(crate) struct Usage {
     pub elapsed: Duration,
     /// By everything in the box but this program.
     pub inside: Duration,
@@ -101,11 +101,11 @@ pub struct Usage {
 }
 
 impl UsageStart {
-    pub fn now() -> UsageStart {
+    pub(crate) fn now() -> UsageStart {
         UsageStart { at: Instant::now(), inside: box_cpu(), own: own_cpu(), machine: machine_cpu() }
     }
 
-    pub fn used(&self) -> Usage {
+    pub(crate) fn used(&self) -> Usage {
         let elapsed = self.at.elapsed();
         let inside = box_cpu() - self.inside;
         let others = (machine_cpu() - self.machine).saturating_sub(inside);

@@ -31,7 +31,7 @@ const BAR: f64 = 16.0;
 const STEP: f64 = 24.0;
 
 /// All lanes on one page.
-pub fn html(lanes: &[Lane]) -> String {
+pub(crate) fn html(lanes: &[Lane]) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Dockside beside others</title>\n\
          <style>{STYLE}</style>\n<h1>Dockside beside others</h1>\n\

@@ -29,7 +29,7 @@ const FIRST: usize = 5000;
 ///
 /// # Errors
 /// The first call that failed.
-pub async fn run(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
+pub(crate) async fn run(contender: &Contender, recorder: &Recorder<'_>) -> Result<(), String> {
     let raw = Contender::RawDocker(Box::new(RawDocker::connect().await?));
     recorder.set_context("", 0);
     for number in FIRST..FIRST + PAIRS {

@@ -23,26 +23,26 @@ const SOCKET: &str = "/run/docker.sock";
 const LABEL: &str = "bench.floor";
 const GRACE: Duration = Duration::from_secs(10);
 
-pub struct RawDocker {
+pub(crate) struct RawDocker {
     pub docker: Engine,
 }
 
 impl RawDocker {
     /// # Errors
     /// When Docker does not answer.
-    pub async fn connect() -> Result<RawDocker, String> {
+    pub(crate) async fn connect() -> Result<RawDocker, String> {
         let docker = Engine::new(Path::new(SOCKET), Duration::from_secs(120)).map_err(|error| error.to_string())?;
         let info = docker.contact().await.map_err(|error| error.to_string())?;
         docker.connection().set_up(info);
         Ok(RawDocker { docker })
     }
 
-    pub async fn version(&self) -> Result<String, String> {
+    pub(crate) async fn version(&self) -> Result<String, String> {
         let info = self.docker.contact().await.map_err(|error| error.to_string())?;
         Ok(format!("Docker {}", info.version))
     }
 
-    pub async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
+    pub(crate) async fn start(&self, number: usize, recorder: &Recorder<'_>) -> Result<Pod, String> {
         let (sandbox, network) = recorder.time("RunPodSandbox", self.pause(number, recorder)).await?;
         let name = format!("floor-{number}");
         let body = container(number, &sandbox, MAIN);
@@ -68,7 +68,7 @@ impl RawDocker {
         Ok((id, serde_json::json!({"netns": netns, "result": result})))
     }
 
-    pub async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
+    pub(crate) async fn stop(&self, pod_handle: &Pod, recorder: &Recorder<'_>) -> Result<(), String> {
         let message = |error: Error| error.to_string();
         recorder
             .time("StopContainer", self.docker.stop_container(&pod_handle.container, GRACE))
@@ -87,7 +87,7 @@ impl RawDocker {
     }
 
     /// The Docker call that corresponds to a read of the CRI. Returns false when there is none.
-    pub async fn read(&self, call: &str, pod_handle: &Pod) -> Result<bool, Error> {
+    pub(crate) async fn read(&self, call: &str, pod_handle: &Pod) -> Result<bool, Error> {
         match call {
             "ListPodSandbox" | "ListContainers" => drop(self.docker.list_containers(LABEL).await?),
             "PodSandboxStatus" => drop(self.docker.inspect_container(&pod_handle.sandbox).await?),
@@ -128,7 +128,7 @@ fn pause(number: usize) -> ContainerRequest {
 }
 
 /// A container in a pod, with the log settings that Dockside has by default.
-pub fn container<const N: usize>(number: usize, pause: &str, command: [&str; N]) -> ContainerRequest {
+pub(crate) fn container<const N: usize>(number: usize, pause: &str, command: [&str; N]) -> ContainerRequest {
     let join = format!("container:{pause}");
     let options = [("max-size", "32m"), ("max-file", "3"), ("compress", "false")];
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));

@@ -9,7 +9,7 @@ use super::table;
 use super::targets;
 
 /// Prints the tables of these lanes, and writes bench.json and index.html.
-pub fn make(out: &Path, files: &[PathBuf]) {
+pub(crate) fn make(out: &Path, files: &[PathBuf]) {
     let read = |file: &PathBuf| -> Lane {
         let text = std::fs::read_to_string(file).expect("read what was measured");
         serde_json::from_str(&text).expect("what was measured is in the file")

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// Identifies a series of measurements.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key {
+pub(crate) struct Key {
     /// The contender: `dockside`, `containerd`, ...
     pub contender: String,
     /// What is measured, such as an RPC.
@@ -22,7 +22,7 @@ pub struct Key {
 
 /// All values of one measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Series {
+pub(crate) struct Series {
     #[serde(flatten)]
     pub key: Key,
     pub unit: String,
@@ -32,19 +32,19 @@ pub struct Series {
 
 impl Series {
     /// The quantile of all values; the median at 0.5.
-    pub fn at(&self, share: f64) -> f64 {
+    pub(crate) fn at(&self, share: f64) -> f64 {
         quantile(&self.rounds.concat(), share)
     }
 
     /// The lowest and the highest of the rounds' medians.
-    pub fn spread(&self) -> (f64, f64) {
+    pub(crate) fn spread(&self) -> (f64, f64) {
         let medians: Vec<f64> =
             self.rounds.iter().filter(|values| !values.is_empty()).map(|values| quantile(values, 0.5)).collect();
         (quantile(&medians, 0.0), quantile(&medians, 1.0))
     }
 
     /// The number of values.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.rounds.iter().map(Vec::len).sum()
     }
 }
@@ -57,7 +57,13 @@ fn quantile(values: &[f64], share: f64) -> f64 {
 }
 
 /// The measurements of one contender under this name, if there are any.
-pub fn find<'a>(series: &'a [Series], contender: &str, measure: &str, mode: &str, pods: usize) -> Option<&'a Series> {
+pub(crate) fn find<'a>(
+    series: &'a [Series],
+    contender: &str,
+    measure: &str,
+    mode: &str,
+    pods: usize,
+) -> Option<&'a Series> {
     series.iter().find(|series| {
         let key = &series.key;
         key.contender == contender && key.measure == measure && key.mode == mode && key.pods == pods
@@ -65,7 +71,7 @@ pub fn find<'a>(series: &'a [Series], contender: &str, measure: &str, mode: &str
 }
 
 /// Records the measurements of one contender in one round.
-pub struct Recorder<'a> {
+pub(crate) struct Recorder<'a> {
     book: &'a RefCell<Vec<Series>>,
     contender: &'a str,
     round: usize,
@@ -74,18 +80,18 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    pub fn new(book: &'a RefCell<Vec<Series>>, contender: &'a str, round: usize) -> Recorder<'a> {
+    pub(crate) fn new(book: &'a RefCell<Vec<Series>>, contender: &'a str, round: usize) -> Recorder<'a> {
         Recorder { book, contender, round, mode: Cell::new(""), pods: Cell::new(0) }
     }
 
     /// Sets the mode and number of pods of the measurements that follow.
-    pub fn set_context(&self, mode: &'static str, pods: usize) {
+    pub(crate) fn set_context(&self, mode: &'static str, pods: usize) {
         self.mode.set(mode);
         self.pods.set(pods);
     }
 
     /// Records how long a call takes, in milliseconds. A failed call is not recorded.
-    pub async fn time<T, E>(&self, measure: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    pub(crate) async fn time<T, E>(&self, measure: &str, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         let began = Instant::now();
         let answer = call.await?;
         self.record(measure, "ms", began.elapsed().as_secs_f64() * 1000.0);
@@ -93,7 +99,7 @@ impl<'a> Recorder<'a> {
     }
 
     /// Records a value.
-    pub fn record(&self, measure: &str, unit: &str, value: f64) {
+    pub(crate) fn record(&self, measure: &str, unit: &str, value: f64) {
         let key = Key {
             contender: self.contender.to_owned(),
             measure: measure.to_owned(),

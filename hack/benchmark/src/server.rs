@@ -17,11 +17,11 @@ const RUN: &str = "/run/bench";
 /// State, in a directory per server, on a disk as on a real node.
 const STATE: &str = "/var/lib/dockside/bench";
 const DOCKER: &str = "unix:///run/docker.sock";
-pub const PAUSE: &str = "dockside.io/pause:1";
+pub(crate) const PAUSE: &str = "dockside.io/pause:1";
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     pub socket: PathBuf,
 }
@@ -31,7 +31,7 @@ impl Server {
     ///
     /// # Errors
     /// When it does not start, with the last lines of its log.
-    pub fn start(name: &str, program: &Path) -> Result<Server, String> {
+    pub(crate) fn start(name: &str, program: &Path) -> Result<Server, String> {
         let run = Path::new(RUN).join(name);
         let state = Path::new(STATE).join(name);
         for directory in [&run, &state] {
@@ -57,7 +57,7 @@ impl Server {
         Ok(server)
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
@@ -173,7 +173,7 @@ fn write_network(run: &Path, bridge: &str, subnet: &str) -> PathBuf {
 ///
 /// # Errors
 /// The programs' error output.
-pub fn import_images(containerd: &Path, server: &Server) -> Result<(), String> {
+pub(crate) fn import_images(containerd: &Path, server: &Server) -> Result<(), String> {
     let ctr = containerd.with_file_name("ctr");
     let script = r#"docker save $(docker images --format '{{.Repository}}:{{.Tag}}') |
         "$0" --address "$1" --namespace k8s.io images import --digests=false -"#;

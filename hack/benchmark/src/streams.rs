@@ -26,7 +26,7 @@ const ROUNDS: usize = 3;
 const PORT: u16 = 8080;
 
 /// Starts Dockside, measures all streams and prints the results.
-pub async fn run(dockside: &Path) {
+pub(crate) async fn run(dockside: &Path) {
     let candidate = Candidate { name: "dockside", program: Some(dockside.to_owned()) };
     let contender = candidate.start_server().await.expect("start Dockside");
     let discarded = std::cell::RefCell::default();

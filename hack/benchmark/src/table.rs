@@ -11,7 +11,7 @@ use super::targets::Row;
 use super::targets::Verdict;
 
 /// One line: a row at one number of pods.
-pub struct Line<'a> {
+pub(crate) struct Line<'a> {
     pub row: &'static Row,
     pub pods: usize,
     /// Of each contender, in their order.
@@ -20,7 +20,7 @@ pub struct Line<'a> {
 }
 
 /// All lines that have values; those that depend on the number of pods first.
-pub fn lines(lane: &Lane) -> Vec<Line<'_>> {
+pub(crate) fn lines(lane: &Lane) -> Vec<Line<'_>> {
     let mut lines = Vec::new();
     for pods in lane.sizes.iter().copied().chain([0]) {
         for row in ROWS {
@@ -36,18 +36,18 @@ pub fn lines(lane: &Lane) -> Vec<Line<'_>> {
 }
 
 impl Line<'_> {
-    pub fn unit(&self) -> &str {
+    pub(crate) fn unit(&self) -> &str {
         self.cells.iter().flatten().next().map_or("", |series| series.unit.as_str())
     }
 
     /// Whether the cells have a 99th percentile: they stand for many calls.
-    pub fn is_of_calls(&self) -> bool {
+    pub(crate) fn is_of_calls(&self) -> bool {
         self.cells.iter().flatten().any(|series| series.rounds.iter().any(|values| values.len() > 1))
     }
 }
 
 /// Prints the table of one lane.
-pub fn print(lane: &Lane) {
+pub(crate) fn print(lane: &Lane) {
     println!("\n==== lane {} ====", lane.lane);
     for line in lane.circumstances() {
         println!("  {line}");

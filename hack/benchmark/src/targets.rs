@@ -11,7 +11,7 @@ const BAR: usize = 60;
 
 /// The limit of Dockside's median.
 #[derive(Clone, Copy)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// No limit.
     None,
     /// A fixed value.
@@ -23,7 +23,7 @@ pub enum Limit {
 }
 
 /// A row of the table, repeated for each number of pods that it depends on.
-pub struct Row {
+pub(crate) struct Row {
     pub measure: &'static str,
     pub mode: &'static str,
     pub limit: Limit,
@@ -33,7 +33,7 @@ const fn row(measure: &'static str, mode: &'static str, limit: Limit) -> Row {
     Row { measure, mode, limit }
 }
 
-pub const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     row("RunPodSandbox", SERIAL_MODE, Limit::None),
     row("RunPodSandbox, Docker's part", SERIAL_MODE, Limit::None),
     row("RunPodSandbox, CNI's part", SERIAL_MODE, Limit::None),
@@ -85,25 +85,25 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Targets that are measured elsewhere, and where.
-pub const ELSEWHERE: [(&str, &str); 3] = [
+pub(crate) const ELSEWHERE: [(&str, &str); 3] = [
     ("critest's specs", "hack/conformance critest"),
     ("Binding to pod Ready", "needs a cluster: hack/cluster"),
     ("pods per second of the scheduler", "hack/bench scheduler"),
 ];
 
 /// The number of pods at which the targets are checked.
-pub fn bar_size(sizes: &[usize]) -> usize {
+pub(crate) fn bar_size(sizes: &[usize]) -> usize {
     if sizes.contains(&BAR) { BAR } else { sizes.iter().copied().max().unwrap_or(0) }
 }
 
 /// Whether a target is met.
-pub struct Verdict {
+pub(crate) struct Verdict {
     pub limit: f64,
     pub met: bool,
 }
 
 /// Checks a target; `None` if there is none, or if the contender to compare with has no value.
-pub fn judge(row: &Row, series: &[Series], pods: usize, bar: usize) -> Option<Verdict> {
+pub(crate) fn judge(row: &Row, series: &[Series], pods: usize, bar: usize) -> Option<Verdict> {
     if pods != 0 && pods != bar {
         return None;
     }
@@ -119,7 +119,7 @@ pub fn judge(row: &Row, series: &[Series], pods: usize, bar: usize) -> Option<Ve
 }
 
 /// The source of the limit, for people.
-pub fn why(limit: Limit) -> String {
+pub(crate) fn why(limit: Limit) -> String {
     match limit {
         Limit::None => String::new(),
         Limit::AtMost(_) => "fixed".to_owned(),

@@ -15,11 +15,11 @@ use super::samples::Recorder;
 /// Half of the pods of a size start one by one, but at most this many: more would only take longer.
 const SERIAL_LIMIT: usize = 30;
 /// The number of concurrent calls in parallel mode.
-pub const PARALLEL: usize = 8;
-pub const SERIAL_MODE: &str = "serial";
-pub const PARALLEL_MODE: &str = "parallel";
+pub(crate) const PARALLEL: usize = 8;
+pub(crate) const SERIAL_MODE: &str = "serial";
+pub(crate) const PARALLEL_MODE: &str = "parallel";
 /// The reads of the CRI that are measured.
-pub const READS: [&str; 10] = [
+pub(crate) const READS: [&str; 10] = [
     "ListPodSandbox",
     "ListContainers",
     "PodSandboxStatus",
@@ -39,7 +39,7 @@ const READ_LEAST: usize = 5;
 const WARM_UP: usize = 0;
 
 /// What a turn consists of.
-pub struct Plan {
+pub(crate) struct Plan {
     /// The numbers of running pods at which reads are measured, ascending.
     pub sizes: Vec<usize>,
     /// The size at which idle cost is measured by polling.
@@ -58,7 +58,7 @@ struct Batch {
 ///
 /// # Errors
 /// The first call that failed.
-pub async fn run(contender: &Contender, plan: &Plan, recorder: &Recorder<'_>) -> Result<(), String> {
+pub(crate) async fn run(contender: &Contender, plan: &Plan, recorder: &Recorder<'_>) -> Result<(), String> {
     warm_up(contender).await?;
     let whole = UsageStart::now();
     let mut batches: Vec<Batch> = Vec::new();

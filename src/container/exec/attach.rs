@@ -22,7 +22,7 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::Lookup`]; [`Error::Precondition`] when the container is not running.
-    pub async fn attach(&self, id: &str, spec: &ExecSpec) -> Result<(Arc<Container>, Hijacked), Error> {
+    pub(crate) async fn attach(&self, id: &str, spec: &ExecSpec) -> Result<(Arc<Container>, Hijacked), Error> {
         let container = self.running(id)?;
         self.engine.info()?;
         // Docker's stream format depends on the container's tty, not on the client's request.
@@ -33,14 +33,14 @@ impl Containers {
 
     /// Resolves a few seconds after the container has exited. Docker has closed all attached connections by then, except
     /// one that attached just as the container exited: Docker keeps that one open for the next start, which never comes.
-    pub async fn output_drain_deadline(&self, id: &str) {
+    pub(crate) async fn output_drain_deadline(&self, id: &str) {
         self.wait_exit(id).await;
         tokio::time::sleep(OUTPUT_DRAIN_LIMIT).await;
     }
 
     /// The states of the container's init process: Running, if it can be found, then Exited. Its pid is looked up in this
     /// call, because that is possible only while the process exists.
-    pub fn process_states(&self, container: &Container) -> impl Stream<Item = ProcessState> {
+    pub(crate) fn process_states(&self, container: &Container) -> impl Stream<Item = ProcessState> {
         let pid = self.first_process(container);
         let id = container.record.id.clone();
         let running = stream::iter(pid.map(|_| ProcessState::Running));
@@ -70,7 +70,7 @@ impl Containers {
     ///
     /// # Errors
     /// When the container is not running.
-    pub async fn resize(&self, id: &str, size: TerminalSize) -> Result<(), Error> {
+    pub(crate) async fn resize(&self, id: &str, size: TerminalSize) -> Result<(), Error> {
         Ok(self.engine.resize_container(id, size).await?)
     }
 }

@@ -28,7 +28,7 @@ impl Containers {
     /// # Errors
     /// [`Error::DeadlineExceeded`] after `timeout`; [`Error::Precondition`] when the container is not running, the
     /// command could not be started, or the call was cancelled.
-    pub async fn exec_sync(
+    pub(crate) async fn exec_sync(
         &self,
         id: &str,
         command: Vec<String>,

@@ -25,7 +25,7 @@ const LOST_EXIT_CODE: i32 = 127;
 
 /// What became of an exec'd process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExecOutcome {
+pub(crate) enum ExecOutcome {
     /// It exited with this code.
     Exited(i32),
     /// It could not be started. Docker reports this code (126 or 127) and wrote the reason to stdout.
@@ -38,7 +38,7 @@ impl ExecProcess {
     ///
     /// # Errors
     /// When Docker becomes unavailable, or the container is removed, before the exit is known.
-    pub async fn outcome(&self) -> Result<ExecOutcome, Error> {
+    pub(crate) async fn outcome(&self) -> Result<ExecOutcome, Error> {
         match self.reported_outcome().await? {
             ExecOutcome::Exited(LOST_EXIT_CODE) if self.container_exited().await => {
                 Ok(ExecOutcome::Exited(SIGKILL_EXIT_CODE))

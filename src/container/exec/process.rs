@@ -34,7 +34,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// A process exec'd in a container. Cheap to clone.
 #[derive(Clone)]
-pub struct ExecProcess {
+pub(crate) struct ExecProcess {
     pub(super) engine: Engine,
     pub(super) index: Index,
     pub(super) container: String,
@@ -51,7 +51,7 @@ impl Containers {
     /// # Errors
     /// [`Error::Lookup`]; [`Error::Precondition`] when the container is not running; [`Error::Invalid`] without a
     /// command.
-    pub async fn start_exec(&self, id: &str, spec: &ExecSpec) -> Result<(ExecProcess, Hijacked), Error> {
+    pub(crate) async fn start_exec(&self, id: &str, spec: &ExecSpec) -> Result<(ExecProcess, Hijacked), Error> {
         let process = self.create_exec(id, spec).await?;
         match process.start(spec.terminal).await {
             Ok(io) => Ok((process, io)),
@@ -110,7 +110,7 @@ impl ExecProcess {
     ///
     /// # Errors
     /// When the process has exited.
-    pub async fn resize(&self, size: TerminalSize) -> Result<(), Error> {
+    pub(crate) async fn resize(&self, size: TerminalSize) -> Result<(), Error> {
         Ok(self.engine.resize_exec(&self.id, size).await?)
     }
 
@@ -119,7 +119,7 @@ impl ExecProcess {
     ///
     /// # Errors
     /// When Docker becomes unavailable.
-    pub async fn next_output(&self, output: &mut Output) -> Result<Option<(Source, Bytes)>, Error> {
+    pub(crate) async fn next_output(&self, output: &mut Output) -> Result<Option<(Source, Bytes)>, Error> {
         // Usually Docker closes the connection well before this.
         let drain_deadline = async {
             self.exit_event.code().await;
@@ -133,7 +133,7 @@ impl ExecProcess {
     }
 
     /// The states of the process: Running, if it can be found, then Exited.
-    pub fn states(&self) -> impl Stream<Item = ProcessState> {
+    pub(crate) fn states(&self) -> impl Stream<Item = ProcessState> {
         let pid = async {
             tokio::select! {
                 _ = self.exit_event.code() => None,
@@ -197,7 +197,7 @@ impl ExecProcess {
 
     /// Sends SIGHUP to the process and every process it started, as the kernel does when a terminal closes. Failures
     /// are logged.
-    pub async fn hang_up(&self) {
+    pub(crate) async fn hang_up(&self) {
         let sent = async {
             match self.pid().await? {
                 Some(pid) => self.signal_tree(pid, process_tree::hang_up).await,

@@ -21,12 +21,15 @@ pub use crate::commands::*;
 /// How long a test waits for anything before it fails.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// A client of the RuntimeService.
 pub type Runtime = RuntimeServiceClient<Channel>;
+/// A client of the ImageService.
 pub type Images = ImageServiceClient<Channel>;
 
 /// A `dockside serve` with directories of its own.
 pub struct Node {
     child: Option<Child>,
+    /// The directory with its state, socket, configuration and log.
     pub dir: PathBuf,
     flags: Vec<String>,
     /// A command that executes Dockside, such as `prlimit --nofile=64`; empty to run it directly.
@@ -88,10 +91,12 @@ impl Node {
         self.child = Some(child);
     }
 
+    /// The path of the CRI socket.
     pub fn socket(&self) -> PathBuf {
         self.dir.join("dockside.sock")
     }
 
+    /// Everything that it logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
@@ -116,6 +121,7 @@ impl Node {
         child
     }
 
+    /// Waits until Status reports all conditions as true.
     pub async fn wait_ready(&self) {
         eventually("RuntimeReady and NetworkReady", async || {
             let mut runtime = self.try_runtime().await?;
@@ -125,14 +131,17 @@ impl Node {
         .await;
     }
 
+    /// A client of the RuntimeService on a connection of its own, if the server accepts one.
     pub async fn try_runtime(&self) -> Option<Runtime> {
         Some(RuntimeServiceClient::new(connect(&self.socket()).await?))
     }
 
+    /// A client of the RuntimeService on a connection of its own.
     pub async fn runtime(&self) -> Runtime {
         self.try_runtime().await.expect("connect to dockside")
     }
 
+    /// A client of the ImageService on a connection of its own.
     pub async fn images(&self) -> Images {
         ImageServiceClient::new(connect(&self.socket()).await.expect("connect to dockside"))
     }
@@ -255,15 +264,18 @@ pub fn container(name: &str, script: &str) -> ContainerConfig {
 /// A script that runs until SIGTERM, then exits at once.
 pub const UNTIL_TERM: &str = "trap 'exit 0' TERM; while true; do sleep 0.1; done";
 
+/// RunPodSandbox; returns the id.
 pub async fn run_pod(runtime: &mut Runtime, config: &PodSandboxConfig) -> String {
     let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
     runtime.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id
 }
 
+/// CreateContainer; returns the id.
 pub async fn create(runtime: &mut Runtime, sandbox: &str, pod: &PodSandboxConfig, config: &ContainerConfig) -> String {
     try_create(runtime, sandbox, pod, config).await.unwrap()
 }
 
+/// CreateContainer, which may be refused.
 pub async fn try_create(
     runtime: &mut Runtime,
     sandbox: &str,
@@ -278,6 +290,7 @@ pub async fn try_create(
     Ok(runtime.create_container(request).await?.into_inner().container_id)
 }
 
+/// StartContainer.
 pub async fn start(runtime: &mut Runtime, id: &str) {
     runtime.start_container(StartContainerRequest { container_id: id.to_owned() }).await.unwrap();
 }
@@ -294,16 +307,19 @@ pub async fn run_container(
     id
 }
 
+/// StopContainer; `timeout` is in seconds.
 pub async fn stop_container(runtime: &mut Runtime, id: &str, timeout: i64) {
     let request = StopContainerRequest { container_id: id.to_owned(), timeout };
     runtime.stop_container(request).await.unwrap();
 }
 
+/// ContainerStatus.
 pub async fn container_status(runtime: &mut Runtime, id: &str) -> ContainerStatus {
     let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
     runtime.container_status(request).await.unwrap().into_inner().status.unwrap()
 }
 
+/// PodSandboxStatus.
 pub async fn pod_status(runtime: &mut Runtime, id: &str) -> PodSandboxStatus {
     let request = PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: false };
     runtime.pod_sandbox_status(request).await.unwrap().into_inner().status.unwrap()
@@ -324,10 +340,12 @@ pub async fn remove_pod(runtime: &mut Runtime, id: &str) {
     runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() }).await.unwrap();
 }
 
+/// ListPodSandbox without a filter.
 pub async fn sandboxes(runtime: &mut Runtime) -> Vec<PodSandbox> {
     runtime.list_pod_sandbox(ListPodSandboxRequest::default()).await.unwrap().into_inner().items
 }
 
+/// ListContainers without a filter.
 pub async fn containers(runtime: &mut Runtime) -> Vec<Container> {
     runtime.list_containers(ListContainersRequest::default()).await.unwrap().into_inner().containers
 }

@@ -8,9 +8,11 @@ use nix::sys::signal::Signal;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+/// A running `dockside-scheduler run`.
 pub struct Replica(Child);
 
 impl Replica {
+    /// Starts it with these arguments.
     pub fn start(args: &[&str]) -> Replica {
         Replica(Command::new(crate::program("dockside-scheduler")).arg("run").args(args).spawn().unwrap())
     }

@@ -3,29 +3,29 @@
 use serde_json::Value;
 use serde_json::json;
 
-pub use harness::in_cluster::*;
+pub(crate) use harness::in_cluster::*;
 
 /// The path of `dockside-scheduler`.
-pub fn scheduler_path() -> String {
+pub(crate) fn scheduler_path() -> String {
     harness::program("dockside-scheduler").to_str().unwrap().to_owned()
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// The cluster's only node.
-pub fn node() -> String {
+pub(crate) fn node() -> String {
     environment("NODE")
 }
 
 /// What the scheduler prints for a subcommand.
-pub fn scheduler(args: &[&str]) -> String {
+pub(crate) fn scheduler(args: &[&str]) -> String {
     run_with(&scheduler_path(), args, "")
 }
 
 /// Creates a pod with this scheduler name and these requests; `more` is merged into its spec.
-pub fn create_with(name: &str, scheduler: &str, requests: &Value, more: &Value) {
+pub(crate) fn create_with(name: &str, scheduler: &str, requests: &Value, more: &Value) {
     let container = json!({
         "name": "main",
         "image": BUSYBOX,
@@ -43,30 +43,30 @@ pub fn create_with(name: &str, scheduler: &str, requests: &Value, more: &Value) 
 }
 
 /// Creates a pod that requests this much CPU and little memory.
-pub fn create(name: &str, scheduler: &str, cpu: &str) {
+pub(crate) fn create(name: &str, scheduler: &str, cpu: &str) {
     create_with(name, scheduler, &json!({"cpu": cpu, "memory": "16Mi"}), &Value::Null);
 }
 
-pub fn pod(name: &str) -> Value {
+pub(crate) fn pod(name: &str) -> Value {
     serde_json::from_str(&kubectl(&["get", "pod", name, "-o", "json"])).unwrap()
 }
 
 /// Waits until a pod has a phase, and returns it.
-pub fn phase(name: &str, phase: &str) -> Value {
+pub(crate) fn phase(name: &str, phase: &str) -> Value {
     let condition = format!("--for=jsonpath={{.status.phase}}={phase}");
     kubectl(&["wait", &condition, &format!("pod/{name}"), &format!("--timeout={}s", DEADLINE.as_secs())]);
     pod(name)
 }
 
 /// Waits until a pod runs on the node, and deletes it.
-pub fn runs_on_the_node(name: &str) {
+pub(crate) fn runs_on_the_node(name: &str) {
     let pod = phase(name, "Running");
     assert_eq!(pod["spec"]["nodeName"], node(), "{pod}");
     kubectl(&["delete", "pod", name, "--wait=false"]);
 }
 
 /// The component that reported the binding of a pod in an event.
-pub fn bound_by(name: &str) -> String {
+pub(crate) fn bound_by(name: &str) -> String {
     let about = format!("--field-selector=regarding.name={name},reason=Scheduled");
     let event = ["get", "events.events.k8s.io", &about, "-o", "jsonpath={.items[*].reportingController}"];
     kubectl(&event)

@@ -33,7 +33,7 @@ struct Painted {
 
 type Shown = Arc<(Mutex<Painted>, Condvar)>;
 
-pub struct Terminal {
+pub(crate) struct Terminal {
     keyboard: File,
     /// Kept open to check the terminal's mode after the program has exited.
     line: OwnedFd,
@@ -44,7 +44,7 @@ pub struct Terminal {
 
 impl Terminal {
     /// Starts `dockside-scheduler assist` with more arguments.
-    pub fn assist(term: &str, args: &[&str]) -> Terminal {
+    pub(crate) fn assist(term: &str, args: &[&str]) -> Terminal {
         let pty = openpty(Some(&SIZE), None).unwrap();
         let before = tcgetattr(&pty.slave).unwrap();
         let end = || pty.slave.try_clone().unwrap();
@@ -69,12 +69,12 @@ impl Terminal {
         Terminal { keyboard, line: pty.slave, before, shown, program }
     }
 
-    pub fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Waits until the screen contains all these words, and returns it.
-    pub fn shows(&mut self, words: &[&str]) -> String {
+    pub(crate) fn shows(&mut self, words: &[&str]) -> String {
         let end = Instant::now() + DEADLINE;
         let (painted, changed) = &*self.shown;
         let mut painted = painted.lock();
@@ -88,12 +88,12 @@ impl Terminal {
         }
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.program.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// Waits until the program exits, and checks that the terminal is restored.
-    pub fn left_behind(mut self) -> ExitStatus {
+    pub(crate) fn left_behind(mut self) -> ExitStatus {
         let status = self.program.wait().unwrap();
         assert!(tcgetattr(&self.line).unwrap() == self.before, "the terminal's settings are not what they were");
         // The last output may not have been read yet.

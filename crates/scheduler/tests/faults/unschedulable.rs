@@ -8,7 +8,7 @@ use harness::in_cluster::*;
 use harness::replica::Replica;
 
 /// A replica for these pods only.
-pub fn working(workload: &Workload) -> Replica {
+pub(crate) fn working(workload: &Workload) -> Replica {
     Replica::start(&["--scheduler-name", workload.name, "--leader-elect=false", "--listen=127.0.0.1:0"])
 }
 

@@ -8,9 +8,9 @@ use harness::in_cluster::*;
 /// How many kubectl processes create the pods: each sends a limited number of requests per second.
 const CREATORS: usize = 4;
 /// Pods that fit on each node.
-pub const ROOM: usize = 20;
+pub(crate) const ROOM: usize = 20;
 
-pub struct Workload {
+pub(crate) struct Workload {
     /// The name of the namespace, of the scheduler and of the nodes' label.
     pub name: &'static str,
     pub nodes: usize,
@@ -18,7 +18,7 @@ pub struct Workload {
 
 impl Workload {
     /// Creates the nodes, and a namespace for the pods.
-    pub fn new(name: &'static str, nodes: usize) -> Workload {
+    pub(crate) fn new(name: &'static str, nodes: usize) -> Workload {
         apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
         let nodes_made: Vec<Value> = (0..nodes).map(|number| node(&format!("{name}-{number}"), name)).collect();
         create(&nodes_made);
@@ -26,7 +26,7 @@ impl Workload {
     }
 
     /// Creates exactly as many pods as fit. Returns their number.
-    pub fn pods(&self) -> usize {
+    pub(crate) fn pods(&self) -> usize {
         let all: Vec<Value> = (0..self.nodes * ROOM).map(|number| self.pod(&format!("p-{number}"))).collect();
         std::thread::scope(|scope| {
             for part in all.chunks(all.len().div_ceil(CREATORS)) {
@@ -36,7 +36,7 @@ impl Workload {
         all.len()
     }
 
-    pub fn pod(&self, name: &str) -> Value {
+    pub(crate) fn pod(&self, name: &str) -> Value {
         let requests = json!({"cpu": "500m", "memory": "64Mi"});
         let container = json!({"name": "main", "image": "none", "resources": {"requests": requests}});
         let spec =
@@ -45,19 +45,19 @@ impl Workload {
     }
 
     /// The nodes of the pods that have one.
-    pub fn bound(&self) -> Vec<String> {
+    pub(crate) fn bound(&self) -> Vec<String> {
         let query = ["get", "pods", "-n", self.name, "-o", "jsonpath={.items[*].spec.nodeName}"];
         kubectl(&query).split_whitespace().map(str::to_owned).collect()
     }
 
     /// Waits until this many pods have a node; returns how many it saw.
-    pub fn until_bound(&self, at_least: usize) -> usize {
+    pub(crate) fn until_bound(&self, at_least: usize) -> usize {
         let what = format!("{at_least} pods of {} with a node", self.name);
         eventually(&what, || Some(self.bound().len()).filter(|bound| *bound >= at_least))
     }
 
     /// Checks that all pods have a node, and no node has more than fit.
-    pub fn is_in_place(&self) {
+    pub(crate) fn is_in_place(&self) {
         self.until_bound(self.nodes * ROOM);
         let bound = self.bound();
         for number in 0..self.nodes {
