@@ -235,7 +235,7 @@ fn values_that_cannot_be_used_are_refused_with_flag_value_and_reason() {
         ("listen", "unix://run/x.sock", "absolute"),
         ("listen", "unix:///", "directory"),
         ("listen", "unix:///run/x/", "directory"),
-        ("listen", "fd://", "makes its socket itself"),
+        ("listen", "fd://", "creates its socket itself"),
         ("listen", "tcp://0.0.0.0:1", "root on this machine"),
         ("listen", "", "written as in unix://"),
         ("container-runtime-endpoint", "unix:///var/run/crio/crio.sock", "for CRI-O"),
