@@ -1,6 +1,6 @@
 //! The configuration of `dockside serve`: flags, a TOML file, and defaults.
 //!
-//! Every setting has one name, used for the flag and for the key in the file, and one line in [`settings::SETTINGS`]:
+//! Every setting has one name, used for the flag and for the key in the file, and one line in `settings::SETTINGS`:
 //! the flags, the keys, the defaults and `docs/configuration.md` all come from that table; no other room has a default of its
 //! own. A flag overrides the file, the file overrides the default. cri-dockerd's names are accepted in both places. Nothing is
 //! read from the environment, except that an empty `docker-endpoint` means `DOCKER_HOST`, as for Docker's own tools.

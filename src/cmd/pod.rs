@@ -1,4 +1,4 @@
-//! `dockside pod`: its arguments. The work is done in [`crate::manifest`].
+//! `dockside pod`: its arguments. The work is done in `crate::manifest`.
 
 use std::io;
 use std::io::Write as _;
@@ -90,7 +90,7 @@ enum Output {
 /// Runs the command. Reports and lists go to standard output.
 ///
 /// # Errors
-/// Any [`Error`]; after [`Error::Pods`] the report has the details.
+/// Any `manifest::Error`; after `Error::Pods` the report has the details.
 pub async fn run(args: PodArgs) -> Result<(), Error> {
     let endpoint = Endpoint { socket: args.endpoint, timeout: args.timeout };
     match args.verb {
