@@ -6,9 +6,9 @@
 //! removed. What is promised:
 //!
 //! - A container never waits for Dockside: Docker writes its file whether or not Dockside runs.
-//! - Each entry that Docker keeps becomes exactly one line, in order, however often Dockside is killed and restarted and
-//!   however the kubelet and Docker rotate their files meanwhile. Entries that Docker dropped before they were read are
-//!   reported as a gap in Dockside's own log.
+//! - Each entry that Docker keeps becomes exactly one line, in order, however often Dockside is killed and restarted
+//!   and however the kubelet and Docker rotate their files meanwhile. Entries that Docker dropped before they were read
+//!   are reported as a gap in Dockside's own log.
 //! - When [`Logs::finish`] has returned, the file has everything the container wrote, however long that took, unless
 //!   it could not be written for ten seconds.
 //!
@@ -154,8 +154,8 @@ impl Logs {
         self.pool.wake(&log);
     }
 
-    /// Waits until everything a container wrote is in its log file, and closes it. Called when Docker has closed its own
-    /// file: what Docker writes later is not waited for.
+    /// Waits until everything a container wrote is in its log file, and closes it. Called when Docker has closed its
+    /// own file: what Docker writes later is not waited for.
     ///
     /// A log that makes progress is waited for without a limit. One that cannot be written is waited for until it has
     /// been stalled for ten seconds, and only once. The time before this call counts, so that on a full disk a restart

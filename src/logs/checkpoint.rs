@@ -2,8 +2,8 @@
 //!
 //! A checkpoint has two positions that belong together: each entry before the one in the Docker log has its line before
 //! the one in the CRI log. It may be old: `resume` counts what was written since. It is replaced by rename and not
-//! synced to the disk: it has to survive a kill of Dockside, and after a crash of the machine `resume` notices a CRI log
-//! that is shorter than its checkpoint says.
+//! synced to the disk: it has to survive a kill of Dockside, and after a crash of the machine `resume` notices a CRI
+//! log that is shorter than its checkpoint says.
 
 use std::fs;
 use std::fs::DirBuilder;

@@ -1,5 +1,5 @@
-//! The CRI log: opened without leaving the sandbox's log directory, and appended to in whole lines. Nothing is buffered,
-//! so there is nothing to flush.
+//! The CRI log: opened without leaving the sandbox's log directory, and appended to in whole lines. Nothing is
+//! buffered, so there is nothing to flush.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -61,8 +61,8 @@ impl CriLog {
     /// Opens the CRI log of a container. Creates it, and the directories above it, if they are missing.
     ///
     /// # Errors
-    /// [`Error::InvalidPath`] names the field when the path leads to anything but a regular file. A symbolic link counts
-    /// as such: processes that can write to a pod's log directory must not choose the file that is appended to.
+    /// [`Error::InvalidPath`] names the field when the path leads to anything but a regular file. Symbolic links are
+    /// not followed: a process that can write to a pod's log directory must not choose the file that is appended to.
     pub(super) fn open(paths: &LogPaths) -> Result<CriLog, Error> {
         Ok(Opened::open(paths)?.log)
     }
@@ -84,8 +84,8 @@ impl CriLog {
         })
     }
 
-    /// Appends lines, unbuffered. A line of which only a part could be written is removed, at the latest before the next
-    /// write.
+    /// Appends lines, unbuffered. A line of which only a part could be written is removed, at the latest before the
+    /// next write.
     pub(super) fn write(&mut self, lines: &[u8]) -> Result<(), WriteError> {
         self.remove_torn_line().map_err(|error| WriteError { whole_lines: 0, error: self.error("write")(error) })?;
         let mut written = 0;

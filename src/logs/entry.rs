@@ -66,7 +66,8 @@ impl<'a> Entry<'a> {
         Some(Entry { text: text.as_bytes(), stream, time: checked_time(loose.time.as_bytes())? })
     }
 
-    /// Appends the CRI line. Returns `None`, and leaves `out` as it was, when the text has an escape that is not JSON's.
+    /// Appends the CRI line. Returns `None`, and leaves `out` as it was, when the text has an escape that is not
+    /// JSON's.
     pub(super) fn write_cri(&self, out: &mut Vec<u8>) -> Option<()> {
         let begin = out.len();
         out.extend_from_slice(self.time.as_bytes());

@@ -74,8 +74,8 @@ pub(super) fn resume(
     Ok(Resumed { cri_log, position, gap_since })
 }
 
-/// Finds the first entry that has no line yet. `last` is the CRI log that was written last, or the one at its path, which
-/// may be a copy; a torn line at its end, which a kill leaves, is cut off.
+/// Finds the first entry that has no line yet. `last` is the CRI log that was written last, or the one at its path,
+/// which may be a copy; a torn line at its end, which a kill leaves, is cut off.
 fn locate(
     docker_log: &DockerLog,
     checkpoint: Option<&Checkpoint>,

@@ -7,8 +7,8 @@ use dockside::proto::*;
 use crate::images::spec;
 use harness::*;
 
-/// The requests between two counts, without those for images: other tests on the same Docker change images, and Dockside
-/// inspects what changed.
+/// The requests between two counts, without those for images: other tests on the same Docker change images, and
+/// Dockside inspects what changed.
 fn between(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let new = after.iter().map(|(kind, count)| (kind.clone(), count - before.get(kind).unwrap_or(&0)));
     new.filter(|(kind, count)| *count > 0 && !kind.starts_with("GET /images")).collect()

@@ -42,7 +42,8 @@ async fn container_metrics_equal_the_kernels_counters_and_have_its_labels() {
     let mut runtime = runtime().await;
     let config = pod("metrics-usage");
     let sandbox = run_pod(&mut runtime, &config).await;
-    // Thirty megabytes of files in memory that are never reclaimed, CPU time until /tmp/stop exists, and five open files.
+    // Thirty megabytes of files in memory that are never reclaimed, CPU time until /tmp/stop exists, and five open
+    // files.
     let script = "f=/dev/shm/file; dd if=/dev/zero of=$f bs=1M count=30 2>/dev/null; \
                   while [ ! -e /tmp/stop ]; do :; done; trap 'exit 0' TERM; sleep infinity & \
                   exec 3<$f 4<$f 5<$f 6<$f 7<$f; touch /tmp/idle; wait";

@@ -1,4 +1,5 @@
-//! Test support: pods that are created and deleted with kubectl, and watched by one `kubectl get --watch` for all tests.
+//! Test support: pods that are created and deleted with kubectl, and watched by one `kubectl get --watch` for all
+//! tests.
 
 use std::collections::BTreeMap;
 use std::process::Command;

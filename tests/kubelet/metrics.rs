@@ -88,8 +88,8 @@ fn summary(pod: &str) -> Option<Value> {
     summary["pods"].as_array()?.iter().find(|one| one["podRef"]["name"] == pod).cloned()
 }
 
-/// The pod's series and summary, once the kubelet has sampled all its cgroups after `since`, in ms since 1970. It samples
-/// the pod and its containers at different times, at first while the OCI runtime still runs in their cgroups.
+/// The pod's series and summary, once the kubelet has sampled all its cgroups after `since`, in ms since 1970. It
+/// samples the pod and its containers at different times, at first while the OCI runtime still runs in their cgroups.
 fn look(pod: &Pod, uid: &str, since: u128) -> (BTreeMap<Key, Series>, Value) {
     eventually_or("the kubelet has metrics of the pod, its pause container and its container", || {
         let (series, summary) = (series(uid), summary(&pod.name).ok_or("the summary has no such pod")?);
@@ -112,8 +112,8 @@ fn look(pod: &Pod, uid: &str, since: u128) -> (BTreeMap<Key, Series>, Value) {
     })
 }
 
-/// Whether a later value of ours agrees with an earlier one of the kubelet's. Counters may have grown, and the CRI rounds
-/// seconds down.
+/// Whether a later value of ours agrees with an earlier one of the kubelet's. Counters may have grown, and the CRI
+/// rounds seconds down.
 fn agrees(name: &str, theirs: f64, ours: f64) -> bool {
     let near = |slack: f64| (theirs - ours).abs() <= slack;
     match name {

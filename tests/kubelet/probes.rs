@@ -110,7 +110,8 @@ fn grpc_probes_report_readiness_and_liveness() {
     pod.delete();
 }
 
-/// Not a test: the server of [`grpc_probes_report_readiness_and_liveness`]. After SIGUSR1 it reports that it is not alive.
+/// Not a test: the server of [`grpc_probes_report_readiness_and_liveness`]. After SIGUSR1 it reports that it is not
+/// alive.
 #[tokio::test]
 #[ignore = "a server for another test"]
 async fn health_server() {
