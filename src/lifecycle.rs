@@ -19,6 +19,7 @@ use crate::state::Object;
 use crate::state::Phase;
 use crate::state::Record;
 use crate::state::Store;
+use crate::state::Stored;
 use crate::state::Unfinished;
 
 /// How long Docker may take to carry out a create request that got no answer.
@@ -62,7 +63,7 @@ pub(crate) struct Handles<'a, R> {
 /// The verbs on one kind of objects, as far as both kinds create and undo alike.
 pub(crate) trait Lifecycle {
     /// The kind.
-    type Object: Object;
+    type Object: Stored;
 
     /// What identifies an object of this kind to its client, for messages.
     const IDENTITY: &'static str;

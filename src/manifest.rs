@@ -14,6 +14,7 @@
 
 mod check;
 mod client;
+mod directory;
 mod down;
 #[cfg(test)]
 mod fake;

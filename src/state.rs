@@ -52,4 +52,5 @@ pub(crate) use self::record::SandboxRecord;
 pub(crate) use self::record::id_number;
 pub use self::record::key_of;
 pub(crate) use self::store::Store;
+pub(crate) use self::store::Stored;
 pub(crate) use self::unfinished::Unfinished;

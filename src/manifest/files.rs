@@ -6,18 +6,20 @@
 mod tests;
 
 use std::fs;
-use std::fs::DirBuilder;
 use std::fs::OpenOptions;
 use std::fs::Permissions;
 use std::io;
 use std::io::Read as _;
 use std::io::Seek as _;
 use std::io::SeekFrom;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use super::directory::EMPTY_DIR;
+use super::directory::Error;
+use super::directory::create_dir;
+use super::directory::failed;
 use super::tmpfs;
 use super::translate;
 use super::types::Container;
@@ -27,49 +29,12 @@ use super::volumes;
 use crate::proto::Mount;
 use crate::proto::MountPropagation;
 
-/// The directory of emptyDir volumes below the Pod's directory, named as the kubelet names it.
-pub(super) const EMPTY_DIR: &str = "volumes/kubernetes.io~empty-dir";
-
 /// The longest termination message, in bytes: the kubelet's limit.
 const MESSAGE_MAX: u64 = 4096;
 /// Lines at the end of the log that stand in for a termination message: fewer than the kubelet's 80, to fit a terminal.
 const LOG_LINES: usize = 10;
 /// Bytes at the end of the log among which these lines are.
 const LOG_TAIL: u64 = 2048;
-
-/// Why the files of a Pod could not be used.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// A system call failed.
-    #[error("could not {doing} {}: {source}", path.display())]
-    Io {
-        /// The operation, as in `could not <operation> <path>`.
-        doing: &'static str,
-        /// Its path.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-
-    /// The path is not what the manifest says, or not safe to use.
-    #[error("could not use {}: {reason}", path.display())]
-    Refused {
-        /// The path.
-        path: PathBuf,
-        /// The cause.
-        reason: String,
-    },
-}
-
-/// For `map_err`: the failed operation and its path.
-pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
-    let path = path.to_owned();
-    move |source| Error::Io { doing, path, source }
-}
-
-pub(super) fn refused<T>(path: &Path, reason: impl Into<String>) -> Result<T, Error> {
-    Err(Error::Refused { path: path.to_owned(), reason: reason.into() })
-}
 
 /// The directories below which each Pod has its own.
 #[derive(Clone, Debug)]
@@ -254,11 +219,6 @@ pub(super) fn remove(dirs: &PodDirs, namespace: &str, name: &str, uid: &str) -> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(found),
         Err(error) => Err(failed("remove", &logs)(error)),
     }
-}
-
-/// Creates a directory and its missing parents.
-pub(super) fn create_dir(path: &Path, mode: u32) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed("create the directory", path))
 }
 
 fn mount_of(path: &Path) -> Mount {

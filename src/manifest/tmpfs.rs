@@ -8,9 +8,9 @@ use nix::mount::MsFlags;
 use crate::cgroup::Mount;
 use crate::cgroup::MountInfo;
 
-use super::files::EMPTY_DIR;
-use super::files::Error;
-use super::files::failed;
+use super::directory::EMPTY_DIR;
+use super::directory::Error;
+use super::directory::failed;
 use super::types::EmptyDir;
 use super::types::Medium;
 

@@ -9,7 +9,7 @@ mod decide;
 use std::path::PathBuf;
 
 use super::client::Client;
-use super::files;
+use super::directory;
 use super::files::Files;
 use super::files::PodDirs;
 use super::host::Host;
@@ -34,7 +34,7 @@ pub(super) enum Failure {
     Call { call: &'static str, object: String, status: tonic::Status },
 
     #[error(transparent)]
-    Files(#[from] files::Error),
+    Files(#[from] directory::Error),
 
     #[error("container {name}: {reason}")]
     Container { name: String, reason: String },

@@ -13,10 +13,10 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::files::Error;
-use super::files::create_dir;
-use super::files::failed;
-use super::files::refused;
+use super::directory::Error;
+use super::directory::create_dir;
+use super::directory::failed;
+use super::directory::refused;
 use super::tmpfs;
 use super::types::EmptyDir;
 use super::types::HostPath;

@@ -7,8 +7,6 @@ use super::record::ContainerRecord;
 use super::record::Phase;
 use super::record::Record;
 use super::record::SandboxRecord;
-use super::store::Store;
-use super::writer::Writer;
 
 /// The two kinds of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +45,6 @@ pub(crate) trait Object: Clone + Send + Sync + 'static {
 
     /// The id of the sandbox it belongs to: for a sandbox, its own.
     fn sandbox_id(&self) -> &str;
-
-    /// The writer of this kind.
-    fn writer(store: &Store) -> &Writer<Self>;
 }
 
 /// A pod sandbox as clients see it.
@@ -92,10 +87,6 @@ impl Object for Sandbox {
     fn sandbox_id(&self) -> &str {
         &self.record.id
     }
-
-    fn writer(store: &Store) -> &Writer<Sandbox> {
-        &store.sandboxes
-    }
 }
 
 /// A container as clients see it.
@@ -129,9 +120,5 @@ impl Object for Container {
 
     fn sandbox_id(&self) -> &str {
         &self.record.sandbox_id
-    }
-
-    fn writer(store: &Store) -> &Writer<Container> {
-        &store.containers
     }
 }

@@ -148,6 +148,24 @@ impl Store {
     }
 }
 
+/// Objects that the store has a writer for.
+pub(crate) trait Stored: Object {
+    /// The writer of this kind.
+    fn writer(store: &Store) -> &Writer<Self>;
+}
+
+impl Stored for Sandbox {
+    fn writer(store: &Store) -> &Writer<Sandbox> {
+        &store.sandboxes
+    }
+}
+
+impl Stored for Container {
+    fn writer(store: &Store) -> &Writer<Container> {
+        &store.containers
+    }
+}
+
 /// The records of one directory.
 struct Records<R> {
     finished: Vec<R>,

@@ -5,10 +5,6 @@ use std::sync::Arc;
 use super::labels::Labels;
 use super::labels::Requirement;
 use super::labels::Selector;
-use super::node::Node;
-use super::node::Taint;
-use super::node::find_untolerated_taint;
-use super::pod::Shape;
 
 /// Terms of which at least one has to match.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,12 +38,6 @@ impl NodeTerm {
     pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.names.is_empty()
     }
-}
-
-/// Whether a node matches a pod's node selector and required node affinity.
-pub(crate) fn node_matches(shape: &Shape, node: &Node) -> bool {
-    shape.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
-        && shape.node_affinity.as_ref().is_none_or(|selector| selector.matches(&node.name, &node.labels))
 }
 
 /// One term of pod affinity or anti-affinity.
@@ -92,14 +82,6 @@ pub(crate) struct Spread {
     pub(crate) honor_affinity: bool,
     /// nodeTaintsPolicy: only nodes whose taints the pod tolerates count.
     pub(crate) honor_taints: bool,
-}
-
-impl Spread {
-    /// Whether a node's pods count for a pod of this shape.
-    pub(crate) fn counts(&self, shape: &Shape, node: &Node) -> bool {
-        let allowed = |taints: &[Taint]| find_untolerated_taint(taints, &shape.tolerations).is_none();
-        (!self.honor_affinity || node_matches(shape, node)) && (!self.honor_taints || allowed(&node.taints))
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use super::affinity::NodeTerm;
 use super::affinity::PodTerm;
 use super::affinity::Spread;
 use super::labels::Labels;
+use super::node::Node;
+use super::node::Taint;
 use super::node::Toleration;
+use super::node::find_untolerated_taint;
 use super::resources::Resources;
 
 /// A pod.
@@ -95,10 +98,10 @@ impl fmt::Display for Pod {
 
 /// Everything that decides which nodes fit and how they score. Equal pods share one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-/// `metadata.namespace`.
 pub(crate) struct Shape {
-    /// `metadata.labels`.
+    /// `metadata.namespace`.
     pub(crate) namespace: Arc<str>,
+    /// `metadata.labels`.
     pub(crate) labels: Labels,
     /// `spec.schedulerName`.
     pub(crate) scheduler: Arc<str>,
@@ -151,6 +154,20 @@ impl Shape {
             && self.anti_affinity.is_empty()
             && self.preferred_affinity.is_empty()
             && self.preferred_anti_affinity.is_empty())
+    }
+}
+
+/// Whether a node matches a pod's node selector and required node affinity.
+pub(crate) fn node_matches(shape: &Shape, node: &Node) -> bool {
+    shape.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value))
+        && shape.node_affinity.as_ref().is_none_or(|selector| selector.matches(&node.name, &node.labels))
+}
+
+impl Spread {
+    /// Whether a node's pods count for a pod of this shape.
+    pub(crate) fn counts(&self, shape: &Shape, node: &Node) -> bool {
+        let allowed = |taints: &[Taint]| find_untolerated_taint(taints, &shape.tolerations).is_none();
+        (!self.honor_affinity || node_matches(shape, node)) && (!self.honor_taints || allowed(&node.taints))
     }
 }
 

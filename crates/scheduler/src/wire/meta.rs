@@ -159,6 +159,21 @@ impl Meta {
     }
 }
 
+/// A condition of a status.
+#[derive(Clone, PartialEq, Deserialize, prost::Message)]
+#[serde(default)]
+pub(crate) struct Condition {
+    #[serde(rename = "type")]
+    #[prost(string, tag = "1")]
+    pub(crate) kind: String,
+    #[prost(string, tag = "2")]
+    pub(crate) status: String,
+    #[prost(string, tag = "5")]
+    pub(crate) reason: String,
+    #[prost(string, tag = "6")]
+    pub(crate) message: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

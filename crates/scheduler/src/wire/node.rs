@@ -42,7 +42,7 @@ pub(crate) struct NodeStatus {
     pub(crate) images: Vec<Image>,
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "4")]
-    pub(crate) conditions: Vec<super::pod::Condition>,
+    pub(crate) conditions: Vec<super::meta::Condition>,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]

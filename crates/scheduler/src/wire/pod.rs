@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::meta::Amounts;
+use super::meta::Condition;
 use super::meta::LabelSelector;
 use super::meta::Meta;
 use super::meta::Present;
@@ -301,20 +302,6 @@ pub(crate) struct PodStatus {
     #[serde(deserialize_with = "nullable")]
     #[prost(message, repeated, tag = "10")]
     pub(crate) init_container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Clone, PartialEq, Deserialize, prost::Message)]
-#[serde(default)]
-pub(crate) struct Condition {
-    #[serde(rename = "type")]
-    #[prost(string, tag = "1")]
-    pub(crate) kind: String,
-    #[prost(string, tag = "2")]
-    pub(crate) status: String,
-    #[prost(string, tag = "5")]
-    pub(crate) reason: String,
-    #[prost(string, tag = "6")]
-    pub(crate) message: String,
 }
 
 #[derive(Clone, PartialEq, Deserialize, prost::Message)]
