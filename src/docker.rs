@@ -12,7 +12,7 @@ mod error;
 mod exec;
 mod hijack;
 mod image;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, clippy))]
 pub(crate) mod properties;
 mod registry;
 pub mod request;

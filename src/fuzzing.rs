@@ -1,4 +1,5 @@
-//! Doors for the targets of `hack/fuzz`, in builds with `--cfg fuzzing` alone: the rooms themselves are private.
+//! Entry points of the targets of `hack/fuzz`, which cannot see private rooms. Only in builds with `--cfg fuzzing`, and for
+//! clippy.
 
 /// Everything that holds of log conversion, for these bytes in pieces of `chunk`.
 pub fn log_lines(bytes: &[u8], chunk: usize) {

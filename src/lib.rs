@@ -43,7 +43,7 @@ mod container;
 mod cri;
 pub mod docker;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, clippy))]
 pub mod fuzzing;
 mod image;
 mod lifecycle;

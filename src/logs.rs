@@ -30,7 +30,7 @@ mod followed_log;
 mod follower;
 mod paths;
 mod pool;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, clippy))]
 pub(crate) mod properties;
 mod reader;
 mod resume;

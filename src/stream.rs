@@ -20,7 +20,7 @@ mod config;
 mod forward;
 mod framing;
 mod negotiate;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, fuzzing, clippy))]
 pub(crate) mod properties;
 mod requests;
 mod server;

@@ -65,7 +65,7 @@ impl Run {
                     self.receive(&piece);
                 }
                 2 | 3 => self.open(*which),
-                4 => self.write(&Frame::Data { stream, bytes: vec![0; size * 40].into(), fin: size % 4 == 0 }),
+                4 => self.write(&Frame::Data { stream, bytes: vec![0; size * 40].into(), fin: size.is_multiple_of(4) }),
                 // The beginning of a data frame; raw bytes may follow as its rest.
                 5 => self.receive(&[0, 0, 0, *which % 16, *which >> 7, 0, *which, 0]),
                 6 => self.answer(|session| session.accept(stream)),
@@ -91,7 +91,7 @@ impl Run {
         let port = which.to_string();
         let headers: Headers = [("streamtype", "data"), ("port", &port)].into_iter().collect();
         let block = Bytes::from(self.client.encode(&headers).unwrap_or_default());
-        let (fin, unidirectional) = (which % 4 == 0, which % 32 == 1);
+        let (fin, unidirectional) = (which.is_multiple_of(4), which % 32 == 1);
         self.write(&match which % 8 {
             6 => Frame::Headers { stream: StreamId(u32::from(which % 16) + 1), fin, block },
             7 => Frame::SynReply { stream, fin, block },

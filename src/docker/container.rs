@@ -113,7 +113,7 @@ impl Engine {
     /// Creates a container and returns its id.
     ///
     /// # Errors
-    /// [`Cause::Conflict`] when the name is taken, [`Cause::NotFound`] when the image does not exist.
+    /// [`Cause::Conflict`](super::Cause::Conflict) when the name is taken, [`Cause::NotFound`](super::Cause::NotFound) when the image does not exist.
     pub async fn create_container(&self, name: &str, request: &ContainerRequest) -> Result<String, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -133,7 +133,7 @@ impl Engine {
     /// Starts a container; one that runs is left as it is.
     ///
     /// # Errors
-    /// [`Cause::Invalid`] or [`Cause::Failed`] with the OCI runtime's message when the process cannot be started.
+    /// [`Cause::Invalid`](super::Cause::Invalid) or [`Cause::Failed`](super::Cause::Failed) with the OCI runtime's message when the process cannot be started.
     pub async fn start_container(&self, id: &str) -> Result<(), Error> {
         self.call("start container", id, self.api.start_container(id, None)).await
     }
@@ -141,7 +141,7 @@ impl Engine {
     /// Sends the stop signal, and SIGKILL after the grace period; returns once the container has exited.
     ///
     /// # Errors
-    /// [`Cause::NotFound`] when no such container exists.
+    /// [`Cause::NotFound`](super::Cause::NotFound) when no such container exists.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), Error> {
         let seconds = i32::try_from(grace.as_secs()).unwrap_or(i32::MAX);
         let options = StopContainerOptions { t: Some(seconds), ..Default::default() };
@@ -152,7 +152,7 @@ impl Engine {
     /// Sends SIGKILL and waits for the exit; a container that does not run is left as it is.
     ///
     /// # Errors
-    /// [`Cause::NotFound`] when no such container exists.
+    /// [`Cause::NotFound`](super::Cause::NotFound) when no such container exists.
     pub async fn kill_container(&self, id: &str) -> Result<(), Error> {
         let options = KillContainerOptions { signal: "KILL".to_owned() };
         match self.call("kill container", id, self.api.kill_container(id, Some(options))).await {
@@ -165,7 +165,7 @@ impl Engine {
     /// removed. If another client is removing it, this waits for that, as its name and layer are in use until then.
     ///
     /// # Errors
-    /// [`Cause::Failed`] when Docker cannot remove it, [`Cause::Conflict`] when the other client's removal takes too
+    /// [`Cause::Failed`](super::Cause::Failed) when Docker cannot remove it, [`Cause::Conflict`](super::Cause::Conflict) when the other client's removal takes too
     /// long.
     pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
         let until = Instant::now() + CONCURRENT_REMOVAL_LIMIT;
@@ -218,7 +218,7 @@ impl Engine {
     /// Changes the resources of a container.
     ///
     /// # Errors
-    /// [`Cause::Failed`] with Docker's or the kernel's reason when a value is refused.
+    /// [`Cause::Failed`](super::Cause::Failed) with Docker's or the kernel's reason when a value is refused.
     pub async fn update_container(&self, id: &str, resources: &Resources) -> Result<(), Error> {
         let path = format!("/containers/{}/update", encode(id));
         self.call("update container", id, self.transport.post_json::<IgnoredAny>(&path, resources)).await.map(|_| ())
@@ -227,7 +227,7 @@ impl Engine {
     /// One container, by id or name.
     ///
     /// # Errors
-    /// [`Cause::NotFound`] when no such container exists.
+    /// [`Cause::NotFound`](super::Cause::NotFound) when no such container exists.
     pub async fn inspect_container(&self, id: &str) -> Result<ContainerDetails, Error> {
         let path = format!("/containers/{}/json", encode(id));
         self.call("inspect container", id, self.transport.get_json(&path)).await
@@ -236,7 +236,7 @@ impl Engine {
     /// The size in bytes of a container's writable layer; `None` when Docker's graph driver cannot measure it.
     ///
     /// # Errors
-    /// [`Cause::NotFound`] when no such container exists.
+    /// [`Cause::NotFound`](super::Cause::NotFound) when no such container exists.
     pub async fn layer_size(&self, id: &str) -> Result<Option<u64>, Error> {
         #[derive(Deserialize)]
         struct Size {
@@ -253,7 +253,7 @@ impl Engine {
     /// one is another client's.
     ///
     /// # Errors
-    /// [`Cause::Unavailable`] when Docker does not answer.
+    /// [`Cause::Unavailable`](super::Cause::Unavailable) when Docker does not answer.
     pub async fn find_created_since(&self, name: &str, since: i64) -> Result<Option<String>, Error> {
         match self.inspect_container(name).await {
             Ok(details) => Ok((parse_time(&details.created) >= since).then_some(details.id)),
@@ -278,7 +278,7 @@ impl Engine {
     /// All containers, in every state, that have the label `label`.
     ///
     /// # Errors
-    /// [`Cause::Unavailable`] when Docker does not answer.
+    /// [`Cause::Unavailable`](super::Cause::Unavailable) when Docker does not answer.
     pub async fn list_containers(&self, label: &str) -> Result<Vec<ContainerEntry>, Error> {
         let filters = serde_json::json!({ "label": [label] }).to_string();
         let path = format!("/containers/json?all=1&filters={}", encode(&filters));
@@ -288,7 +288,7 @@ impl Engine {
     /// The names of running and paused containers of an image.
     ///
     /// # Errors
-    /// [`Cause::Unavailable`] when Docker does not answer.
+    /// [`Cause::Unavailable`](super::Cause::Unavailable) when Docker does not answer.
     pub async fn running_containers_of(&self, image: &str) -> Result<Vec<String>, Error> {
         let filters = serde_json::json!({ "ancestor": [image], "status": ["running", "paused"] }).to_string();
         let path = format!("/containers/json?filters={}", encode(&filters));

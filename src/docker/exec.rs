@@ -95,7 +95,7 @@ impl Engine {
     /// Creates an exec and returns its id. Nothing runs yet.
     ///
     /// # Errors
-    /// [`Cause::Conflict`] when the container does not run or is paused, [`Cause::NotFound`] when it does not exist.
+    /// [`Cause::Conflict`](super::Cause::Conflict) when the container does not run or is paused, [`Cause::NotFound`](super::Cause::NotFound) when it does not exist.
     pub async fn create_exec(&self, container: &str, spec: &ExecSpec) -> Result<String, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -118,7 +118,7 @@ impl Engine {
     /// Starts an exec. The connection carries its output, or Docker's error message when it cannot be started.
     ///
     /// # Errors
-    /// [`Cause::Conflict`] when the container has exited.
+    /// [`Cause::Conflict`](super::Cause::Conflict) when the container has exited.
     pub async fn start_exec(&self, id: &str, terminal: bool) -> Result<Hijacked, Error> {
         let body = serde_json::json!({ "Detach": false, "Tty": terminal }).to_string();
         let path = format!("/exec/{}/start", encode(id));
@@ -143,7 +143,7 @@ impl Engine {
     /// The state of an exec.
     ///
     /// # Errors
-    /// [`Cause::NotFound`] when Docker does not keep it any more, as after the container's exit.
+    /// [`Cause::NotFound`](super::Cause::NotFound) when Docker does not keep it any more, as after the container's exit.
     pub async fn inspect_exec(&self, id: &str) -> Result<ExecDetails, Error> {
         let path = format!("/exec/{}/json", encode(id));
         self.call("inspect exec", id, self.transport.get_json(&path)).await
@@ -161,7 +161,7 @@ impl Engine {
     /// Attaches to the init process of a running container, from now on.
     ///
     /// # Errors
-    /// [`Cause::Conflict`] when the container is paused or restarting.
+    /// [`Cause::Conflict`](super::Cause::Conflict) when the container is paused or restarting.
     pub async fn attach_container(&self, id: &str, spec: &ExecSpec) -> Result<Hijacked, Error> {
         let path = format!(
             "/containers/{}/attach?stream=1&logs=0&stdin={}&stdout={}&stderr={}&detachKeys={}",

@@ -8,6 +8,6 @@ pub(crate) const MAIN: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 10000
 pub(crate) struct Pod {
     pub sandbox: String,
     pub container: String,
-    /// The CNI result, kept by [RawDocker](super::floor::RawDocker) for DEL.
+    /// The CNI result, kept by [RawDocker](super::raw_docker::RawDocker) for DEL.
     pub network: Option<serde_json::Value>,
 }
