@@ -33,7 +33,6 @@ use self::settings::Setting;
 use self::value::Value;
 pub use self::value::duration;
 pub use self::value::socket;
-use crate::stream;
 use cni_runtime::PodCidrs;
 
 /// The default of `listen`, and of the endpoint of `dockside pod`.
@@ -53,6 +52,19 @@ pub const BUILTIN_NETWORK_BRIDGE: &str = "cni0";
 
 /// The default of `docker-endpoint`.
 const DOCKER_ENDPOINT: &str = "unix:///var/run/docker.sock";
+
+/// The server of exec, attach and port-forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamingConfig {
+    /// A loopback address; port 0 takes a free port.
+    pub address: SocketAddr,
+    /// A session on which nothing is sent for this long, pings included, is closed.
+    pub idle: Duration,
+    /// A certificate chain in PEM; with it and the key, the server uses TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key in PEM.
+    pub tls_key: Option<PathBuf>,
+}
 
 /// The validated configuration of `dockside serve`. Paths are absolute.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +100,7 @@ pub struct Config {
     /// The number of such files that Docker keeps, at least 2.
     pub container_log_max_files: u32,
     /// The server of exec, attach and port-forward.
-    pub streaming: stream::Config,
+    pub streaming: StreamingConfig,
     /// The address that serves Dockside's own metrics. `None`: they are not served.
     pub metrics: Option<SocketAddr>,
     /// The collector of traces, such as `http://127.0.0.1:4317`. `None`: there are no traces.
@@ -133,7 +145,7 @@ impl Config {
             runtime_request_timeout: Duration::ZERO,
             container_log_max_size: String::new(),
             container_log_max_files: 0,
-            streaming: stream::Config {
+            streaming: StreamingConfig {
                 address: SocketAddr::from(([0; 4], 0)),
                 idle: Duration::ZERO,
                 tls_certificate: None,

@@ -13,13 +13,13 @@
 //! | `cmd` | the subcommands: `serve` builds all other rooms and connects them, `pod` has the arguments of `manifest` |
 //! | `config` | flags, configuration file and defaults of `serve`: one table |
 //! | `cri` | the CRI's two gRPC services: one thin method per RPC, which calls a verb and translates its result |
-//! | `pod` | verbs on pod sandboxes: run, stop, remove, status, list, update |
+//! | `pod` | verbs on pod sandboxes: run, stop, remove, status, list |
 //! | `container` | verbs on containers: create, start, stop, remove, status, list, update, exec |
 //! | `image` | pulls, lists and removes images; the built-in pause image |
 //! | `logs` | converts Docker's log files to the CRI's |
 //! | `stream` | exec, attach and port-forward: HTTP server, tokens, SPDY and WebSocket sessions |
 //! | `stats` | what pods and containers use, as the CRI's stats and metrics |
-//! | `watch` | keeps the index in step with Docker: reconciles, follows events, undoes half-made objects |
+//! | `watch` | keeps the index in step with Docker: reconciles, follows events, retries what could not be undone |
 //! | `refresh` | brings one object of the index up to date with one inspect |
 //! | `state` | the records on disk, the index in memory, the change feed |
 //! | `cgroup` | reads cgroup v1, cgroup v2 and /proc |

@@ -75,7 +75,7 @@ pub(crate) trait Lifecycle {
     /// what belongs to it. Can be repeated.
     fn teardown(&self, record: &mut RecordOf<Self>) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Keeps an object that could not be undone, so that it is tried again.
+    /// Keeps an object that could not be undone: by default as unfinished, which `watch` retries.
     fn keep(&self, mut record: RecordOf<Self>) -> impl Future<Output = ()> + Send
     where
         Self: Sync,

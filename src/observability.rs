@@ -6,7 +6,6 @@
 
 mod durations;
 mod logging;
-mod process;
 mod prometheus;
 
 pub(crate) use self::durations::Durations;
@@ -16,6 +15,5 @@ pub(crate) use self::logging::SPANS;
 pub(crate) use self::logging::Traces;
 pub(crate) use self::logging::init;
 pub(crate) use self::logging::init_with_traces;
-pub(crate) use self::process::ProcessCollector;
 pub(crate) use self::prometheus::Error;
 pub(crate) use self::prometheus::Server;

@@ -2,13 +2,13 @@
 //!
 //! Identity is kept here and nowhere else. Docker merges an image's labels into those of a container, so an image can
 //! forge labels; a record is written by Dockside alone, before Docker is asked to create anything. What a process does
-//! is Docker's truth: `watch` and the verbs report it to the [`Store`].
+//! is Docker's truth: `refresh` and the verbs report it to the [`Store`].
 //!
-//! The [`Store`] is the only writer. Everything else holds an [`Index`], a cheap clone that can only read: List and
+//! The [`Store`] has the only writers. Everything else holds an [`Index`], a cheap clone that can only read: List and
 //! Status calls, stats, metrics and container events answer from it and ask Docker nothing.
 //!
 //! ```text
-//! pod, container, watch --> Store   (a Writer for sandboxes and one for containers, locks, settings)
+//! pod, container, refresh, watch --> Store   (a Writer for sandboxes and one for containers, locks, settings)
 //!                             |
 //!                             +--> files under the state directory
 //!                             +--> Index (a Reader for each kind) --> cri, stats, metrics, stream
@@ -21,6 +21,7 @@ mod disk;
 mod feed;
 mod index;
 mod locks;
+mod node_settings;
 mod object;
 mod process;
 mod record;
@@ -36,6 +37,7 @@ pub(crate) use self::feed::ChangeKind;
 pub(crate) use self::feed::FeedItem;
 pub(crate) use self::index::Index;
 pub(crate) use self::index::LookupError;
+pub(crate) use self::node_settings::NodeSettings;
 pub(crate) use self::object::Container;
 pub(crate) use self::object::Kind;
 pub(crate) use self::object::Object;

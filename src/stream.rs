@@ -16,7 +16,7 @@
 
 mod backpressure;
 mod channels;
-mod config;
+mod error;
 mod forward;
 mod framing;
 mod negotiate;
@@ -32,7 +32,6 @@ mod tokens;
 mod upgrade;
 mod websocket;
 
-pub(crate) use self::config::Config;
-pub(crate) use self::config::Error;
+pub(crate) use self::error::Error;
 pub(crate) use self::requests::Streams;
 pub(crate) use self::server::Server;

@@ -3,6 +3,7 @@
 mod collector;
 mod limits;
 mod metrics;
+mod process;
 
 use std::fs::DirBuilder;
 use std::fs::File;
@@ -135,7 +136,7 @@ pub async fn run(config: Config) -> Result<(), Error> {
             plugins: plugin_times,
             sessions: watch.sessions(),
             engine: service.engine.clone(),
-            index: service.store.index().clone(),
+            index: service.index.clone(),
             logs: Arc::clone(&logs),
         };
         let page = observability::Server::bind(address, metrics::registry(sources)).await?;
@@ -226,7 +227,8 @@ async fn build(config: &Config, shutdown: &CancellationToken) -> Result<Rooms, E
     let jobs = TaskTracker::new();
     let service = Service {
         engine,
-        store,
+        index: store.index().clone(),
+        node_settings: store.node_settings().clone(),
         cni,
         images,
         containers,
@@ -250,7 +252,7 @@ fn logs(config: &Config, index: &Index) -> Result<Logs, logs::Error> {
 
 /// The pod network. A pod CIDR that the kubelet sent earlier overrides the configured one.
 fn network(settings: &Config, store: &Store, plugin_times: &Durations<PluginCall>) -> Cni {
-    let remembered: Option<PodCidrs> = store.pod_cidr().and_then(|cidr| cidr.parse().ok());
+    let remembered: Option<PodCidrs> = store.node_settings().pod_cidr().and_then(|cidr| cidr.parse().ok());
     let cni = cni::Config {
         conf_dir: settings.cni_conf_dir.clone(),
         bin_dirs: settings.cni_bin_dirs.clone(),

@@ -51,8 +51,8 @@ fn file_refusal(text: &str) -> String {
     message.replace(&format!("{}/", file.0.path().display()), "")
 }
 
-fn default_streaming() -> stream::Config {
-    stream::Config {
+fn default_streaming() -> StreamingConfig {
+    StreamingConfig {
         address: "127.0.0.1:0".parse().unwrap(),
         idle: Duration::from_secs(4 * 60 * 60),
         tls_certificate: None,
@@ -137,7 +137,7 @@ fn every_setting_can_be_given_as_a_flag_and_as_a_key() {
         runtime_request_timeout: Duration::from_secs(45),
         container_log_max_size: "5k".into(),
         container_log_max_files: 2,
-        streaming: stream::Config {
+        streaming: StreamingConfig {
             address: "127.0.0.1:10010".parse().unwrap(),
             idle: Duration::from_secs(30 * 60),
             tls_certificate: Some("/cert.pem".into()),

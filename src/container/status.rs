@@ -40,7 +40,7 @@ impl Containers {
     /// The containers that match the filter, the oldest first.
     ///
     /// # Errors
-    /// [`Error::Lookup`] if the filter's id is the prefix of several.
+    /// [`Error::State`] before the index is synced; [`Error::Lookup`] if the filter's id is the prefix of several.
     pub(crate) fn list(&self, filter: Option<&ContainerFilter>) -> Result<Vec<proto::Container>, Error> {
         self.index.require_synced()?;
         let filter = filter.cloned().unwrap_or_default();

@@ -48,7 +48,7 @@ pub(super) fn stream(source: EventSource) -> Response<Messages<ContainerEventRes
 impl EventSource {
     pub(super) fn new(service: &Service) -> EventSource {
         EventSource {
-            index: service.store.index().clone(),
+            index: service.index.clone(),
             containers: Arc::clone(&service.containers),
             pods: Arc::clone(&service.pods),
         }

@@ -70,7 +70,7 @@ impl RuntimeService for Service {
             self.cni
                 .set_pod_cidr(&cidr)
                 .map_err(|error| Error::invalid("runtime", "runtime_config.network_config.pod_cidr", error))?;
-            self.store.set_pod_cidr(&cidr).await.map_err(Error::from)?;
+            self.node_settings.set_pod_cidr(&cidr).await.map_err(Error::from)?;
         }
         Ok(Response::new(UpdateRuntimeConfigResponse {}))
     }
@@ -298,7 +298,7 @@ impl RuntimeService for Service {
     }
 
     async fn get_container_events(&self, _: Request<GetEventsRequest>) -> RpcResult<Self::GetContainerEventsStream> {
-        self.store.index().require_synced().map_err(Error::from)?;
+        self.index.require_synced().map_err(Error::from)?;
         Ok(events::stream(EventSource::new(self)))
     }
 

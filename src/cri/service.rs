@@ -13,7 +13,8 @@ use crate::docker::Engine;
 use crate::error::Error;
 use crate::image::Images;
 use crate::pod::Pods;
-use crate::state::Store;
+use crate::state::Index;
+use crate::state::NodeSettings;
 use crate::stats::Stats;
 use crate::stream::Streams;
 use cni_runtime::Cni;
@@ -24,8 +25,10 @@ use super::log::Calls;
 pub(crate) struct Service {
     /// Docker, for Version and Status.
     pub engine: Engine,
-    /// The index, for container events; keeps the pod CIDR.
-    pub store: Arc<Store>,
+    /// For container events.
+    pub index: Index,
+    /// Keeps the pod CIDR.
+    pub node_settings: NodeSettings,
     /// The network's state, and its pod CIDR.
     pub cni: Arc<Cni>,
     /// The ImageService's verbs.

@@ -1,4 +1,4 @@
-//! `dockside pod down`: what the kubelet does when a Pod is deleted. It can be repeated, and works on half-made Pods.
+//! `dockside pod down`: what the kubelet does when a Pod is deleted. It can be repeated, and works on unfinished Pods.
 
 use std::collections::BTreeSet;
 

@@ -42,7 +42,7 @@ impl Report {
     /// Writes a line at the margin.
     pub(super) fn line(&self, text: impl fmt::Display) {
         let write = || {
-            // A reader that closed the pipe must not leave a pod half-made.
+            // A reader that closed the pipe must not leave a pod unfinished.
             let mut out = self.out.lock();
             let _ = writeln!(out, "{text}").and_then(|()| out.flush());
         };

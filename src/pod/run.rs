@@ -30,7 +30,8 @@ impl Pods {
     /// Makes a sandbox and returns its id. On return it is READY and has its addresses.
     ///
     /// The same request repeated returns the same id while the sandbox is READY, so that a kubelet that lost the first
-    /// answer can repeat it. A failed request leaves nothing and can be repeated too.
+    /// answer can repeat it. A failed request leaves nothing, or a NOTREADY sandbox if it could not be undone, and can be
+    /// repeated too.
     ///
     /// # Errors
     /// [`Error::Invalid`] and [`Error::Unsupported`] name the field; [`Error::Cni`] has the plugin's message.

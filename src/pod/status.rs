@@ -36,7 +36,7 @@ impl Pods {
     /// The sandboxes that match the filter, the oldest first.
     ///
     /// # Errors
-    /// [`Error::Lookup`] if the filter's id is the prefix of several.
+    /// [`Error::State`] before the index is synced; [`Error::Lookup`] if the filter's id is the prefix of several.
     pub(crate) fn list(&self, filter: Option<&PodSandboxFilter>) -> Result<Vec<PodSandbox>, Error> {
         self.index.require_synced()?;
         let filter = filter.cloned().unwrap_or_default();

@@ -13,6 +13,7 @@ use super::feed::Feed;
 use super::index::Index;
 use super::locks::Guard;
 use super::locks::Locks;
+use super::node_settings::NodeSettings;
 use super::object::Container;
 use super::object::Object;
 use super::object::Sandbox;
@@ -23,9 +24,6 @@ use super::record::Record;
 use super::record::SandboxRecord;
 use super::record::is_key;
 use super::writer::Writer;
-
-/// The file with the node's pod CIDR.
-const POD_CIDR: &str = "pod-cidr";
 
 /// The directory with the files of each pod.
 const POD_FILES: &str = "etc";
@@ -43,7 +41,8 @@ pub(crate) struct Leftovers {
 }
 
 /// The writers of both kinds, and what belongs to neither. One process has one store: `dockside serve` holds a lock on
-/// the state directory. Verbs and `watch` share it; everything else reads the [`Index`].
+/// the state directory. Verbs, `refresh` and `watch` share it; everything else reads the
+/// [`Index`].
 #[derive(Debug)]
 pub(crate) struct Store {
     /// Changes sandboxes.
@@ -53,7 +52,7 @@ pub(crate) struct Store {
     index: Index,
     synced: Arc<AtomicBool>,
     pod_files: PathBuf,
-    settings: Directory,
+    node_settings: NodeSettings,
     locks: Locks,
 }
 
@@ -79,8 +78,8 @@ impl Store {
         let sandboxes = Writer::new(sandboxes, Some(pod_files.clone()), feed.clone());
         let containers = Writer::new(containers, None, feed.clone());
         let index = Index::new(sandboxes.reader(), containers.reader(), feed, Arc::clone(&synced));
-        let settings = Directory::open(directory.to_owned())?;
-        let store = Store { sandboxes, containers, index, synced, pod_files, settings, locks: Locks::default() };
+        let node_settings = NodeSettings::open(directory)?;
+        let store = Store { sandboxes, containers, index, synced, pod_files, node_settings, locks: Locks::default() };
         for record in sandbox_records.finished {
             store.sandboxes.insert(Sandbox::new(record, Process::Created));
         }
@@ -133,18 +132,9 @@ impl Store {
         self.synced.store(true, Ordering::Release);
     }
 
-    /// The pod CIDR that [`Store::set_pod_cidr`] kept: a kubelet sends it once, and not again after a restart of
-    /// Dockside.
-    pub(crate) fn pod_cidr(&self) -> Option<String> {
-        self.settings.read(POD_CIDR)
-    }
-
-    /// Keeps the node's pod CIDR.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub(crate) async fn set_pod_cidr(&self, cidr: &str) -> Result<(), Error> {
-        self.settings.write(POD_CIDR, &cidr).await
+    /// What is kept of the node, apart from records.
+    pub(crate) fn node_settings(&self) -> &NodeSettings {
+        &self.node_settings
     }
 }
 

@@ -30,8 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::container::Containers;
 use crate::pod::Pods;
 
-use super::config::Config;
-use super::config::Error;
+use super::error::Error;
 use super::requests::PendingRequest;
 use super::requests::Streams;
 use super::session;
@@ -39,6 +38,7 @@ use super::tls;
 use super::tokens::Tokens;
 use super::upgrade;
 use super::upgrade::ConnectionPermit;
+use crate::config::StreamingConfig;
 
 /// Open connections, sessions included; further ones wait to be accepted.
 const MAX_CONNECTIONS: usize = 1000;
@@ -68,7 +68,7 @@ impl Server {
     /// # Errors
     /// See [`Error`].
     pub(crate) async fn bind(
-        config: &Config,
+        config: &StreamingConfig,
         containers: Arc<Containers>,
         pods: Arc<Pods>,
         stop: CancellationToken,

@@ -11,14 +11,14 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 
-use super::config::Config;
-use super::config::Error;
+use super::error::Error;
+use crate::config::StreamingConfig;
 
 /// The acceptor of TLS connections; `None` when TLS is not configured.
 ///
 /// # Errors
 /// [`Error::Tls`] with the file that cannot be used; [`Error::HalfTls`].
-pub(super) fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, Error> {
+pub(super) fn acceptor(config: &StreamingConfig) -> Result<Option<TlsAcceptor>, Error> {
     let (certificate, key) = match (&config.tls_certificate, &config.tls_key) {
         (Some(certificate), Some(key)) => (certificate, key),
         (None, None) => return Ok(None),

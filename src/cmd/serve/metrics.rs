@@ -12,7 +12,6 @@ use crate::cri;
 use crate::docker::Engine;
 use crate::logs::Logs;
 use crate::observability::Durations;
-use crate::observability::ProcessCollector;
 use crate::state::Index;
 use crate::watch;
 
@@ -46,7 +45,7 @@ pub(super) struct Sources {
 /// All metrics of the page.
 pub(super) fn registry(sources: Sources) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(ProcessCollector));
+    registry.register_collector(Box::new(super::process::ProcessCollector));
     let own = registry.sub_registry_with_prefix("dockside");
     let build = Family::<[(&str, &str); 1], Gauge>::default();
     build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);

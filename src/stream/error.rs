@@ -1,22 +1,8 @@
-//! The streaming server's configuration, and the errors of its start.
+//! Why the streaming server could not start.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// Where and how to serve.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// A loopback address; port 0 takes a free port.
-    pub address: SocketAddr,
-    /// A session on which nothing is sent for this long, pings included, is closed.
-    pub idle: Duration,
-    /// A certificate chain in PEM; with it and the key, the server uses TLS.
-    pub tls_certificate: Option<PathBuf>,
-    /// The certificate's private key in PEM.
-    pub tls_key: Option<PathBuf>,
-}
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
